@@ -1,0 +1,130 @@
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+import { AppError } from './errors.ts'
+
+export type Config = {
+  /** Absolute path; everything the platform keeps on this machine is below it. */
+  home: string
+  /** Unix sockets live here; short, for a socket path holds 107 bytes at most. */
+  runDir: string
+  domain: string
+  appsDomain: string
+  httpPort: number
+  /** `postgres://…`, with `host=` a directory for a unix socket. Null: the embedded Postgres has not been started yet. */
+  databaseUrl: string | null
+  /** `redis://…`, or null for BullMQ on the same Postgres. */
+  queueUrl: string | null
+  /** `file:<absolute path>`. */
+  storeUrl: string
+  /** Base64 of 32 bytes, or null for the 0600 file `secrets/key` in the home. */
+  key: string | null
+  isolation: 'require' | 'warn'
+  buildConcurrency: number
+  buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
+  appLimits: { memoryMb: number; processes: number }
+  pushLimits: { packMb: number; checkoutMb: number; files: number; refs: number; idleTimeoutMs: number }
+}
+
+const port = z.coerce.number().int().min(1).max(65_535)
+const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high)
+const hostName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'must be a host name such as example.com')
+
+const environment = z.object({
+  ATELIER_HOME: z.string().min(1).optional(),
+  ATELIER_DOMAIN: hostName.default('localhost'),
+  ATELIER_APPS_DOMAIN: hostName.optional(),
+  ATELIER_HTTP_PORT: port.default(8080),
+  ATELIER_DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must start with postgres://')
+    .optional(),
+  ATELIER_QUEUE_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, 'must start with redis://')
+    .optional(),
+  ATELIER_STORE_URL: z
+    .string()
+    .regex(/^file:\//, 'must start with file:/')
+    .optional(),
+  ATELIER_KEY: z.string().optional(),
+  ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
+  ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
+  ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
+  ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
+  ATELIER_BUILD_DISK_MB: count(16, 1_048_576).default(4096),
+  ATELIER_BUILD_LOG_MB: count(1, 1024).default(16),
+  ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
+  ATELIER_PUSH_MAX_MB: count(1, 8192).default(512),
+  ATELIER_CHECKOUT_MAX_MB: count(1, 16_384).default(1024),
+})
+
+/** The platform's settings, read from the environment. Pure, and home of every default; throws CONFIG_ENV naming each bad variable. */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const given = Object.fromEntries(
+    Object.entries(env).filter(([name, value]) => name.startsWith('ATELIER_') && value !== ''),
+  )
+  const read = environment.safeParse(given)
+  if (!read.success) {
+    const problems = read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+    throw new AppError('CONFIG_ENV', problems.join('; '))
+  }
+
+  const settings = read.data
+  const home = resolve(settings.ATELIER_HOME ?? defaultHome(env))
+  return {
+    home,
+    runDir: join(home, 'run'),
+    domain: settings.ATELIER_DOMAIN,
+    appsDomain: settings.ATELIER_APPS_DOMAIN ?? `apps.${settings.ATELIER_DOMAIN}`,
+    httpPort: settings.ATELIER_HTTP_PORT,
+    databaseUrl: settings.ATELIER_DATABASE_URL ?? null,
+    queueUrl: settings.ATELIER_QUEUE_URL ?? null,
+    storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,
+    key: settings.ATELIER_KEY ?? null,
+    isolation: settings.ATELIER_ISOLATION ?? (settings.ATELIER_DATABASE_URL ? 'require' : 'warn'),
+    buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
+    buildLimits: {
+      timeoutMs: settings.ATELIER_BUILD_TIMEOUT_SEC * 1000,
+      memoryMb: settings.ATELIER_BUILD_MEMORY_MB,
+      processes: 512,
+      diskMb: settings.ATELIER_BUILD_DISK_MB,
+      outputBytes: settings.ATELIER_BUILD_LOG_MB * 1_048_576,
+    },
+    appLimits: { memoryMb: settings.ATELIER_APP_MEMORY_MB, processes: 256 },
+    pushLimits: {
+      packMb: settings.ATELIER_PUSH_MAX_MB,
+      checkoutMb: settings.ATELIER_CHECKOUT_MAX_MB,
+      files: 50_000,
+      refs: 100,
+      idleTimeoutMs: 60_000,
+    },
+  }
+}
+
+/** Address of an app or preview by its host label, without a trailing slash: `http://hello.apps.localhost:8080`. */
+export function appUrl(config: Config, label: string): string {
+  return origin(config, `${label}.${config.appsDomain}`)
+}
+
+/** Remote URL of an app's git repository. */
+export function gitUrl(config: Config, app: string): string {
+  return `${origin(config, `git.${config.domain}`)}/${app}.git`
+}
+
+export function apiUrl(config: Config): string {
+  return origin(config, `api.${config.domain}`)
+}
+
+export function consoleUrl(config: Config): string {
+  return origin(config, `console.${config.domain}`)
+}
+
+function origin(config: Config, host: string): string {
+  return config.httpPort === 80 ? `http://${host}` : `http://${host}:${config.httpPort}`
+}
+
+function defaultHome(env: Record<string, string | undefined>): string {
+  if (process.getuid?.() === 0) return '/var/lib/atelier'
+  return join(env.XDG_STATE_HOME || join(env.HOME || homedir(), '.local/state'), 'atelier')
+}

@@ -1,0 +1,89 @@
+export type Fault = 'user' | 'platform'
+
+type ErrorKind = { status: number; fault: Fault; summary: string }
+
+// One line a code: HTTP status (turned into a response only by registry/api), whose fault it is, and its sentence.
+// A user's fault is shown and not retried; the platform's is logged and retried.
+export const ERRORS = {
+  // apps, names, versions
+  APP_NAME_ILLEGAL: { status: 400, fault: 'user', summary: 'the app name is not allowed' },
+  APP_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such app, or this token may not see it' },
+  NAME_TAKEN: { status: 409, fault: 'user', summary: 'the name is taken' },
+  VERSION_ILLEGAL: {
+    status: 400,
+    fault: 'user',
+    summary: 'the version is not a git SHA, a timestamp or a release number',
+  },
+  VERSION_NOT_FOUND: { status: 404, fault: 'user', summary: 'no kept version has that name' },
+  VERSION_PRUNED: { status: 410, fault: 'user', summary: 'that version is no longer kept' },
+  DEPLOYMENT_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such deployment' },
+  DEPLOYMENT_STATE: { status: 409, fault: 'user', summary: 'the deployment is not in a state that allows this' },
+  BRANCH_ILLEGAL: { status: 400, fault: 'user', summary: 'the branch name is not allowed' },
+  ENV_NAME_ILLEGAL: { status: 400, fault: 'user', summary: 'the environment variable name is not allowed' },
+  ENV_TOO_LARGE: { status: 413, fault: 'user', summary: 'the environment is too large' },
+  // access
+  UNAUTHENTICATED: { status: 401, fault: 'user', summary: 'a valid token is needed' },
+  FORBIDDEN: { status: 403, fault: 'user', summary: 'this token may not do that' },
+  TOKEN_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such token' },
+  // requests
+  REQUEST_INVALID: { status: 400, fault: 'user', summary: 'the request is not valid' },
+  REQUEST_TOO_LARGE: { status: 413, fault: 'user', summary: 'the request is too large' },
+  // source, build
+  SOURCE_INVALID: { status: 400, fault: 'user', summary: 'the source cannot be unpacked' },
+  CONFIG_INVALID: { status: 400, fault: 'user', summary: 'atelier.config.ts is not valid' },
+  FRAMEWORK_UNKNOWN: { status: 400, fault: 'user', summary: 'no kind of app was recognised' },
+  ENTRY_NOT_FOUND: { status: 400, fault: 'user', summary: 'the entry file is missing' },
+  INSTALL_FAILED: { status: 400, fault: 'user', summary: 'installing dependencies failed' },
+  BUILD_FAILED: { status: 400, fault: 'user', summary: 'the build failed' },
+  BUILD_LIMIT: { status: 400, fault: 'user', summary: 'the build went over a limit' },
+  BUILD_CANCELLED: { status: 409, fault: 'user', summary: 'the build was cancelled' },
+  OUTPUT_INVALID: { status: 400, fault: 'user', summary: 'the build output holds something that cannot be published' },
+  APP_CRASHED: { status: 400, fault: 'user', summary: 'the app crashed' },
+  APP_NOT_LISTENING: { status: 400, fault: 'user', summary: 'the app did not listen' },
+  APP_UNHEALTHY: { status: 400, fault: 'user', summary: 'the app did not answer its health check' },
+  HOOK_FAILED: { status: 400, fault: 'user', summary: 'a hook failed' },
+  // platform
+  CONFIG_ENV: { status: 500, fault: 'platform', summary: 'an ATELIER_ setting is not valid' },
+  STORE_CORRUPT: { status: 500, fault: 'platform', summary: 'stored bytes do not match their digest' },
+  STORE_UNAVAILABLE: { status: 503, fault: 'platform', summary: 'the bundle store does not answer' },
+  DATABASE_UNAVAILABLE: { status: 503, fault: 'platform', summary: 'the database does not answer' },
+  NO_EDGE: { status: 503, fault: 'platform', summary: 'no edge is running' },
+  SANDBOX_FAILED: { status: 500, fault: 'platform', summary: 'the sandbox did not start' },
+  HOME_UNUSABLE: { status: 500, fault: 'user', summary: 'the home directory cannot be used' },
+  HOME_IN_USE: { status: 409, fault: 'user', summary: 'another instance uses this home directory' },
+  PORT_IN_USE: { status: 409, fault: 'user', summary: 'the port is taken' },
+  INTERNAL: { status: 500, fault: 'platform', summary: 'something broke inside Atelier' },
+} as const satisfies Record<string, ErrorKind>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** An error with a code of the table above; `message` says what happened, to what, and what to do next. */
+export class AppError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'AppError'
+    this.code = code
+  }
+
+  get fault(): Fault {
+    return ERRORS[this.code].fault
+  }
+}
+
+/** Anything thrown, as an AppError: unknown errors become INTERNAL and keep their cause. */
+export function toAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown
+  return new AppError('INTERNAL', messageOf(thrown), { cause: thrown })
+}
+
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+/** The `code` of a system or Postgres error (`ENOENT`, `23505`), else undefined. */
+export function codeOf(thrown: unknown): string | undefined {
+  if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined
+  return typeof thrown.code === 'string' ? thrown.code : undefined
+}

@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/full/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 1_200_000,
+    hookTimeout: 300_000,
+  },
+})
