@@ -1,0 +1,200 @@
+import { type Deployment, type DeploymentState, findDeployment, openStates } from './deployments.ts'
+import { messageOf } from './errors.ts'
+import { channels } from './routes.ts'
+import type { Db, Sql } from './sql.ts'
+import { Wakeup } from './wakeup.ts'
+
+export type LogLine = { seq: number; at: Date; text: string }
+
+const maxLogBytes = 16 * 1_048_576
+const maxLineLength = 4_000
+
+/**
+ * Appends lines in order. Control characters other than SGR colours are dropped and long lines cut; after 16 MB one line says that the
+ * rest is not kept. Wakes the followers when the transaction commits.
+ */
+export async function appendBuildLog(sql: Db, deploymentId: string, lines: string[]): Promise<void> {
+  if (lines.length === 0) return
+  const texts = lines.map(cleanLine)
+  await sql`
+    with log as (
+      update build_logs
+      set last_seq = last_seq + case when truncated then 0 when bytes > ${maxLogBytes} then 1 else ${texts.length} end,
+          bytes = bytes + ${texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0)},
+          truncated = truncated or bytes > ${maxLogBytes}
+      where deployment_id = ${deploymentId}
+        and not truncated
+      returning last_seq, truncated
+    ), lines as (
+      select text, position
+      from unnest(${texts}::text[]) with ordinality as given (text, position)
+      where not (select truncated from log)
+      union all
+      select 'the log is longer than 16 MB; the rest is not kept', 1
+      where (select truncated from log)
+    )
+    insert into build_log_lines (deployment_id, seq, text)
+    select ${deploymentId}, log.last_seq - (select count(*) from lines) + lines.position, lines.text
+    from log, lines
+  `
+  await sql`select pg_notify(${channels.buildLogs}, ${deploymentId})`
+}
+
+/** Up to `limit` lines after `after` (a seq; 0 = from the start). */
+export async function readBuildLog(
+  sql: Db,
+  deploymentId: string,
+  { after = 0, limit = 1000 }: { after?: number; limit?: number } = {},
+): Promise<LogLine[]> {
+  return sql<LogLine[]>`
+    select seq, at, text
+    from build_log_lines
+    where deployment_id = ${deploymentId}
+      and seq > ${after}
+    order by seq
+    limit ${limit}
+  `
+}
+
+export type Followed = { lines: LogLine[] } | { end: Deployment | null }
+
+/**
+ * The log from any point on, in batches, until the deployment is no longer open (or, with `until`, in one of those states); the last item
+ * is `{ end }` with the deployment as it ended, null when it was deleted. Rides out a database that restarts.
+ */
+export async function* followBuildLog(
+  sql: Sql,
+  deploymentId: string,
+  {
+    after = 0,
+    signal,
+    isDone = isClosed,
+  }: { after?: number; signal?: AbortSignal; isDone?: (state: DeploymentState) => boolean } = {},
+): AsyncGenerator<Followed> {
+  await using wakeup = await Wakeup.on(sql, [channels.buildLogs, channels.deployments], (payload) =>
+    payload.startsWith(deploymentId),
+  )
+  let seen = after
+  while (!signal?.aborted) {
+    // Read the state before the lines: lines written before the end are then never missed.
+    const deployment = await findDeployment(sql, deploymentId)
+    for (;;) {
+      const lines = await readBuildLog(sql, deploymentId, { after: seen })
+      if (lines.length === 0) break
+      seen = lines.at(-1)?.seq ?? seen
+      yield { lines }
+    }
+    if (!deployment || isDone(deployment.state)) {
+      yield { end: deployment }
+      return
+    }
+    await wakeup.next({ timeoutMs: 1000, signal })
+  }
+}
+
+export function isClosed(state: DeploymentState): boolean {
+  return !openStates.includes(state)
+}
+
+/** A line as it may be shown anywhere: SGR colours survive, every other control character goes, also bidirectional overrides. */
+export function cleanLine(line: string): string {
+  const shown = line
+    .replace(/\x1b\[[0-9;]*m/g, (colour) => colour.replace('\x1b', '\u0001'))
+    .replace(/\x1b\][^\x07\x1b]*(\x07|\x1b\\)?/g, '')
+    .replace(/\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])?/g, '')
+    .replace(/.*\r(?=.)/g, '')
+    .replace(/[\u0000\u0002-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g, '')
+    .replaceAll('\u0001', '\x1b')
+    .replaceAll('\t', '  ')
+    .toWellFormed()
+  return shown.length > maxLineLength ? `${shown.slice(0, maxLineLength)} … (cut)` : shown
+}
+
+/** A line of a step: `-----> Installing  npm ci (cache hit)                          0.4 s`. */
+export function stepLine(name: string, detail: string, durationMs: number | null): string {
+  const head = `-----> ${name.padEnd(11)} ${detail}`
+  return durationMs === null ? head : `${head.padEnd(63)} ${formatSeconds(durationMs)}`
+}
+
+export function formatSeconds(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)} s`
+}
+
+type Step = { name: string; detail: string; startedAt: number; headShown: boolean }
+
+/**
+ * Writes a deployment's log: steps with durations and the output below them, batched (at most every 100 ms). A step that takes long or
+ * says something shows its head when it starts; a short silent one is a single line with its duration.
+ */
+export class StepLog {
+  readonly #append: (lines: string[]) => Promise<void>
+  readonly #onError: (error: unknown) => void
+  #pending: string[] = []
+  #step: Step | null = null
+  #headTimer: NodeJS.Timeout | null = null
+  #flushTimer: NodeJS.Timeout | null = null
+  #flushing: Promise<void> = Promise.resolve()
+
+  constructor(append: (lines: string[]) => Promise<void>, { onError }: { onError: (error: unknown) => void }) {
+    this.#append = append
+    this.#onError = onError
+  }
+
+  /** A line outside any step, or a heading. */
+  line(text: string): void {
+    this.#write(text)
+  }
+
+  /** Runs a step; `detail` may be changed by what it returns. The duration is shown when it ends, also when it fails. */
+  async step<T>(
+    name: string,
+    detail: string,
+    run: (step: { detail(text: string): void; output(text: string): void }) => Promise<T>,
+  ): Promise<T> {
+    const step: Step = { name, detail, startedAt: performance.now(), headShown: false }
+    this.#step = step
+    this.#headTimer = setTimeout(() => this.#showHead(step), 1000)
+    const showDetail = (text: string) => {
+      step.detail = text
+    }
+    try {
+      return await run({ detail: showDetail, output: (text) => this.output(text) })
+    } finally {
+      clearTimeout(this.#headTimer)
+      const took = performance.now() - step.startedAt
+      if (step.headShown) this.#write(`       ${'done'.padEnd(56)} ${formatSeconds(took)}`)
+      else this.#write(stepLine(step.name, step.detail, took))
+      this.#step = null
+    }
+  }
+
+  /** A line of a program's output, below its step. */
+  output(text: string): void {
+    if (this.#step) this.#showHead(this.#step)
+    this.#write(`       ${text}`)
+  }
+
+  async flush(): Promise<void> {
+    if (this.#flushTimer) clearTimeout(this.#flushTimer)
+    this.#flushTimer = null
+    const lines = this.#pending
+    this.#pending = []
+    if (lines.length > 0) {
+      this.#flushing = this.#flushing
+        .then(() => this.#append(lines))
+        .catch((thrown: unknown) => this.#onError(new Error(`log lines lost: ${messageOf(thrown)}`, { cause: thrown })))
+    }
+    await this.#flushing
+  }
+
+  #showHead(step: Step): void {
+    if (step.headShown) return
+    step.headShown = true
+    this.#write(stepLine(step.name, step.detail, null))
+  }
+
+  #write(text: string): void {
+    this.#pending.push(text)
+    this.#flushTimer ??= setTimeout(() => void this.flush(), 50)
+  }
+}

@@ -1,0 +1,414 @@
+import { createHash } from 'node:crypto'
+import type { Environment, Target } from './branches.ts'
+import { type EnvSnapshot, snapshotEnv } from './env-vars.ts'
+import { AppError, codeOf, type ErrorCode } from './errors.ts'
+import { newId } from './ids.ts'
+import { ensureRoute } from './routes.ts'
+import type { Db, Sql } from './sql.ts'
+import { parseVersion, shortVersion } from './version.ts'
+
+export type DeploymentState =
+  | 'queued'
+  | 'building'
+  | 'built'
+  | 'uploading'
+  | 'canary'
+  | 'live'
+  | 'superseded'
+  | 'rolled_back'
+  | 'failed'
+  | 'cancelled'
+  | 'removed'
+
+/** States in which the attempt is still on its way; in every other state a follower may stop. */
+export const openStates: DeploymentState[] = ['queued', 'building', 'built', 'uploading', 'canary']
+export const runningStates: DeploymentState[] = ['building', 'built', 'uploading']
+
+export type Deployment = {
+  id: string
+  appId: string
+  routeId: string | null
+  number: number
+  version: string
+  environment: Environment
+  branch: string
+  label: string
+  source: 'git' | 'upload' | 'redeploy'
+  ref: string | null
+  gitSha: string | null
+  oldSha: string | null
+  subject: string | null
+  sourceKey: string | null
+  inputSha256: string
+  buildId: string | null
+  envSnapshot: EnvSnapshot
+  options: DeploymentOptions
+  state: DeploymentState
+  stateReason: string | null
+  stateBy: string
+  stateSince: Date
+  errorCode: ErrorCode | null
+  attempt: number
+  workerId: string | null
+  preparedAt: Date | null
+  refMovedAt: Date | null
+  liveAt: Date | null
+  createdAt: Date
+  createdBy: string
+}
+
+export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean }
+
+export type NewDeployment = {
+  app: string
+  target: Target
+  version: string
+  source: 'git' | 'upload' | 'redeploy'
+  by: string
+  sourceKey?: string | null
+  /** Set for a redeploy: the build to put before users again, with the environment as it is now. */
+  buildId?: string | null
+  git?: { ref: string; sha: string; oldSha: string; subject: string } | null
+  options?: DeploymentOptions
+}
+
+export type DeploymentEvent = {
+  at: Date
+  fromState: DeploymentState | null
+  toState: DeploymentState
+  by: string
+  reason: string | null
+  durationMs: number | null
+}
+
+/**
+ * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
+ * A build made before from the same version and the same build-time variables is taken again unless `options.forceBuild`.
+ * The caller wakes the queue afterwards.
+ */
+export async function createDeployment(sql: Sql, wanted: NewDeployment): Promise<Deployment> {
+  const id = newId()
+  return sql.begin(async (tx) => {
+    const [app] = await tx<{ number: number }[]>`
+      update apps
+      set last_number = last_number + 1
+      where id = ${wanted.app}
+      returning last_number as number
+    `
+    if (!app) throw new AppError('APP_NOT_FOUND', `there is no app ${wanted.app}; see: atelier apps`)
+
+    const routeId = await ensureRoute(tx, wanted.app, wanted.target)
+    await tx`
+      update deployments
+      set state = 'cancelled',
+          state_by = ${wanted.by},
+          state_reason = ${`superseded by the newer ${shortVersion(wanted.version)} (v${app.number})`}
+      where route_id = ${routeId}
+        and state = 'queued'
+    `
+    const envSnapshot = await snapshotEnv(tx, { app: wanted.app, environment: wanted.target.environment })
+    const inputSha256 = hashInput(wanted.version, envSnapshot)
+    const buildId =
+      wanted.buildId ?? (wanted.options?.forceBuild ? null : await findReusableBuild(tx, wanted, inputSha256))
+    const [deployment] = await tx<Deployment[]>`
+      insert into deployments (
+        id, app_id, route_id, number, version, environment, branch, label, source, ref, git_sha, old_sha, subject,
+        source_key, input_sha256, build_id, env_snapshot, options, state_by, created_by
+      )
+      values (
+        ${id}, ${wanted.app}, ${routeId}, ${app.number}, ${wanted.version}, ${wanted.target.environment}, ${wanted.target.branch},
+        ${wanted.target.label}, ${wanted.source}, ${wanted.git?.ref ?? null}, ${wanted.git?.sha ?? null}, ${wanted.git?.oldSha ?? null},
+        ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${inputSha256}, ${buildId},
+        ${tx.json(envSnapshot)}, ${tx.json(wanted.options ?? {})}, ${wanted.by}, ${wanted.by}
+      )
+      returning *
+    `
+    if (!deployment) throw new AppError('INTERNAL', `inserting the deployment of ${wanted.app} returned no row`)
+    await tx`insert into build_logs (deployment_id) values (${id})`
+    return deployment
+  })
+}
+
+export async function findDeployment(sql: Db, id: string): Promise<Deployment | null> {
+  const [deployment] = await sql<Deployment[]>`select * from deployments where id = ${id}`
+  return deployment ?? null
+}
+
+/** The newest first. `branch` limits to one route's. */
+export async function listDeployments(
+  sql: Db,
+  { app = null, only = null, limit = 20 }: { app?: string | null; only?: string | null; limit?: number },
+): Promise<Deployment[]> {
+  return sql<Deployment[]>`
+    select *
+    from deployments
+    where (${app}::text is null or app_id = ${app})
+      and (${only}::text is null or app_id = ${only})
+    order by created_at desc, number desc
+    limit ${limit}
+  `
+}
+
+export async function listEvents(sql: Db, deploymentId: string): Promise<DeploymentEvent[]> {
+  return sql<DeploymentEvent[]>`
+    select at, from_state, to_state, by, reason, duration_ms
+    from deployment_events
+    where deployment_id = ${deploymentId}
+    order by id
+  `
+}
+
+export type Move = {
+  from: DeploymentState
+  to: DeploymentState
+  by: string
+  reason?: string | null
+  errorCode?: ErrorCode | null
+  /** When given, the move happens only for the worker that still holds this attempt. */
+  attempt?: number
+}
+
+/** Compare-and-set. Null means another process moved it first; the caller re-reads and decides again. */
+export async function moveDeployment(
+  sql: Db,
+  id: string,
+  { from, to, by, reason = null, errorCode = null, attempt }: Move,
+): Promise<Deployment | null> {
+  const [moved] = await sql<Deployment[]>`
+    update deployments
+    set state = ${to},
+        state_by = ${by},
+        state_reason = ${reason},
+        error_code = ${errorCode}
+    where id = ${id}
+      and state = ${from}
+      and (${attempt ?? null}::integer is null or attempt = ${attempt ?? null})
+    returning *
+  `
+  return moved ?? null
+}
+
+export type Claim = Deployment & { attempt: number; workerId: string }
+
+/**
+ * Takes a queued deployment for this worker and raises its attempt number, which fences everything the worker writes later.
+ * Null: it is not queued any more, or another deployment of its route is running (deployments_one_running).
+ */
+export async function claimBuild(sql: Db, id: string, workerId: string): Promise<Claim | null> {
+  try {
+    const [claim] = await sql<Claim[]>`
+      update deployments d
+      set state = 'building',
+          state_by = ${workerId},
+          state_reason = null,
+          attempt = attempt + 1,
+          worker_id = ${workerId},
+          heartbeat_at = now()
+      where id = ${id}
+        and state = 'queued'
+        and not exists (
+          select from deployments other
+          where other.route_id = d.route_id
+            and other.state in ('building', 'built', 'uploading')
+        )
+      returning *
+    `
+    return claim ?? null
+  } catch (thrown) {
+    if (codeOf(thrown) === '23505') return null
+    throw thrown
+  }
+}
+
+/** Says that the worker is alive. False: the attempt is not this worker's any more (cancelled, or given to another); stop. */
+export async function heartbeat(sql: Db, claim: Pick<Claim, 'id' | 'attempt'>): Promise<boolean> {
+  const beaten = await sql`
+    update deployments
+    set heartbeat_at = now()
+    where id = ${claim.id}
+      and attempt = ${claim.attempt}
+      and state in ('building', 'built', 'uploading')
+    returning id
+  `
+  return beaten.length === 1
+}
+
+/** Hands the attempt's deployment back to the queue: the worker stops before it is done. */
+export async function releaseClaim(
+  sql: Db,
+  claim: Pick<Claim, 'id' | 'attempt' | 'workerId'>,
+  reason: string,
+): Promise<void> {
+  await sql`
+    update deployments
+    set state = 'queued',
+        state_by = ${claim.workerId},
+        state_reason = ${reason}
+    where id = ${claim.id}
+      and attempt = ${claim.attempt}
+      and state in ('building', 'built', 'uploading')
+      and prepared_at is null
+  `
+}
+
+const maxAttempts = 3
+
+/**
+ * Gives the running deployments of dead workers back to the queue, or fails them after three attempts. Dead: no heartbeat for
+ * `silentForSec`, or claimed by `workerId` (a worker that starts says so of its former self). Returns those that are queued again.
+ */
+export async function requeueAbandoned(
+  sql: Db,
+  { silentForSec = 30, workerId = null }: { silentForSec?: number; workerId?: string | null },
+): Promise<Deployment[]> {
+  const moved = await sql<Deployment[]>`
+    update deployments
+    set state = case when attempt >= ${maxAttempts} then 'failed' else 'queued' end,
+        state_by = 'platform',
+        error_code = case when attempt >= ${maxAttempts} then 'INTERNAL' end,
+        state_reason = case
+          when attempt >= ${maxAttempts} then 'its build worker ended ' || attempt || ' times; push again, or see: atelier logs ' || id
+          else 'its build worker ended; it is built again'
+        end
+    where state in ('building', 'built', 'uploading')
+      and prepared_at is null
+      and (heartbeat_at < now() - make_interval(secs => ${silentForSec}) or worker_id = ${workerId})
+    returning *
+  `
+  return moved.filter(({ state }) => state === 'queued')
+}
+
+export type NewBuild = {
+  id: string
+  kind: string
+  framework: string
+  manifestKey: string
+  manifestSha256: string
+  publicEnvHash: string
+  bundleSize: number
+  durationMs: number
+}
+
+/** Ties a stored bundle to the deployment, once, and only for the worker that holds the attempt. False: fenced off. */
+export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Promise<boolean> {
+  return sql.begin(async (tx) => {
+    const held = await tx`
+      select id
+      from deployments
+      where id = ${claim.id}
+        and attempt = ${claim.attempt}
+        and state in ('building', 'built', 'uploading')
+      for update
+    `
+    if (held.length === 0) return false
+    await tx`
+      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms)
+      values (
+        ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256}, ${build.kind}, ${build.framework}, ${build.manifestKey},
+        ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}
+      )
+    `
+    await tx`
+      update deployments
+      set build_id = ${build.id}
+      where id = ${claim.id}
+    `
+    return true
+  })
+}
+
+/** Ends an open deployment by hand. Throws DEPLOYMENT_NOT_FOUND, DEPLOYMENT_STATE. Its worker sees it within a second and ends the process tree. */
+export async function cancelDeployment(
+  sql: Db,
+  id: string,
+  { by, reason }: { by: string; reason: string },
+): Promise<Deployment> {
+  const [cancelled] = await sql<Deployment[]>`
+    update deployments
+    set state = 'cancelled',
+        state_by = ${by},
+        state_reason = ${reason}
+    where id = ${id}
+      and state in ('queued', 'building', 'built', 'uploading')
+      and ref_moved_at is null
+    returning *
+  `
+  if (cancelled) return cancelled
+
+  const present = await findDeployment(sql, id)
+  if (!present) throw new AppError('DEPLOYMENT_NOT_FOUND', `there is no deployment ${id}; see: atelier deploys`)
+  throw new AppError(
+    'DEPLOYMENT_STATE',
+    `deployment ${id} is ${present.state} and cannot be cancelled; to go back use: atelier rollback`,
+  )
+}
+
+/** The queued deployment of a route that may be built now, if nothing of that route is running. */
+export async function nextQueued(sql: Db, routeId: string): Promise<Deployment | null> {
+  const [next] = await sql<Deployment[]>`
+    select *
+    from deployments
+    where route_id = ${routeId}
+      and state = 'queued'
+    order by number desc
+    limit 1
+  `
+  return next ?? null
+}
+
+/** How many deployments were queued before this one and still are: its place in the queue, 0 = next. */
+export async function queuePosition(sql: Db, id: string): Promise<number> {
+  const [row] = await sql<{ ahead: number }[]>`
+    select count(*)::integer as ahead
+    from deployments ahead, deployments mine
+    where mine.id = ${id}
+      and ahead.state = 'queued'
+      and ahead.created_at < mine.created_at
+  `
+  return row?.ahead ?? 0
+}
+
+/** The deployments that carry a version name in an app, newest first. */
+export async function findByVersion(
+  sql: Db,
+  app: string,
+  text: string,
+  environment: Environment = 'production',
+): Promise<Deployment[]> {
+  const name = parseVersion(text)
+  const number = name.kind === 'number' ? name.number : null
+  const prefix = name.kind === 'number' ? '' : name.text
+  return sql<Deployment[]>`
+    select *
+    from deployments
+    where app_id = ${app}
+      and environment = ${environment}
+      and (number = ${number} or (${number}::integer is null and (version = ${prefix} or (${name.kind === 'sha'} and starts_with(version, ${prefix})))))
+    order by number desc
+  `
+}
+
+async function findReusableBuild(sql: Db, wanted: NewDeployment, inputSha256: string): Promise<string | null> {
+  if (wanted.source !== 'git') return null
+  const [build] = await sql<{ id: string }[]>`
+    select id
+    from builds
+    where app_id = ${wanted.app}
+      and version = ${wanted.version}
+      and input_sha256 = ${inputSha256}
+      and pruned_at is null
+    order by created_at desc
+    limit 1
+  `
+  return build?.id ?? null
+}
+
+// Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
+function hashInput(version: string, env: EnvSnapshot): string {
+  const buildTime = Object.entries(env)
+    .filter(([, entry]) => !entry.runtime_only)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  return createHash('sha256')
+    .update(JSON.stringify([version, buildTime]))
+    .digest('hex')
+}

@@ -1,0 +1,79 @@
+import type { Db } from './sql.ts'
+
+/** An edge whose lease is older than this is not counted. */
+export const leaseSec = 5
+
+export type EdgeReport = { edgeId: string; ready: boolean; reason: string | null }
+
+/** Called every 2 s or oftener by a living edge. */
+export async function renewLease(sql: Db, edgeId: string): Promise<void> {
+  await sql`
+    insert into edges (id)
+    values (${edgeId})
+    on conflict (id) do update
+    set seen_at = now()
+  `
+}
+
+/** An edge that stops says so, and is not waited for. */
+export async function endLease(sql: Db, edgeId: string): Promise<void> {
+  await sql`delete from edges where id = ${edgeId}`
+}
+
+/** Ids of the deployments this edge has been asked to prepare and has not answered for yet. */
+export async function wantedPreparations(sql: Db, edgeId: string): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select d.id
+    from deployments d
+    where d.prepare_requested_at > now() - interval '10 minutes'
+      and d.state in ('uploading', 'superseded', 'rolled_back')
+      and not exists (
+        select from edge_reports r
+        where r.edge_id = ${edgeId}
+          and r.deployment_id = d.id
+          and r.at > d.prepare_requested_at
+      )
+    order by d.prepare_requested_at
+  `
+  return rows.map(({ id }) => id)
+}
+
+/** What this edge found: ready to serve, or why not. */
+export async function reportPrepared(
+  sql: Db,
+  {
+    edgeId,
+    deploymentId,
+    ready,
+    reason = null,
+  }: { edgeId: string; deploymentId: string; ready: boolean; reason?: string | null },
+): Promise<void> {
+  await sql`
+    insert into edge_reports (edge_id, deployment_id, ready, reason)
+    values (${edgeId}, ${deploymentId}, ${ready}, ${reason})
+    on conflict (edge_id, deployment_id) do update
+    set ready = excluded.ready,
+        reason = excluded.reason,
+        at = clock_timestamp()
+  `
+}
+
+/** Where the preparation stands: what the edges with a live lease have said since it was asked for, and how many are still to answer. */
+export async function readPreparation(
+  sql: Db,
+  deploymentId: string,
+): Promise<{ reports: EdgeReport[]; waitingFor: number }> {
+  const rows = await sql<{ edgeId: string; ready: boolean | null; reason: string | null }[]>`
+    select e.id as edge_id, r.ready, r.reason
+    from edges e
+    join deployments d on d.id = ${deploymentId}
+    left join edge_reports r on r.edge_id = e.id and r.deployment_id = d.id and r.at > d.prepare_requested_at
+    where e.seen_at > now() - make_interval(secs => ${leaseSec})
+  `
+  const reports = rows.flatMap(({ edgeId, ready, reason }) => (ready === null ? [] : [{ edgeId, ready, reason }]))
+  return { reports, waitingFor: rows.length - reports.length }
+}
+
+export async function forgetDeadEdges(sql: Db): Promise<void> {
+  await sql`delete from edges where seen_at < now() - interval '1 hour'`
+}

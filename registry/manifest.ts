@@ -1,0 +1,62 @@
+import { z } from 'zod'
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const size = z.number().int().nonnegative()
+
+/** A path inside a bundle: relative, `/`-separated, no empty, `.` or `..` component, no control characters. */
+export const bundlePath = z
+  .string()
+  .min(1)
+  .max(1024)
+  .refine(
+    (path) =>
+      !/[\u0000-\u001f\u007f\\]/.test(path) &&
+      path.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
+    {
+      message: 'must be a plain relative path',
+    },
+  )
+
+export const manifestFile = z.object({
+  path: bundlePath,
+  size,
+  sha256,
+  content_type: z.string().max(200),
+  /** Compressed siblings, blobs of their own. */
+  encodings: z.array(z.object({ encoding: z.enum(['br', 'zstd', 'gzip']), sha256, size })),
+})
+
+/** manifest.json of a build, written last and never rewritten: until it exists, the build does not. */
+export const manifest = z.object({
+  app_id: z.string(),
+  version: z.string(),
+  build: z.string(),
+  framework: z.string(),
+  kind: z.enum(['static', 'fetch', 'server', 'process']),
+  built_at: z.iso.datetime(),
+  built_by: z.string(),
+  bundle_size: size,
+  routes: z.object({ pages: z.array(z.string()), api: z.array(z.string()), static: z.array(z.string()) }),
+  transforms_applied: z.array(z.string()),
+  build_duration_ms: size,
+  git_sha: z.string().nullable(),
+  git_branch: z.string().nullable(),
+  env_names: z.array(z.string()),
+  public_env_hash: z.string(),
+  node_version: z.string(),
+  lockfile_sha256: sha256.nullable(),
+  files: z.array(manifestFile).max(100_000),
+  /** `entry` is a path inside server.tar.zst. */
+  server: z.object({ entry: bundlePath, sha256, size }).nullable(),
+  /** Unknown navigations answer index.html. */
+  spa_fallback: z.boolean(),
+  health: z.object({
+    path: z.string().startsWith('/'),
+    timeout_sec: z.number().positive(),
+    /** 2xx or 3xx, not just below 500 */ strict: z.boolean(),
+  }),
+  drain_timeout_sec: z.number().nonnegative(),
+})
+
+export type Manifest = z.infer<typeof manifest>
+export type ManifestFile = z.infer<typeof manifestFile>

@@ -1,0 +1,62 @@
+import { pruneAppLogs } from './app-logs.ts'
+import type { BundleStore } from './bundle-store/contract.ts'
+import type { Config } from './config.ts'
+import { type Deployment, requeueAbandoned } from './deployments.ts'
+import { forgetDeadEdges } from './edges.ts'
+import type { Log } from './log.ts'
+import type { BuildQueue } from './queue.ts'
+import { goLive } from './release.ts'
+import { collectBlobs, pruneBuilds } from './retention.ts'
+import type { Db, Sql } from './sql.ts'
+
+export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
+
+/**
+ * Brings rows and jobs together again; run at boot and every 30 s. A row whose worker died is queued again, a queued row without a job gets
+ * one (adding it twice does nothing), a prepared deployment that no push waits for goes live. A job without a row ends by itself: the
+ * worker finds nothing to claim. A ref that has not been moved is the gateway's to finish.
+ */
+export async function reconcile({ sql, queue, config, log }: ReconcileDeps): Promise<void> {
+  for (const deployment of await requeueAbandoned(sql, {}))
+    log.warn({ app: deployment.appId, deployment: deployment.id }, 'build worker lost, queued again')
+  for (const deployment of await startable(sql)) await queue.enqueueBuild(deployment)
+  for (const { id, appId } of await preparedWithoutRef(sql)) {
+    if (await goLive(sql, id, { config, by: 'platform' }))
+      log.info({ app: appId, deployment: id }, 'prepared deployment went live')
+  }
+}
+
+/** Throws away what nobody needs any more; run every ten minutes. */
+export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
+  await forgetDeadEdges(sql)
+  await pruneAppLogs(sql)
+  for (const build of await pruneBuilds(sql, store))
+    log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
+  const blobs = await collectBlobs(sql, store)
+  if (blobs > 0) log.info({ blobs }, 'blobs collected')
+}
+
+// The newest queued deployment of each route on which nothing is running.
+async function startable(sql: Db): Promise<Deployment[]> {
+  return sql<Deployment[]>`
+    select distinct on (d.route_id) d.*
+    from deployments d
+    where d.state = 'queued'
+      and not exists (
+        select from deployments other
+        where other.route_id = d.route_id
+          and other.state in ('building', 'built', 'uploading')
+      )
+    order by d.route_id, d.number desc
+  `
+}
+
+async function preparedWithoutRef(sql: Db): Promise<{ id: string; appId: string }[]> {
+  return sql<{ id: string; appId: string }[]>`
+    select id, app_id
+    from deployments
+    where state = 'uploading'
+      and prepared_at < now() - interval '5 seconds'
+      and (source <> 'git' or ref_moved_at is not null)
+  `
+}

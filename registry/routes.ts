@@ -1,0 +1,106 @@
+import type { Environment, Target } from './branches.ts'
+import type { EnvSnapshot } from './env-vars.ts'
+import { AppError } from './errors.ts'
+import { newId } from './ids.ts'
+import { type Db, violatedConstraint } from './sql.ts'
+
+/** What an edge needs to know to serve one deployment. */
+export type RoutedDeployment = {
+  id: string
+  version: string
+  number: number
+  manifestKey: string
+  manifestSha256: string
+  envSnapshot: EnvSnapshot
+}
+
+/** One row per app and environment (preview: per branch). `weight` is the candidate's share in percent. */
+export type Route = {
+  id: string
+  appId: string
+  environment: Environment
+  branch: string
+  label: string
+  generation: number
+  weight: number
+  live: RoutedDeployment | null
+  candidate: RoutedDeployment | null
+}
+
+/** NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments` `<id>:<state|prepared>`. */
+export const channels = {
+  routes: 'routes',
+  prepare: 'prepare',
+  edgeReports: 'edge_reports',
+  deployments: 'deployments',
+  buildLogs: 'build_logs',
+  appLogs: 'app_logs',
+} as const
+
+/** The whole table as the edges compare it. */
+export async function readRoutes(sql: Db): Promise<Route[]> {
+  return sql<Route[]>`
+    select r.id, r.app_id, r.environment, r.branch, r.label, r.generation, r.weight,
+           ${routed(sql, 'live_deployment')} as live,
+           ${routed(sql, 'candidate_deployment')} as candidate
+    from routes r
+    order by r.label
+  `
+}
+
+/** One deployment as an edge needs it, or null: it is gone, or was never built. */
+export async function readRoutedDeployment(
+  sql: Db,
+  deploymentId: string,
+): Promise<(RoutedDeployment & { appId: string; environment: Environment; label: string }) | null> {
+  const [row] = await sql<(RoutedDeployment & { appId: string; environment: Environment; label: string })[]>`
+    select d.id, d.version, d.number, d.app_id, d.environment, d.label, b.manifest_key, b.manifest_sha256, d.env_snapshot
+    from deployments d
+    join builds b on b.id = d.build_id
+    where d.id = ${deploymentId}
+      and b.pruned_at is null
+  `
+  return row ?? null
+}
+
+/** The id of the target's route, made when it is missing. Throws NAME_TAKEN when another app's route has the same host label. */
+export async function ensureRoute(sql: Db, app: string, { environment, branch, label }: Target): Promise<string> {
+  const [kept] = await sql<{ id: string }[]>`
+    select id
+    from routes
+    where app_id = ${app}
+      and environment = ${environment}
+      and (environment = 'production' or branch = ${branch})
+  `
+  if (kept) return kept.id
+  try {
+    const [made] = await sql<{ id: string }[]>`
+      insert into routes (id, app_id, environment, branch, label)
+      values (${newId()}, ${app}, ${environment}, ${branch}, ${label})
+      on conflict do nothing
+      returning id
+    `
+    return made ? made.id : await ensureRoute(sql, app, { environment, branch, label })
+  } catch (thrown) {
+    if (violatedConstraint(thrown) === 'routes_label_taken') {
+      throw new AppError(
+        'NAME_TAKEN',
+        `the address ${label} belongs to another app; push to a branch with another name`,
+        { cause: thrown },
+      )
+    }
+    throw thrown
+  }
+}
+
+function routed(sql: Db, column: 'live_deployment' | 'candidate_deployment') {
+  return sql`(
+    select jsonb_build_object(
+      'id', d.id, 'version', d.version, 'number', d.number,
+      'manifestKey', b.manifest_key, 'manifestSha256', b.manifest_sha256, 'envSnapshot', d.env_snapshot
+    )
+    from deployments d
+    join builds b on b.id = d.build_id
+    where d.id = r.${sql(column)}
+  )`
+}

@@ -1,0 +1,67 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { AppError, codeOf } from './errors.ts'
+
+/** 32 bytes that seal every secret at rest. */
+export type Key = Buffer
+
+const nonceBytes = 12
+const tagBytes = 16
+
+/** AES-256-GCM: nonce, tag, ciphertext. `context` is bound in: bytes moved to another row do not open. */
+export function seal(key: Key, context: string, text: string): Buffer {
+  const nonce = randomBytes(nonceBytes)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context))
+  const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+  return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext])
+}
+
+/** Throws INTERNAL when the key is another one or the bytes were changed. */
+export function open(key: Key, context: string, sealed: Buffer): string {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, nonceBytes)).setAAD(Buffer.from(context))
+    decipher.setAuthTag(sealed.subarray(nonceBytes, nonceBytes + tagBytes))
+    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes + tagBytes)), decipher.final()]).toString('utf8')
+  } catch (cause) {
+    throw new AppError('INTERNAL', `the secret ${context} does not open with this ATELIER_KEY; was the key replaced?`, {
+      cause,
+    })
+  }
+}
+
+/** The platform's key: ATELIER_KEY, else the 0600 file `secrets/key` in the home, made on first use. Safe when several processes call it at once. */
+export async function loadKey(config: Pick<Config, 'home' | 'key'>): Promise<Key> {
+  if (config.key !== null) return parseKey(config.key, 'ATELIER_KEY')
+  const directory = join(config.home, 'secrets')
+  const path = join(directory, 'key')
+  const kept = await readIfThere(path)
+  if (kept !== null) return parseKey(kept, path)
+
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const temporary = `${path}.${process.pid}`
+  await writeFile(temporary, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
+  // A link never replaces: of several processes one makes the key, and all read that one.
+  await link(temporary, path).catch((thrown: unknown) => {
+    if (codeOf(thrown) !== 'EEXIST') throw thrown
+  })
+  await rm(temporary)
+  return parseKey(await readFile(path, 'utf8'), path)
+}
+
+function parseKey(text: string, from: string): Key {
+  const key = Buffer.from(text.trim(), 'base64')
+  if (key.length !== 32)
+    throw new AppError('CONFIG_ENV', `${from} must be 32 bytes in base64; make one with: openssl rand -base64 32`)
+  return key
+}
+
+async function readIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return null
+    throw thrown
+  }
+}
