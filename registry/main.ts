@@ -1,0 +1,39 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { getRequestListener } from '@hono/node-server'
+import { createApi } from './api/api.ts'
+import { openStore } from './bundle-store/file.ts'
+import { readConfig } from './config.ts'
+import { listenOnSocket } from './listen.ts'
+import { createLog } from './log.ts'
+import { openQueue } from './queue.ts'
+import { reconcile, tidy } from './reconcile.ts'
+import { every } from './schedule.ts'
+import { loadKey } from './secrets.ts'
+import { onShutdown, tellReady } from './shutdown.ts'
+import { connect } from './sql.ts'
+
+const config = readConfig(process.env)
+const log = createLog('registry')
+const sql = connect(config.databaseUrl, { max: 10, name: 'atelier-registry' })
+const store = openStore(config.storeUrl)
+const queue = openQueue(config, { log })
+const key = await loadKey(config)
+
+await mkdir(config.runDir, { recursive: true })
+const api = createApi({ sql, store, queue, config, key, log })
+const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(api.fetch))
+
+const deps = { sql, queue, store, config, log }
+const reconciling = every(30_000, () => reconcile(deps), { log, name: 'reconcile' })
+const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
+
+onShutdown(
+  async () => {
+    await Promise.all([listening.close(), reconciling.close(), tidying.close()])
+    await queue.close()
+    await sql.end({ timeout: 5 })
+  },
+  { log, deadlineMs: 10_000 },
+)
+tellReady()
