@@ -1,0 +1,41 @@
+export type PostgresSettings = Record<string, string>
+
+/** Small on purpose: a control plane on one machine. Given as arguments at every start, so the data directory holds no setting of ours. */
+export const durableSettings: PostgresSettings = {
+  listen_addresses: '',
+  port: '5432',
+  max_connections: '100',
+  shared_buffers: '48MB',
+  work_mem: '4MB',
+  maintenance_work_mem: '32MB',
+  min_wal_size: '32MB',
+  max_wal_size: '256MB',
+  max_parallel_workers_per_gather: '0',
+  autovacuum_worker_slots: '2',
+  autovacuum_max_workers: '2',
+  // Version 18 starts three reader processes otherwise.
+  io_method: 'sync',
+  jit: 'off',
+  fsync: 'on',
+  synchronous_commit: 'on',
+  log_min_messages: 'warning',
+  log_line_prefix: '%m [%p] ',
+  log_timezone: 'UTC',
+  timezone: 'UTC',
+  cluster_name: 'atelier',
+}
+
+/** A power cut may lose everything. */
+export const testSettings: PostgresSettings = {
+  ...durableSettings,
+  fsync: 'off',
+  full_page_writes: 'off',
+  synchronous_commit: 'off',
+  autovacuum: 'off',
+}
+
+export function settingArgs({ socketDir, ...settings }: PostgresSettings & { socketDir: string }): string[] {
+  // A list of directories: quoted, for a comma in the name would split it.
+  const all: PostgresSettings = { ...settings, unix_socket_directories: `"${socketDir.replaceAll('"', '""')}"` }
+  return Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+}

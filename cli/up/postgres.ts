@@ -1,0 +1,128 @@
+import { chmod, chown, mkdir, open, readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { AppError } from '../../registry/errors.ts'
+import { Backoff, pause } from './backoff.ts'
+import { OwnProcess } from './own-process.ts'
+import { findPostgres } from './postgres-binaries.ts'
+import { createCluster, inspectCluster } from './postgres-cluster.ts'
+import { durableSettings, settingArgs, testSettings } from './postgres-settings.ts'
+import { type PostgresUser, postgresUser } from './postgres-user.ts'
+import { endLeftover, readPostmaster } from './postmaster.ts'
+import { turnOver } from './role-log.ts'
+
+export type PostgresOptions = {
+  /** The cluster; made when missing. */
+  dataDir: string
+  /** Where its socket goes; made with mode 0700. */
+  socketDir: string
+  /** Postgres writes its own log here. */
+  logFile: string
+  /** Where a copy of the binaries goes when the user it runs as cannot reach the checkout. */
+  copyDir: string
+  /** Of the superuser `postgres`. */
+  password: string
+  /** False only for tests: a power cut may lose everything. */
+  durable?: boolean
+  /** Gives up starting. */
+  signal?: AbortSignal
+  /** Something a person should see: it was left over, it crashed. */
+  onNotice?: (sentence: string) => void
+}
+
+/** Postgres on a unix socket of its own and nowhere else; started again when it crashes, until `stop`. */
+export class EmbeddedPostgres {
+  readonly #options: PostgresOptions
+  readonly #user: PostgresUser | null
+  readonly #program: string
+  readonly #stopping = new AbortController()
+  #process: OwnProcess
+  readonly #guard: Promise<void>
+
+  /**
+   * Resolves when it takes connections. Throws HOME_UNUSABLE for a damaged cluster, DATABASE_UNAVAILABLE with Postgres' own last words
+   * when it ends before.
+   */
+  static async start(options: PostgresOptions): Promise<EmbeddedPostgres> {
+    const user = await postgresUser()
+    const { initdb, postgres } = await findPostgres(options.copyDir, { anotherUser: user !== null })
+    const cluster = { dataDir: options.dataDir, user }
+    if ((await inspectCluster(cluster)) === 'missing') await createCluster(cluster, { initdb, ...options })
+    if ((await endLeftover(options.dataDir)) === 'ended')
+      options.onNotice?.('ended the Postgres that an earlier run left')
+    await prepareSocketDir(options.socketDir, user)
+    return new EmbeddedPostgres(options, user, postgres, await startOnce(postgres, user, options))
+  }
+
+  private constructor(options: PostgresOptions, user: PostgresUser | null, program: string, process: OwnProcess) {
+    this.#options = options
+    this.#user = user
+    this.#program = program
+    this.#process = process
+    this.#guard = this.#restartOnCrash()
+  }
+
+  get pid(): number {
+    return this.#process.pid
+  }
+
+  /** `postgres://…?host=<socket directory>`, as registry/sql.ts reads it. */
+  url({ role, password, database }: { role: string; password: string; database: string }): string {
+    const credentials = `${encodeURIComponent(role)}:${encodeURIComponent(password)}`
+    return `postgres://${credentials}@localhost/${database}?host=${encodeURIComponent(this.#options.socketDir)}`
+  }
+
+  /** Cuts its connections and waits until it has written everything down. `hurry` stops it at once; nothing committed is lost either way. */
+  async stop({ hurry = false }: { hurry?: boolean } = {}): Promise<void> {
+    this.#stopping.abort()
+    this.#process.signal(hurry ? 'SIGQUIT' : 'SIGINT')
+    await this.#guard
+  }
+
+  async #restartOnCrash(): Promise<void> {
+    const backoff = new Backoff()
+    const { signal } = this.#stopping
+    for (;;) {
+      const { livedMs } = await this.#process.exited
+      if (signal.aborted) return
+      this.#options.onNotice?.(`Postgres ended unexpectedly and is started again; see ${this.#options.logFile}`)
+      await pause(backoff.delayAfter(livedMs), signal)
+      if (signal.aborted) return
+      try {
+        this.#process = await startOnce(this.#program, this.#user, { ...this.#options, signal })
+      } catch (error) {
+        this.#options.onNotice?.(String(error))
+      }
+    }
+  }
+}
+
+async function prepareSocketDir(socketDir: string, user: PostgresUser | null): Promise<void> {
+  await mkdir(socketDir, { recursive: true })
+  await chmod(socketDir, 0o700)
+  if (user) await chown(socketDir, user.uid, user.gid)
+}
+
+async function startOnce(program: string, user: PostgresUser | null, options: PostgresOptions): Promise<OwnProcess> {
+  const { dataDir, socketDir, logFile, durable = true, signal } = options
+  await turnOver(logFile)
+  const log = await open(logFile, 'a', 0o600)
+  const { size: logStart } = await log.stat()
+  const settings = durable ? durableSettings : testSettings
+  const postgres = OwnProcess.spawn(program, ['-D', dataDir, ...settingArgs({ ...settings, socketDir })], {
+    user,
+    stdio: ['ignore', log.fd, log.fd],
+    cwd: '/',
+    env: { LC_ALL: 'C', TZ: 'UTC' },
+    whenOrphaned: 'SIGINT',
+  })
+  await log.close()
+
+  while (postgres.isRunning) {
+    if (signal?.aborted) postgres.signal('SIGINT')
+    const postmaster = await readPostmaster(dataDir)
+    if (postmaster?.pid === postgres.pid && postmaster.status === 'ready') return postgres
+    await sleep(5)
+  }
+  const words = (await readFile(logFile)).subarray(logStart).toString().trim().split('\n').slice(-5).join('\n  ')
+  throw new AppError('DATABASE_UNAVAILABLE', `Postgres does not start in ${dataDir}; its last words:\n  ${words}`)
+}
