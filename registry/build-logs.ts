@@ -98,16 +98,20 @@ export function isClosed(state: DeploymentState): boolean {
 
 /** A line as it may be shown anywhere: SGR colours survive, every other control character goes, also bidirectional overrides. */
 export function cleanLine(line: string): string {
-  const shown = line
+  // Cut before the expressions run: a program may print a line of a gigabyte.
+  const bounded = line.length > maxLineLength ? `${line.slice(0, maxLineLength)} … (cut)` : line
+  // What overwrites itself (progress bars) shows its last version.
+  const written = bounded.trimEnd()
+  return written
+    .slice(written.lastIndexOf('\r') + 1)
+    .replaceAll('\u0001', '')
     .replace(/\x1b\[[0-9;]*m/g, (colour) => colour.replace('\x1b', '\u0001'))
     .replace(/\x1b\][^\x07\x1b]*(\x07|\x1b\\)?/g, '')
     .replace(/\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])?/g, '')
-    .replace(/.*\r(?=.)/g, '')
     .replace(/[\u0000\u0002-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g, '')
     .replaceAll('\u0001', '\x1b')
     .replaceAll('\t', '  ')
     .toWellFormed()
-  return shown.length > maxLineLength ? `${shown.slice(0, maxLineLength)} … (cut)` : shown
 }
 
 /** A line of a step: `-----> Installing  npm ci (cache hit)                          0.4 s`. */

@@ -5,8 +5,8 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 export type Listening = { server: Server; close(): Promise<void> }
 
 /**
- * Serves HTTP on a unix socket that only this user (and root) may connect to; a left-over socket file is replaced. `close` stops accepting,
- * lets requests in flight end, and closes idle connections.
+ * Serves HTTP on a unix socket that only this user (and root) may connect to; a left-over socket file is replaced. `close` stops accepting
+ * and lets requests in flight end for two seconds; streams without an end are cut then.
  */
 export async function listenOnSocket(path: string, handler: RequestListener): Promise<Listening> {
   await rm(path, { force: true })
@@ -21,7 +21,9 @@ export async function listenOnSocket(path: string, handler: RequestListener): Pr
       const closed = once(server, 'close')
       server.close()
       server.closeIdleConnections()
+      const cut = setTimeout(() => server.closeAllConnections(), 2000)
       await closed
+      clearTimeout(cut)
     },
   }
 }

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { cleanLine, StepLog, stepLine } from './build-logs.ts'
+
+describe('cleanLine', () => {
+  test('colours survive', () => {
+    expect(cleanLine('\x1b[31mred\x1b[0m')).toBe('\x1b[31mred\x1b[0m')
+  })
+
+  test.each([
+    ['title and link sequences', '\x1b]0;owned\x07a\x1b]8;;http://evil\x1b\\b', 'ab'],
+    ['cursor movement', 'a\x1b[2Ab\x1b[Kc', 'abc'],
+    ['a line that overwrites itself shows its last version', 'progress 1\rprogress 2', 'progress 2'],
+    ['bell, NUL, C1 and bidirectional overrides', 'a\x07\0b\u009bc\u202ed', 'abcd'],
+    ['the mark used inside', '\u0001]0;owned\u0007', ']0;owned'],
+    ['a lone surrogate', 'a\ud800', 'a\ufffd'],
+  ])('%s', (_what, raw, shown) => {
+    expect(cleanLine(raw)).toBe(shown)
+  })
+
+  test('a line of a megabyte is cut and says so', () => {
+    expect(cleanLine('x'.repeat(1_000_000))).toMatch(/^x{4000} … \(cut\)$/)
+  })
+})
+
+describe('StepLog', () => {
+  const collect = () => {
+    const lines: string[] = []
+    const log = new StepLog(async (batch) => void lines.push(...batch), {
+      onError: (error) => {
+        throw error
+      },
+    })
+    return { lines, log }
+  }
+
+  test('a short silent step is one line with its duration', async () => {
+    const { lines, log } = collect()
+    await log.step('Installing', 'npm ci', async (step) => step.detail('npm ci (cache hit)'))
+    await log.flush()
+    expect(lines).toEqual([stepLine('Installing', 'npm ci (cache hit)', 0)])
+  })
+
+  test('a step that speaks shows its head first and its duration last', async () => {
+    const { lines, log } = collect()
+    await log.step('Building', 'vite build', async (step) => step.output('✓ built'))
+    await log.flush()
+    expect(lines).toEqual([
+      stepLine('Building', 'vite build', null),
+      '       ✓ built',
+      expect.stringMatching(/^ {7}done +0\.0 s$/),
+    ])
+  })
+
+  test('a step that fails still ends with its line', async () => {
+    const { lines, log } = collect()
+    await expect(log.step('Building', 'vite build', () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+    await log.flush()
+    expect(lines).toHaveLength(1)
+  })
+})

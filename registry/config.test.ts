@@ -1,0 +1,30 @@
+import { describe, expect, test } from 'vitest'
+import { apiUrl, appUrl, gitUrl, readConfig } from './config.ts'
+
+describe('readConfig', () => {
+  test('an empty environment gives the defaults', () => {
+    const config = readConfig({ HOME: '/home/ada', ATELIER_HOME: '/srv/a' })
+    expect(config).toMatchObject({
+      home: '/srv/a',
+      runDir: '/srv/a/run',
+      domain: 'localhost',
+      appsDomain: 'apps.localhost',
+      httpPort: 8080,
+      storeUrl: 'file:/srv/a/store',
+    })
+    expect(appUrl(config, 'hello')).toBe('http://hello.apps.localhost:8080')
+    expect(gitUrl(config, 'hello')).toBe('http://git.localhost:8080/hello.git')
+  })
+
+  test('port 80 is not written', () => {
+    expect(apiUrl(readConfig({ ATELIER_HTTP_PORT: '80', ATELIER_DOMAIN: 'example.com' }))).toBe(
+      'http://api.example.com',
+    )
+  })
+
+  test('every bad variable is named', () => {
+    const read = () =>
+      readConfig({ ATELIER_HTTP_PORT: 'eighty', ATELIER_DOMAIN: 'http://x', ATELIER_QUEUE_URL: 'amqp://x' })
+    expect(read).toThrow(/ATELIER_DOMAIN: .*ATELIER_HTTP_PORT: .*ATELIER_QUEUE_URL: /s)
+  })
+})
