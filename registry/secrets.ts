@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
@@ -40,7 +40,7 @@ export async function loadKey(config: Pick<Config, 'home' | 'key'>): Promise<Key
   if (kept !== null) return parseKey(kept, path)
 
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  const temporary = `${path}.${process.pid}`
+  const temporary = `${path}.${randomUUID()}`
   await writeFile(temporary, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
   // A link never replaces: of several processes one makes the key, and all read that one.
   await link(temporary, path).catch((thrown: unknown) => {

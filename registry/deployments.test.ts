@@ -1,0 +1,170 @@
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { createDatabase } from '../test/support/database.ts'
+import { createApp } from './apps.ts'
+import { targetOfBranch } from './branches.ts'
+import {
+  cancelDeployment,
+  claimBuild,
+  createDeployment,
+  type Deployment,
+  findDeployment,
+  heartbeat,
+  listEvents,
+  moveDeployment,
+  recordBuild,
+  releaseClaim,
+  requeueAbandoned,
+} from './deployments.ts'
+import { newId } from './ids.ts'
+
+const database = await createDatabase({ max: 12 })
+const { sql } = database
+afterAll(() => database[Symbol.asyncDispose]())
+
+let app: string
+beforeEach(async () => {
+  app = newId()
+  await createApp(sql, { id: app, by: 'ada' })
+})
+
+const deploy = (version = '1.0.0', branch = 'main', options = {}): Promise<Deployment> =>
+  createDeployment(sql, {
+    app,
+    target: targetOfBranch({ id: app, productionBranch: 'main' }, branch),
+    version,
+    source: 'git',
+    by: 'ada',
+    options,
+  })
+
+const buildOf = () => ({
+  id: newId(),
+  kind: 'static',
+  framework: 'static',
+  manifestKey: 'k',
+  manifestSha256: 'x',
+  publicEnvHash: '',
+  bundleSize: 1,
+  durationMs: 1,
+})
+
+describe('creating', () => {
+  test('numbers count up without gaps or doubles when twenty pushes arrive at once, and one of them stays queued', async () => {
+    const made = await Promise.all(Array.from({ length: 20 }, (_, index) => deploy(`1.0.${index}`)))
+    expect(made.map(({ number }) => number).sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 20 }, (_, index) => index + 1),
+    )
+    const queued = await sql<Deployment[]>`select * from deployments where app_id = ${app} and state = 'queued'`
+    expect(queued.map(({ number }) => number)).toEqual([20])
+  })
+
+  test('a newer push cancels the queued one and says by what', async () => {
+    const first = await deploy('1.0.0')
+    await deploy('1.0.1')
+    expect(await findDeployment(sql, first.id)).toMatchObject({
+      state: 'cancelled',
+      stateReason: 'superseded by the newer 1.0.1 (v2)',
+    })
+  })
+
+  test('a preview does not supersede production', async () => {
+    const production = await deploy('1.0.0')
+    await deploy('1.0.0', 'pr/4')
+    expect((await findDeployment(sql, production.id))?.state).toBe('queued')
+  })
+
+  test('the same version with the same variables takes the build that was made, unless asked to build', async () => {
+    const first = await deploy()
+    const claim = await claimBuild(sql, first.id, 'w')
+    if (!claim) throw new Error('not claimed')
+    const build = buildOf()
+    expect(await recordBuild(sql, claim, build)).toBe(true)
+    await cancelDeployment(sql, first.id, { by: 'ada', reason: 'test' })
+
+    expect((await deploy()).buildId).toBe(build.id)
+    expect((await deploy('1.0.0', 'main', { forceBuild: true })).buildId).toBeNull()
+    expect((await deploy('1.0.1')).buildId).toBeNull()
+  })
+})
+
+describe('moving', () => {
+  test('a move happens once, is recorded, and only from the state it expects', async () => {
+    const { id } = await deploy()
+    await claimBuild(sql, id, 'worker-1')
+    const moves = await Promise.all(
+      Array.from({ length: 8 }, () => moveDeployment(sql, id, { from: 'building', to: 'built', by: 'worker-1' })),
+    )
+    expect(moves.filter(Boolean)).toHaveLength(1)
+    expect(await listEvents(sql, id)).toMatchObject([
+      { fromState: null, toState: 'queued', by: 'ada' },
+      { fromState: 'queued', toState: 'building', by: 'worker-1' },
+      { fromState: 'building', toState: 'built', by: 'worker-1', durationMs: expect.any(Number) },
+    ])
+  })
+
+  test('an illegal move is refused by the database itself', async () => {
+    const { id } = await deploy()
+    await expect(moveDeployment(sql, id, { from: 'queued', to: 'live', by: 'ada' })).rejects.toThrow(
+      `deployment ${id} may not move from queued to live`,
+    )
+  })
+})
+
+describe('claiming', () => {
+  test('of twenty workers one gets the deployment', async () => {
+    const { id } = await deploy()
+    const claims = await Promise.all(Array.from({ length: 20 }, (_, index) => claimBuild(sql, id, `w${index}`)))
+    expect(claims.filter(Boolean)).toHaveLength(1)
+  })
+
+  test('while one deployment of a route is running, the next one waits', async () => {
+    const first = await deploy('1.0.0')
+    await claimBuild(sql, first.id, 'w')
+    const second = await deploy('1.0.1')
+    expect(await claimBuild(sql, second.id, 'w')).toBeNull()
+    await cancelDeployment(sql, first.id, { by: 'ada', reason: 'test' })
+    expect(await claimBuild(sql, second.id, 'w')).not.toBeNull()
+  })
+
+  test('a worker that lost its attempt can neither beat nor record nor move', async () => {
+    const { id } = await deploy()
+    const slow = await claimBuild(sql, id, 'slow')
+    if (!slow) throw new Error('not claimed')
+    await sql`update deployments set heartbeat_at = now() - interval '1 minute' where id = ${id}`
+    expect(await requeueAbandoned(sql, {})).toMatchObject([{ id, state: 'queued' }])
+    const fast = await claimBuild(sql, id, 'fast')
+
+    expect(fast?.attempt).toBe(2)
+    expect(await heartbeat(sql, slow)).toBe(false)
+    expect(await recordBuild(sql, slow, buildOf())).toBe(false)
+    expect(
+      await moveDeployment(sql, id, { from: 'building', to: 'built', by: 'slow', attempt: slow.attempt }),
+    ).toBeNull()
+    await releaseClaim(sql, slow, 'late')
+    expect((await findDeployment(sql, id))?.state).toBe('building')
+  })
+
+  test('a deployment whose worker died three times fails with a reason', async () => {
+    const { id } = await deploy()
+    for (const worker of ['a', 'b', 'c']) {
+      expect(await claimBuild(sql, id, worker)).not.toBeNull()
+      await requeueAbandoned(sql, { workerId: worker })
+    }
+    expect(await findDeployment(sql, id)).toMatchObject({
+      state: 'failed',
+      errorCode: 'INTERNAL',
+      stateReason: expect.stringContaining('ended 3 times'),
+    })
+  })
+})
+
+test('what is over cannot be cancelled, and the message says what to do instead', async () => {
+  const { id } = await deploy()
+  await cancelDeployment(sql, id, { by: 'ada', reason: 'by hand' })
+  await expect(cancelDeployment(sql, id, { by: 'ada', reason: 'again' })).rejects.toThrow(
+    'is cancelled and cannot be cancelled',
+  )
+  await expect(cancelDeployment(sql, 'nothing', { by: 'ada', reason: 'x' })).rejects.toThrow(
+    expect.objectContaining({ code: 'DEPLOYMENT_NOT_FOUND' }),
+  )
+})
