@@ -1,0 +1,63 @@
+import { lstat, opendir, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { codeOf } from '../registry/errors.ts'
+
+/** Bytes of disk that a folder and all below it take up, hard links counted once; stops counting above `enough`. */
+export async function diskUsage(path: string, enough = Number.POSITIVE_INFINITY): Promise<number> {
+  const linked = new Set<number>()
+  const folders = [path]
+  let bytes = 0
+  for (let folder = folders.pop(); folder !== undefined && bytes <= enough; folder = folders.pop()) {
+    for (const name of await namesIn(folder)) {
+      const entry = await lstat(join(folder, name)).catch(nullIfGone)
+      if (!entry || (entry.nlink > 1 && !entry.isDirectory() && linked.has(entry.ino))) continue
+      if (entry.nlink > 1 && !entry.isDirectory()) linked.add(entry.ino)
+      if (entry.isDirectory()) folders.push(join(folder, name))
+      bytes += entry.blocks * 512
+      if (bytes > enough) break
+    }
+  }
+  return bytes
+}
+
+/**
+ * Whether a folder outgrows its allowance, asked again and again. Walking a tree of many files is dear, so it is walked only when
+ * the file system as a whole has filled by a quarter of what was left, or when the last look is ten seconds old.
+ */
+export class DiskAllowance {
+  readonly #path: string
+  readonly #allowedBytes: number
+  #usedWhenWalked = Number.NEGATIVE_INFINITY
+  #leftWhenWalked: number
+  #walkedAt = Number.NEGATIVE_INFINITY
+
+  constructor(path: string, allowedMb: number) {
+    this.#path = path
+    this.#allowedBytes = allowedMb * 1_048_576
+    this.#leftWhenWalked = this.#allowedBytes
+  }
+
+  async isExceeded(): Promise<boolean> {
+    const { blocks, bfree, bsize } = await statfs(this.#path)
+    const used = (blocks - bfree) * bsize
+    const filled = used - this.#usedWhenWalked
+    if (filled < this.#leftWhenWalked / 4 && performance.now() - this.#walkedAt < 10_000) return false
+
+    const bytes = await diskUsage(this.#path, this.#allowedBytes)
+    this.#usedWhenWalked = used
+    this.#leftWhenWalked = this.#allowedBytes - bytes
+    this.#walkedAt = performance.now()
+    return bytes > this.#allowedBytes
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  const directory = await opendir(folder).catch(nullIfGone)
+  return directory ? (await Array.fromAsync(directory)).map((entry) => entry.name) : []
+}
+
+// A build renames and removes while it is being counted, and a folder may be closed to everybody but its owner.
+function nullIfGone(thrown: unknown): null {
+  if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(codeOf(thrown) ?? '')) return null
+  throw thrown
+}

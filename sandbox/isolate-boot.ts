@@ -1,0 +1,85 @@
+// The main thread of a host: it starts the worker thread that holds the app, reports over the control pipe, and outlives whatever
+// the thread does. Node builtins only; it runs without its types from the runtime folder.
+import { writeSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { inspect } from 'node:util'
+import { SHARE_ENV, Worker } from 'node:worker_threads'
+import type { FromThread, HostSpec, Thrown, ToThread } from './isolate.worker.ts'
+
+export type HostReport =
+  | { listening: true }
+  | { error: { name: string; message: string; stack: string; code: string | null } }
+  | { exit: number }
+
+const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
+const stopExitCode = 143
+
+// The pipe's other end is the edge or the worker that started this host. process.exit() can hang on a thread that is blocked in
+// a system call, a signal does not.
+const control = new Socket({ fd: spec.controlFd, readable: true, writable: true })
+const endWithParent = () => process.kill(process.pid, 'SIGKILL')
+control.on('error', endWithParent)
+control.on('close', endWithParent)
+control.resume()
+
+let thrown: Thrown | null = null
+let isStopping = false
+
+const thread = new Worker(new URL('./isolate.worker.mjs', import.meta.url), {
+  name: 'app',
+  env: SHARE_ENV,
+  workerData: { kind: spec.kind, entry: spec.entry, listenFd: spec.listenFd } satisfies HostSpec,
+  resourceLimits: { maxOldGenerationSizeMb: spec.heapMb },
+})
+thread.on('message', (message: FromThread) => {
+  if ('listening' in message) report({ listening: true })
+  if ('thrown' in message) thrown = message.thrown
+  if ('chdir' in message || 'umask' in message) serve(message)
+})
+thread.on('error', (error) => {
+  thrown ??= describe(error)
+  // What Node prints when a process ends this way.
+  writeSync(2, `${thrown.text}\n`)
+  report({ error: { name: thrown.name, message: thrown.message, stack: thrown.stack, code: thrown.code } })
+})
+thread.on('exit', (code) => {
+  report({ exit: code })
+  process.exit(isStopping && code === 1 && !thrown ? stopExitCode : code)
+})
+
+process.on('SIGTERM', () => {
+  isStopping = true
+  thread.postMessage({ stop: true } satisfies ToThread)
+})
+process.on('uncaughtException', (error) => writeSync(2, `${inspect(error)}\n`))
+
+// chdir and umask belong to the process, so a thread may not call them; it blocks until this thread has done so for it.
+function serve(call: Extract<FromThread, { answer: unknown }>): void {
+  let answer: { value: number } | { code: string; errno: number }
+  try {
+    if ('chdir' in call) process.chdir(call.chdir)
+    answer = { value: 'umask' in call ? process.umask(call.umask) : 0 }
+  } catch (error) {
+    const { code = 'EIO', errno = 0 } = error as NodeJS.ErrnoException
+    answer = { code, errno }
+  }
+  call.answer.postMessage(answer)
+  Atomics.store(call.done, 0, 1)
+  Atomics.notify(call.done, 0)
+}
+
+function describe(error: unknown): Thrown {
+  if (!(error instanceof Error))
+    return { name: 'Error', message: String(error), stack: '', code: null, text: inspect(error) }
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : null
+  return { name: error.name, message: error.message, stack: error.stack ?? '', code, text: inspect(error) }
+}
+
+function report(message: HostReport): void {
+  try {
+    writeSync(spec.controlFd, `${JSON.stringify(message)}\n`)
+  } catch (error) {
+    // The reader is gone or does not read; its end closes the pipe, which ends this process.
+    if (!(error instanceof Error)) throw error
+  }
+}

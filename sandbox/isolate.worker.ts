@@ -1,0 +1,54 @@
+// The thread that holds one app. It makes the thread look like the process the app expects, then runs the app's entry.
+// Node builtins only.
+import { inspect } from 'node:util'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { onListening, redirectListen } from './isolate-listen.ts'
+import { actLikeAProcess } from './isolate-process.ts'
+
+export type HostSpec = { kind: 'fetch' | 'server'; entry: string; listenFd: number }
+export type Thrown = { name: string; message: string; stack: string; code: string | null; text: string }
+type Call = { answer: MessagePort; done: Int32Array }
+export type FromThread =
+  | { listening: true }
+  | { thrown: Thrown }
+  | ({ chdir: string } & Call)
+  | ({ umask: number } & Call)
+export type ToThread = { stop: true }
+
+const spec: HostSpec = workerData
+const host = parentPort
+if (!host) throw new Error('this script runs in a worker thread')
+
+process.on('uncaughtExceptionMonitor', (error) => host.postMessage({ thrown: describe(error) } satisfies FromThread))
+host.on('message', ({ stop }: ToThread) => stop && stopApp())
+host.unref()
+
+const server = redirectListen(spec.listenFd)
+onListening(() => host.postMessage({ listening: true } satisfies FromThread))
+actLikeAProcess(spec.entry, host)
+
+let finishFetch: () => Promise<void> = async () => {}
+if (spec.kind === 'fetch') {
+  const { serveFetch } = await import('./isolate-fetch.ts')
+  finishFetch = await serveFetch(spec.entry, server)
+} else {
+  const { default: Module } = await import('node:module')
+  Module.runMain(spec.entry)
+}
+
+// An app that listens for SIGTERM ends itself; any other stops accepting, finishes what it has begun, and ends.
+async function stopApp(): Promise<void> {
+  if (process.listenerCount('SIGTERM') > 0) {
+    process.emit('SIGTERM', 'SIGTERM', 15)
+    return
+  }
+  await server.drain()
+  await finishFetch()
+  process.exit(0)
+}
+
+function describe(error: unknown): Thrown {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : null
+  const { name, message, stack } = error instanceof Error ? error : new Error(String(error))
+  return { name, message, stack: stack ?? '', code, text: inspect(error) }
+}

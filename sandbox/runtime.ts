@@ -1,0 +1,227 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  chmod,
+  constants,
+  copyFile,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
+import { createRequire, stripTypeScriptTypes } from 'node:module'
+import { basename, dirname, join, sep } from 'node:path'
+import { AppError, codeOf } from '../registry/errors.ts'
+
+/** Absolute paths that every sandbox user can reach. */
+export type Runtime = {
+  /** The Node that runs apps and builds. */
+  node: string
+  /** A folder for PATH with `node`, `npm` and `npx`. */
+  bin: string
+  /** Run as `node npmCli …`. */
+  npmCli: string
+  /** A node_modules folder with npm and esbuild. */
+  modules: string
+  /** The first script of an isolate's host. */
+  boot: string
+}
+
+/**
+ * Makes `$home/runtime` (0711) hold what programs under other uids must reach: the boot scripts without their types (Node starts
+ * 37 ms faster so), and, where the checkout is closed to others, copies of Node, npm and esbuild. Every piece is named by its
+ * content or version and appears whole, so several roles may prepare at once. Throws HOME_UNUSABLE when others cannot reach the home.
+ */
+export function prepareRuntime(home: string): Promise<Runtime> {
+  const known = prepared.get(home)
+  if (known) return known
+  const preparation = prepare(home)
+  prepared.set(home, preparation)
+  preparation.catch(() => prepared.delete(home))
+  return preparation
+}
+
+/** Copies one script to the runtime without its types, where every sandbox user can run it; it may import node builtins only. */
+export async function stageScript(home: string, path: string): Promise<string> {
+  return join(await stageScripts(await openRuntimeFolder(home), [path]), scriptName(basename(path)))
+}
+
+const prepared = new Map<string, Promise<Runtime>>()
+const packages = ['npm', 'esbuild', `@esbuild/${process.platform}-${process.arch}`]
+const bootScripts = [
+  'isolate-boot.ts',
+  'isolate.worker.ts',
+  'isolate-process.ts',
+  'isolate-listen.ts',
+  'isolate-fetch.ts',
+]
+
+async function prepare(home: string): Promise<Runtime> {
+  const folder = await openRuntimeFolder(home)
+  const boot = stageScripts(
+    folder,
+    bootScripts.map((name) => join(import.meta.dirname, name)),
+  )
+  const node = await reachableNode(folder)
+  const modules = await reachableModules(folder)
+  const npmCli = join(modules, 'npm', 'bin', 'npm-cli.js')
+  const bin = await linkCommands(folder, { node, npm: npmCli, npx: join(modules, 'npm', 'bin', 'npx-cli.js') })
+  return { node, bin, npmCli, modules, boot: join(await boot, 'isolate-boot.mjs') }
+}
+
+async function openRuntimeFolder(home: string): Promise<string> {
+  const folder = join(await realpath(home), 'runtime')
+  await mkdir(folder, { recursive: true })
+  await chmod(folder, 0o711)
+  if (process.getuid?.() !== 0) return folder
+
+  await chmod(dirname(folder), (await stat(dirname(folder))).mode | 0o111)
+  const closed = await closedAncestor(folder)
+  if (closed)
+    throw new AppError(
+      'HOME_UNUSABLE',
+      `${home} cannot be reached by the users that apps run as: ${closed} is closed to others`,
+    )
+  return folder
+}
+
+// A set of scripts that import one another by './name.ts'; the folder's name is the digest of their texts.
+async function stageScripts(folder: string, paths: string[]): Promise<string> {
+  const sources = await Promise.all(paths.map((path) => readFile(path, 'utf8')))
+  const digest = createHash('sha256')
+    .update(JSON.stringify([process.version, sources]))
+    .digest('hex')
+    .slice(0, 16)
+  return placeOnce(join(folder, `scripts-${digest}`), async (place) => {
+    await mkdir(place)
+    for (const [index, source] of sources.entries()) {
+      const script = withoutTypes(source).replace(/(from|import\() *'(\.\/[^']+)\.ts'/g, "$1 '$2.mjs'")
+      await writeFile(join(place, scriptName(basename(paths[index] ?? ''))), script, { mode: 0o644 })
+    }
+  })
+}
+
+const scriptName = (name: string) => name.replace(/\.ts$/, '.mjs')
+
+// Node announces on stderr, once per process, that this function is experimental; whoever reads the platform's log cannot act on it.
+function withoutTypes(source: string): string {
+  const { emitWarning } = process
+  process.emitWarning = () => {}
+  try {
+    return stripTypeScriptTypes(source)
+  } finally {
+    process.emitWarning = emitWarning
+  }
+}
+
+async function reachableNode(folder: string): Promise<string> {
+  const node = await realpath(process.execPath)
+  if (!(await isClosed(node))) return node
+  const { size, mtimeMs } = await stat(node)
+  const place = join(folder, `node-${process.version}-${size.toString(36)}${Math.trunc(mtimeMs).toString(36)}`)
+  return join(
+    await placeOnce(place, async (temporary) => {
+      await mkdir(temporary)
+      await copyTree(node, join(temporary, 'node'))
+      await chmod(join(temporary, 'node'), 0o755)
+    }),
+    'node',
+  )
+}
+
+async function reachableModules(folder: string): Promise<string> {
+  const npm = packageFolder('npm')
+  const modules = dirname(npm)
+  if (!(await isClosed(join(npm, 'bin', 'npm-cli.js')))) return modules
+  const found = packages.map((name) => ({ name, from: packageFolder(name) }))
+  const versions = await Promise.all(found.map(({ from }) => readFile(join(from, 'package.json'), 'utf8')))
+  const digest = createHash('sha256').update(JSON.stringify(versions)).digest('hex').slice(0, 16)
+  return join(
+    await placeOnce(join(folder, `tools-${digest}`), async (temporary) => {
+      for (const { name, from } of found) await copyTree(from, join(temporary, 'node_modules', name))
+    }),
+    'node_modules',
+  )
+}
+
+function packageFolder(name: string): string {
+  return dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
+}
+
+async function linkCommands(folder: string, commands: Record<string, string>): Promise<string> {
+  const digest = createHash('sha256').update(JSON.stringify(commands)).digest('hex').slice(0, 16)
+  return placeOnce(join(folder, `bin-${digest}`), async (place) => {
+    await mkdir(place)
+    for (const [name, target] of Object.entries(commands)) await symlink(target, join(place, name))
+  })
+}
+
+// Another role may be placing the same; whoever renames first wins and the other throws its own copy away.
+async function placeOnce(place: string, fill: (temporary: string) => Promise<void>): Promise<string> {
+  if (await exists(place)) return place
+  const temporary = join(dirname(place), `.${randomBytes(6).toString('hex')}`)
+  try {
+    await fill(temporary)
+    await rename(temporary, place)
+  } catch (thrown) {
+    await rm(temporary, { recursive: true, force: true })
+    if (codeOf(thrown) !== 'ENOTEMPTY' && codeOf(thrown) !== 'EEXIST') throw thrown
+  }
+  return place
+}
+
+// Hard links where they can be had: a copy of Node is 150 MB.
+async function copyTree(from: string, to: string): Promise<void> {
+  const entry = await lstat(from)
+  if (entry.isDirectory()) {
+    await mkdir(to, { recursive: true, mode: 0o755 })
+    await Promise.all((await readdir(from)).map((name) => copyTree(join(from, name), join(to, name))))
+  } else if (entry.isSymbolicLink()) {
+    await symlink(await readlink(from), to)
+  } else if ((entry.mode & 0o004) === 0 || !(await linked(from, to))) {
+    await copyFile(from, to, constants.COPYFILE_FICLONE)
+    await chmod(to, entry.mode | 0o444)
+  }
+}
+
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+    return true
+  } catch (thrown) {
+    if (['EXDEV', 'EPERM', 'EMLINK'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  }
+}
+
+// Closed to users other than the platform's own; without other users nothing is.
+async function isClosed(file: string): Promise<boolean> {
+  if (process.getuid?.() !== 0) return false
+  return ((await stat(file)).mode & 0o004) === 0 || (await closedAncestor(dirname(file))) !== null
+}
+
+async function closedAncestor(folder: string): Promise<string | null> {
+  const names = folder.split(sep).filter(Boolean)
+  for (let depth = 0; depth <= names.length; depth++) {
+    const ancestor = sep + names.slice(0, depth).join(sep)
+    if (((await stat(ancestor)).mode & 0o001) === 0) return ancestor
+  }
+  return null
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (thrown: unknown) => {
+      if (codeOf(thrown) === 'ENOENT') return false
+      throw thrown
+    },
+  )
+}

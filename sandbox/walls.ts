@@ -1,0 +1,179 @@
+import { execFile } from 'node:child_process'
+import { accessSync, constants, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { codeOf } from '../registry/errors.ts'
+import type { SandboxUser } from './users.ts'
+
+export type WallsName = 'user-namespace' | 'root-namespace' | 'group'
+
+export type Confined = { file: string; args: string[]; uid?: number; gid?: number; env: Record<string, string> }
+export type Confinable = {
+  file: string
+  args: string[]
+  env: Record<string, string>
+  user: SandboxUser
+  limits: { processes?: number; diskMb?: number }
+}
+
+/** How programs are walled in on this host: what the kernel and the installed tools allow, found by trying. */
+export type Walls = {
+  name: WallsName
+  /** The program runs under an init of its own (PID 1 of a PID namespace): when that ends, nothing of the tree is left. */
+  hasInit: boolean
+  confine(program: Confinable): Confined
+}
+
+/**
+ * The strongest walls that work here for this user; tried once per process and kind of user, about 5 ms.
+ * - `user-namespace`: the program's user first, then a user + PID + mount namespace with its own /proc.
+ * - `root-namespace`: where user namespaces are switched off but the platform runs as root: PID + mount namespace, then the user.
+ * - `group`: a process group only. A daemon that leaves it may outlive its job until the watchdog has seen it.
+ */
+export function findWalls(user: SandboxUser): Promise<Walls> {
+  const kind = user.uid === null ? 'own' : 'leased'
+  const known = found.get(kind)
+  if (known) return known
+  const search = tryWalls(user)
+  found.set(kind, search)
+  return search
+}
+
+const found = new Map<string, Promise<Walls>>()
+
+async function tryWalls(user: SandboxUser): Promise<Walls> {
+  if (process.platform === 'linux') {
+    const candidates = [userNamespace(true), userNamespace(false), ...(user.uid === null ? [] : [rootNamespace()])]
+    for (const walls of candidates) if (walls && (await holds(walls, user))) return walls
+  }
+  return processGroup()
+}
+
+async function holds(walls: Walls, user: SandboxUser): Promise<boolean> {
+  const { file, args, ...options } = walls.confine({ file: '/bin/true', args: [], env: {}, user, limits: {} })
+  return new Promise((settle) => {
+    execFile(file, args, { ...options, cwd: '/', timeout: 5000 }, (error) => settle(error === null))
+  })
+}
+
+// PID 1 has to reap orphans, and signals it has no handler for do not reach it, so the program is not PID 1 itself: a shell
+// waits for it and reaps whatever else ends. A constant script; the program is its arguments. The shell's own word about a child
+// that was killed goes to /dev/null, and what it added to the environment is taken out again.
+const initScript = 'unset PWD OLDPWD SHLVL; exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec "$@"); exit $?'
+export const highestPassedDescriptor = 8
+
+const parentDies = ['--pdeathsig', 'KILL']
+
+function userNamespace(ownProc: boolean): Walls | null {
+  const [setpriv, unshare] = [tool('setpriv'), tool('unshare')]
+  if (!setpriv || !unshare) return null
+  const namespaces = [
+    '--user',
+    '--map-current-user',
+    '--pid',
+    '--fork',
+    '--kill-child=KILL',
+    ...(ownProc ? ['--mount-proc'] : []),
+  ]
+  return {
+    name: 'user-namespace',
+    hasInit: true,
+    confine: ({ file, args, env, user, limits }) => ({
+      file: setpriv,
+      args: [
+        ...['--no-new-privs', ...parentDies, '--', unshare, ...namespaces, '--', '/bin/sh', '-c', initScript, 'init'],
+        ...limited(limits, file, args),
+      ],
+      env,
+      ...spawnedAs(user),
+    }),
+  }
+}
+
+// Everything up to the last setpriv runs as root, so names that steer the dynamic linker or a shell do not get through.
+function rootNamespace(): Walls | null {
+  const [setpriv, unshare] = [tool('setpriv'), tool('unshare')]
+  if (!setpriv || !unshare) return null
+  return {
+    name: 'root-namespace',
+    hasInit: true,
+    confine: ({ file, args, env, user, limits }) => ({
+      file: setpriv,
+      args: [
+        ...[...parentDies, '--', unshare, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
+        ...['/bin/sh', '-c', initScript, 'init'],
+        ...[
+          setpriv,
+          '--reuid',
+          String(user.uid),
+          '--regid',
+          String(user.gid),
+          '--clear-groups',
+          '--no-new-privs',
+          '--',
+        ],
+        ...limited(limits, file, args),
+      ],
+      env: Object.fromEntries(Object.entries(env).filter(([name]) => !steersLinkerOrShell.test(name))),
+    }),
+  }
+}
+
+const steersLinkerOrShell =
+  /^(LD_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_.*|BASH_.*|ENV|IFS|SHELLOPTS|PS4)$/
+
+function processGroup(): Walls {
+  const setpriv = process.platform === 'linux' ? tool('setpriv') : null
+  return {
+    name: 'group',
+    hasInit: false,
+    confine: ({ file, args, env, user, limits }) => {
+      const inner = limited(user.uid === null ? { ...limits, processes: undefined } : limits, file, args)
+      const [first = file, ...rest] = setpriv ? [setpriv, '--no-new-privs', ...parentDies, '--', ...inner] : inner
+      return { file: first, args: rest, env, ...spawnedAs(user) }
+    },
+  }
+}
+
+// libuv empties the supplementary groups, then sets gid and uid, before it executes anything.
+function spawnedAs(user: SandboxUser): { uid?: number; gid?: number } {
+  return user.uid === null ? {} : { uid: user.uid, gid: user.gid }
+}
+
+// Set inside the namespace, where the number of processes counts this job's alone. Never RLIMIT_AS: V8 reserves large ranges.
+function limited({ processes, diskMb }: Confinable['limits'], file: string, args: string[]): string[] {
+  const prlimit = process.platform === 'linux' ? tool('prlimit') : null
+  if (!prlimit) return [file, ...args]
+  return [
+    prlimit,
+    '--core=0',
+    `--nofile=${Math.min(4096, hardOpenFiles())}`,
+    ...(processes ? [`--nproc=${processes}`] : []),
+    ...(diskMb ? [`--fsize=${diskMb * 1_048_576}`] : []),
+    ...['--', file, ...args],
+  ]
+}
+
+function hardOpenFiles(): number {
+  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
+  return hard === undefined ? 4096 : Number(hard)
+}
+
+const tools = new Map<string, string | null>()
+
+function tool(name: string): string | null {
+  const known = tools.get(name)
+  if (known !== undefined) return known
+  const path = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'].map((folder) => join(folder, name)).find(isExecutable) ?? null
+  tools.set(name, path)
+  return path
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'EACCES') return false
+    throw thrown
+  }
+}
