@@ -1,0 +1,91 @@
+import type { Readable } from 'node:stream'
+import type { Config } from '../registry/config.ts'
+import { endGroup, exitOf, type Git } from './git.ts'
+import type { Question } from './pre-receive.ts'
+import { branchOf, isZero } from './ref-update.ts'
+
+export type Commit = { subject: string }
+type Limits = Config['pushLimits']
+
+/** Where git finds the objects of a push that it has not taken yet. */
+export function quarantine(repository: string, objects: string | null): Record<string, string> {
+  if (!objects) return {}
+  return { GIT_OBJECT_DIRECTORY: objects, GIT_ALTERNATE_OBJECT_DIRECTORIES: `${repository}/objects` }
+}
+
+/**
+ * Looks at what the branches of a push would check out, while it is still in quarantine: it must be commits, and no larger than the
+ * limits. Returns the commits by SHA, or the reason to refuse.
+ */
+export async function inspectCheckouts(
+  { updates, objects }: Question,
+  { git, repository, limits }: { git: Git; repository: string; limits: Limits },
+): Promise<{ commits: Map<string, Commit> } | { refused: string }> {
+  const branches = updates.filter((update) => branchOf(update.ref) !== null && !isZero(update.new))
+  const tips = [...new Set(branches.map((update) => update.new))]
+  const env = quarantine(repository, objects)
+  const found = await Promise.all(
+    tips.map(async (sha) => {
+      const [subject, refused] = await Promise.all([
+        readSubject(sha, { git, repository, env }),
+        measure(sha, { git, repository, env, limits }),
+      ])
+      return { sha, subject, refused }
+    }),
+  )
+  for (const { sha, subject, refused } of found) {
+    if (subject === null) return { refused: `a branch holds commits, and ${sha.slice(0, 7)} is none` }
+    if (refused) return { refused }
+  }
+  return { commits: new Map(found.map(({ sha, subject }) => [sha, { subject: subject ?? '' }])) }
+}
+
+type Reading = { git: Git; repository: string; env: Record<string, string> }
+
+/** The first line of a commit's message, cut at 200 characters; null when the object is no commit. */
+async function readSubject(sha: string, { git, repository, env }: Reading): Promise<string | null> {
+  const args = ['log', '--no-walk', '--format=%H %<(200,trunc)%s', sha, '--']
+  const { code, stdout } = await git.run(repository, args, { env })
+  // An annotated tag names a commit and is none.
+  if (code !== 0 || !stdout.startsWith(`${sha} `)) return null
+  return stdout.slice(sha.length + 1).trim()
+}
+
+/** Counts files and bytes and stops at the first that is too many, so that a tree that unfolds without end costs no more than the limit. */
+async function measure(
+  sha: string,
+  { git, repository, env, limits }: Reading & { limits: Limits },
+): Promise<string | null> {
+  const child = git.start(['--git-dir', repository, 'ls-tree', '-r', '-l', '-z', '--full-tree', sha], {
+    env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const refused = child.stdout ? await countEntries(child.stdout, limits) : null
+  if (refused) {
+    await endGroup(child)
+    return refused
+  }
+  return (await exitOf(child)) === 0 ? null : `git cannot read the files of ${sha.slice(0, 7)}`
+}
+
+async function countEntries(listing: Readable, { files: maxFiles, checkoutMb }: Limits): Promise<string | null> {
+  let files = 0
+  let bytes = 0
+  let rest = ''
+  for await (const chunk of listing) {
+    const entries = (rest + chunk.toString('latin1')).split('\0')
+    rest = entries.pop() ?? ''
+    files += entries.length
+    for (const entry of entries) bytes += sizeOf(entry)
+    if (files > maxFiles) return `more than ${maxFiles} files, the most that Atelier takes in one version`
+    if (bytes > checkoutMb * 1_048_576) {
+      return `the files are more than ${checkoutMb} MB, this server's limit (ATELIER_CHECKOUT_MAX_MB)`
+    }
+  }
+  return null
+}
+
+// `<mode> <type> <sha> <size>\t<path>`; the size of a submodule is `-`.
+function sizeOf(entry: string): number {
+  return Number(/^\d+ blob [0-9a-f]+ +(\d+)\t/.exec(entry)?.[1] ?? 0)
+}

@@ -1,0 +1,105 @@
+import type { App } from '../registry/apps.ts'
+import { settleProductionBranch } from '../registry/apps.ts'
+import { targetOfBranch } from '../registry/branches.ts'
+import { appUrl } from '../registry/config.ts'
+import { createDeployment, type Deployment, type DeploymentOptions } from '../registry/deployments.ts'
+import { findRunningPush } from '../registry/ref-moves.ts'
+import { removePreview } from '../registry/release.ts'
+import type { Caller } from '../registry/tokens.ts'
+import { shortVersion } from '../registry/version.ts'
+import type { Commit } from './checkout.ts'
+import { answerOfDatabase } from './deadline.ts'
+import type { GatewayDeps } from './gateway.ts'
+import { branchOf, isZero, type RefUpdate, Refused } from './ref-update.ts'
+import { isAncestor, readRefs } from './repositories.ts'
+import { keepSnapshot } from './snapshot.ts'
+
+export type BranchPush = {
+  app: App
+  repository: string
+  caller: Caller
+  commits: Map<string, Commit>
+  options: DeploymentOptions
+}
+
+/** Settles which branch is production before the branches of a push go their ways in parallel; `main` has the first word. */
+export async function settleProduction(app: App, updates: RefUpdate[], { sql }: GatewayDeps): Promise<App> {
+  if (app.productionBranch) return app
+  const pushed = updates.filter((update) => !isZero(update.new)).map(({ ref }) => branchOf(ref))
+  const first = ['main', 'master'].find((name) => pushed.includes(name))
+  if (!first) return app
+  return { ...app, productionBranch: await answerOfDatabase(settleProductionBranch(sql, app.id, first)) }
+}
+
+/**
+ * Turns an update of a branch into a queued deployment: source kept, row inserted, worker woken. The ref itself moves when the deployment
+ * is prepared. Throws Refused, and AppError when the platform fails.
+ */
+export async function deployBranch(update: RefUpdate, push: BranchPush, deps: GatewayDeps): Promise<Deployment> {
+  const { app, repository } = push
+  const branch = branchOf(update.ref) ?? ''
+  return deps.locks.hold(app.id, update.ref, async () => {
+    await checkHistory(update, push, deps)
+    const key = await keepSnapshot({ app: app.id, repository, sha: update.new }, deps)
+    const deployment = await createDeployment(deps.sql, {
+      app: app.id,
+      target: targetOfBranch(app, branch),
+      version: update.new,
+      source: 'git',
+      by: push.caller.name,
+      sourceKey: key,
+      git: {
+        ref: update.ref,
+        sha: update.new,
+        oldSha: update.old,
+        subject: push.commits.get(update.new)?.subject ?? '',
+      },
+      options: push.options,
+    })
+    await deps.queue.enqueueBuild(deployment)
+    deps.log.info({ app: app.id, deployment: deployment.id, ref: update.ref }, 'push accepted')
+    return deployment
+  })
+}
+
+/** Deletes a branch and tears its preview down. Returns the sentence to show. Throws Refused. */
+export async function deleteBranch(update: RefUpdate, push: BranchPush, deps: GatewayDeps): Promise<string> {
+  const { app, repository } = push
+  const branch = branchOf(update.ref) ?? ''
+  const target = targetOfBranch(app, branch)
+  if (target.environment === 'production') {
+    throw new Refused(`${branch} is what ${app.id} serves; to end the app: atelier apps rm ${app.id}`)
+  }
+  return deps.locks.hold(app.id, update.ref, async () => {
+    const current = (await readRefs(deps.git, repository)).get(update.ref)
+    if (current !== update.old) throw new Refused('fetch first')
+    const wasThere = await removePreview(deps.sql, { app: app.id, branch, by: push.caller.name })
+    const { code, stderr } = await deps.git.run(repository, ['update-ref', '-d', update.ref, update.old])
+    if (code !== 0) throw new Refused(`the branch is still there: ${stderr.trim()}`)
+    return wasThere ? `The preview ${appUrl(deps.config, target.label)} is taken down.` : `${branch} had no preview.`
+  })
+}
+
+async function checkHistory(update: RefUpdate, { app, repository }: BranchPush, deps: GatewayDeps): Promise<void> {
+  const [refs, running] = await Promise.all([
+    readRefs(deps.git, repository),
+    answerOfDatabase(findRunningPush(deps.sql, { app: app.id, ref: update.ref })),
+  ])
+  const current = refs.get(update.ref) ?? null
+  if (current !== (isZero(update.old) ? null : update.old)) throw new Refused('fetch first')
+
+  const inTheWay = current === null ? findConflict(update.ref, [...refs.keys()]) : null
+  if (inTheWay)
+    throw new Refused(`git cannot hold this branch beside ${branchOf(inTheWay)}; delete one or name it otherwise`)
+
+  if (running?.gitSha && !(await isAncestor(deps.git, repository, running.gitSha, update.new))) {
+    throw new Refused(
+      `${shortVersion(running.version)} (v${running.number}) is on its way and this would not follow it; wait, or stop it: atelier cancel ${running.id}`,
+    )
+  }
+}
+
+// git keeps refs as paths: `a` and `a/b` cannot both be branches.
+function findConflict(ref: string, existing: string[]): string | null {
+  return existing.find((other) => other.startsWith(`${ref}/`) || ref.startsWith(`${other}/`)) ?? null
+}

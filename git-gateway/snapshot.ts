@@ -1,0 +1,44 @@
+import { Transform } from 'node:stream'
+import { constants, createZstdCompress } from 'node:zlib'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { sourceKey } from '../registry/bundle-store/keys.ts'
+import { AppError } from '../registry/errors.ts'
+import { endGroup, exitOf, type Git } from './git.ts'
+
+/**
+ * Puts the files of a commit into the store as `sources/<app>/<sha>.tar.zst`, for workers never touch the gateway's disk. Returns the key.
+ * A commit's files never change, so a source that is there already is left. Throws INTERNAL, STORE_UNAVAILABLE.
+ */
+export async function keepSnapshot(
+  { app, repository, sha }: { app: string; repository: string; sha: string },
+  { git, store }: { git: Git; store: BundleStore },
+): Promise<string> {
+  const key = sourceKey(app, sha)
+  if ((await store.has([key])).has(key)) return key
+
+  const child = git.start(['--git-dir', repository, 'archive', '--format=tar', sha], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  if (!child.stdout || !child.stderr) throw new AppError('INTERNAL', 'git archive started without pipes')
+  const said: Buffer[] = []
+  child.stderr.on('data', (chunk: Buffer) => said.push(chunk))
+
+  // The end of the output is the end of the archive only when git says so with its exit code: a torn archive must never be stored.
+  const whole = new Transform({
+    transform: (chunk, _encoding, done) => done(null, chunk),
+    flush: (done) =>
+      void exitOf(child).then((code) =>
+        done(
+          code === 0 ? null : new AppError('INTERNAL', `git archive failed: ${Buffer.concat(said).toString().trim()}`),
+        ),
+      ),
+  })
+  const compressed = createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } })
+  whole.once('error', (error) => compressed.destroy(error))
+  try {
+    await store.put(key, child.stdout.pipe(whole).pipe(compressed))
+  } finally {
+    await endGroup(child)
+  }
+  return key
+}

@@ -1,0 +1,195 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, connect as connectSocket, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { pino } from 'pino'
+import { appendBuildLog } from '../registry/build-logs.ts'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { openStore } from '../registry/bundle-store/file.ts'
+import { manifestKey } from '../registry/bundle-store/keys.ts'
+import { type Config, readConfig } from '../registry/config.ts'
+import { type Claim, claimBuild, listDeployments, moveDeployment, recordBuild } from '../registry/deployments.ts'
+import { newId } from '../registry/ids.ts'
+import { openQueue, startBuildWorker } from '../registry/queue.ts'
+import { markPrepared } from '../registry/release.ts'
+import type { Sql } from '../registry/sql.ts'
+import { createToken, type Scope } from '../registry/tokens.ts'
+import { Gateway } from './gateway.ts'
+
+export type Ran = { code: number; stdout: string; stderr: string }
+/** Plays the build of one deployment: log lines, then nothing for success or a reason for failure. */
+export type Build = (claim: Claim, say: (line: string) => Promise<void>) => Promise<string | undefined>
+
+/**
+ * A gateway on a home of its own with a real database, store and queue, reached by real git over loopback TCP. The worker at the end of the
+ * queue is played by `build`.
+ */
+export async function startTestGateway(
+  database: { url: string; sql: Sql },
+  { env = {}, build = buildsWell }: { env?: Record<string, string>; build?: Build } = {},
+) {
+  const home = await mkdtemp(join(tmpdir(), 'gw-'))
+  const config = readConfig({ ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url, ATELIER_HTTP_PORT: '80', ...env })
+  const log = pino({ level: process.env.ATELIER_LOG_LEVEL ?? 'fatal' })
+  const store = openStore(config.storeUrl)
+  const queue = openQueue(config, { log })
+  const played = { build }
+  const worker = startBuildWorker(config, (id) => playBuild(database.sql, id, played), { concurrency: 4, log })
+  await mkdir(config.runDir, { recursive: true })
+  const parts = { sql: database.sql, store, queue, config, log }
+  let gateway = await Gateway.start(parts)
+  const relay = await relayTo(join(config.runDir, 'gateway.sock'))
+  const { secret } = await createToken(database.sql, { name: 'ada', scope: 'admin' })
+
+  return {
+    home,
+    config,
+    port: relay.port,
+    secret,
+    /** Replaces what the worker does. */
+    play: (next: Build) => {
+      played.build = next
+    },
+    url: (app: string, { user = 'ada', password = secret }: { user?: string; password?: string } = {}) =>
+      `http://${user}:${password}@127.0.0.1:${relay.port}/${app}.git`,
+    token: async (scope: Scope, appId: string | null = null) =>
+      (await createToken(database.sql, { name: scope, scope, appId })).secret,
+    deployments: (app: string) => listDeployments(database.sql, { app, limit: 100 }),
+    repository: (app: string) => join(home, 'git', `${app}.git`),
+    store: store as BundleStore,
+    stop: () => gateway.close(),
+    restart: async () => {
+      await gateway.close()
+      gateway = await Gateway.start(parts)
+    },
+    async [Symbol.asyncDispose]() {
+      await relay.close()
+      await gateway.close()
+      await worker.close()
+      await queue.close()
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}
+
+export type TestGateway = Awaited<ReturnType<typeof startTestGateway>>
+
+/** A worker that needs no time. */
+export const buildsWell: Build = async (claim, say) => {
+  await say(`-----> ${claim.appId} ${claim.version.slice(0, 7)} · static files`)
+  return undefined
+}
+
+async function playBuild(sql: Sql, deploymentId: string, played: { build: Build }): Promise<void> {
+  const claim = await claimBuild(sql, deploymentId, 'test-worker')
+  if (!claim) return
+  const reason = await played.build(claim, (line) => appendBuildLog(sql, claim.id, [line]))
+  if (reason) {
+    await moveDeployment(sql, claim.id, {
+      from: 'building',
+      to: 'failed',
+      by: 'test',
+      reason,
+      errorCode: 'BUILD_FAILED',
+    })
+    return
+  }
+  await moveDeployment(sql, claim.id, { from: 'building', to: 'built', by: 'test' })
+  await moveDeployment(sql, claim.id, { from: 'built', to: 'uploading', by: 'test' })
+  if (!claim.buildId) await recordBuild(sql, claim, madeUpBuild(claim))
+  await markPrepared(sql, claim)
+}
+
+function madeUpBuild(claim: Claim) {
+  const id = newId()
+  return {
+    id,
+    kind: 'static',
+    framework: 'static',
+    manifestKey: manifestKey({ app: claim.appId, version: claim.version, build: id }),
+    manifestSha256: '0'.repeat(64),
+    publicEnvHash: '',
+    bundleSize: 0,
+    durationMs: 1,
+  }
+}
+
+// git speaks HTTP over TCP only; in the platform the proxy stands here.
+async function relayTo(socketPath: string): Promise<{ port: number; close(): Promise<void> }> {
+  const open = new Set<{ destroy(): void }>()
+  const server = createServer((client) => {
+    const upstream = connectSocket(socketPath)
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      open.add(from)
+      from.on('error', () => to.destroy())
+      from.on('close', () => {
+        open.delete(from)
+        to.destroySoon()
+      })
+      from.pipe(to)
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: async () => {
+      for (const socket of open) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** A person's repository, driven by real git with a person's environment. */
+export async function makeRepo(remote: string, { branch = 'main' }: { branch?: string } = {}) {
+  const path = await mkdtemp(join(tmpdir(), 'repo-'))
+  const git = (...args: string[]): Promise<Ran> => runGit(path, args)
+  await git('init', '-q', '-b', branch)
+  await git('remote', 'add', 'atelier', remote)
+  return {
+    path,
+    git,
+    commit: async (files: Record<string, string>, message = 'change') => {
+      for (const [name, text] of Object.entries(files)) {
+        await mkdir(dirname(join(path, name)), { recursive: true })
+        await writeFile(join(path, name), text)
+      }
+      await git('add', '-A')
+      await git('commit', '-q', '--allow-empty', '-m', message)
+      return (await git('rev-parse', 'HEAD')).stdout.trim()
+    },
+    push: (...args: string[]) => git('push', 'atelier', ...args),
+    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
+  }
+}
+
+export type TestRepo = Awaited<ReturnType<typeof makeRepo>>
+
+/** Runs git as a person at a terminal without a keyboard would; never rejects for a failing exit code. */
+export function runGit(cwd: string, args: string[], env: Record<string, string> = {}): Promise<Ran> {
+  const complete = {
+    PATH: process.env.PATH,
+    HOME: '/nonexistent',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_AUTHOR_NAME: 'Ada',
+    GIT_AUTHOR_EMAIL: 'ada@example.com',
+    GIT_COMMITTER_NAME: 'Ada',
+    GIT_COMMITTER_EMAIL: 'ada@example.com',
+    ...env,
+  }
+  return new Promise((resolve) => {
+    execFile('git', args, { cwd, env: complete, maxBuffer: 64 * 1_048_576 }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })
+    })
+  })
+}
+
+export type { Config }
