@@ -23,6 +23,8 @@ const allowed: Record<string, string[]> = {
     'registry/log.ts',
     'registry/sql.ts',
     'registry/migrate.ts',
+    'registry/secrets.ts',
+    'registry/tokens.ts',
   ],
   'cli/serve.ts': ['cli/', 'git-gateway/main.ts', 'build-workers/main.ts', 'registry/main.ts', 'proxy/main.ts'],
   'test/': [''],

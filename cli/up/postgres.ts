@@ -65,12 +65,6 @@ export class EmbeddedPostgres {
     return this.#process.pid
   }
 
-  /** `postgres://…?host=<socket directory>`, as registry/sql.ts reads it. */
-  url({ role, password, database }: { role: string; password: string; database: string }): string {
-    const credentials = `${encodeURIComponent(role)}:${encodeURIComponent(password)}`
-    return `postgres://${credentials}@localhost/${database}?host=${encodeURIComponent(this.#options.socketDir)}`
-  }
-
   /** Cuts its connections and waits until it has written everything down. `hurry` stops it at once; nothing committed is lost either way. */
   async stop({ hurry = false }: { hurry?: boolean } = {}): Promise<void> {
     this.#stopping.abort()
@@ -94,6 +88,12 @@ export class EmbeddedPostgres {
       }
     }
   }
+}
+
+/** `postgres://…?host=<socket directory>`, as registry/sql.ts reads it. */
+export function postgresUrl(at: { socketDir: string; role: string; password: string; database: string }): string {
+  const credentials = `${encodeURIComponent(at.role)}:${encodeURIComponent(at.password)}`
+  return `postgres://${credentials}@localhost/${at.database}?host=${encodeURIComponent(at.socketDir)}`
 }
 
 async function prepareSocketDir(socketDir: string, user: PostgresUser | null): Promise<void> {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { chmod, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { EmbeddedPostgres } from '../../cli/up/postgres.ts'
+import { EmbeddedPostgres, postgresUrl } from '../../cli/up/postgres.ts'
 import { endLeftover } from '../../cli/up/postmaster.ts'
 import { migrate } from '../../registry/migrate.ts'
 import { connect } from '../../registry/sql.ts'
@@ -27,9 +27,10 @@ export async function startTestPostgres(): Promise<{ url: string; close(): Promi
     password,
     durable: false,
   })
-  await makeTemplate(postgres, password)
+  const urlOf = (database: string) => postgresUrl({ socketDir: join(home, 'pg'), role: 'postgres', password, database })
+  await makeTemplate(urlOf)
   return {
-    url: postgres.url({ role: 'postgres', password, database: 'postgres' }),
+    url: urlOf('postgres'),
     close: async () => {
       await postgres.stop({ hurry: true })
       await rm(home, { recursive: true, force: true })
@@ -37,12 +38,10 @@ export async function startTestPostgres(): Promise<{ url: string; close(): Promi
   }
 }
 
-async function makeTemplate(postgres: EmbeddedPostgres, password: string): Promise<void> {
-  await using admin = closing(connect(postgres.url({ role: 'postgres', password, database: 'postgres' }), { max: 1 }))
+async function makeTemplate(urlOf: (database: string) => string): Promise<void> {
+  await using admin = closing(connect(urlOf('postgres'), { max: 1 }))
   await admin.sql`create database ${admin.sql(templateName)}`
-  await using template = closing(
-    connect(postgres.url({ role: 'postgres', password, database: templateName }), { max: 1 }),
-  )
+  await using template = closing(connect(urlOf(templateName), { max: 1 }))
   await migrate(template.sql)
 }
 

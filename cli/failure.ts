@@ -1,0 +1,29 @@
+// How the command ends: 0 it did what was asked, 1 the user's fault or a failed deployment, 2 usage, 3 the platform's fault.
+export type ExitCode = 0 | 1 | 2 | 3
+
+/** What ends a command: one sentence saying what happened and what to do next, shown as `atelier: <message>`. */
+export class Failure extends Error {
+  readonly exitCode: ExitCode
+  readonly code: string
+
+  constructor(message: string, { exitCode = 1, code = 'FAILED' }: { exitCode?: ExitCode; code?: string } = {}) {
+    super(message)
+    this.name = 'Failure'
+    this.exitCode = exitCode
+    this.code = code
+  }
+}
+
+/** A command typed wrongly: exit code 2. */
+export function usage(message: string): Failure {
+  return new Failure(message, { exitCode: 2, code: 'USAGE' })
+}
+
+/** Anything thrown, as a Failure; what was not foreseen is ours (exit code 3) and keeps its stack for ATELIER_DEBUG. */
+export function toFailure(thrown: unknown): Failure {
+  if (thrown instanceof Failure) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  const failure = new Failure(message, { exitCode: 3, code: 'INTERNAL' })
+  if (thrown instanceof Error && thrown.stack) failure.stack = thrown.stack
+  return failure
+}

@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { z } from 'zod'
+import { AppError, codeOf } from '../../registry/errors.ts'
+import { connect } from '../../registry/sql.ts'
+import type { Home } from './home.ts'
+import { EmbeddedPostgres, postgresUrl } from './postgres.ts'
+import { readPrivately, writePrivately } from './private-file.ts'
+
+const generated = z.string().regex(/^[A-Za-z0-9_-]{20,}$/)
+const passwordsSchema = z.object({ postgres: generated, atelier: generated })
+/** Of the superuser, and of the platform's own role, which is none. */
+export type Passwords = z.infer<typeof passwordsSchema>
+
+/** Reads the embedded database's passwords; makes them before the first start. Throws HOME_UNUSABLE when they are lost or damaged. */
+export async function loadPasswords(home: Home): Promise<Passwords> {
+  const kept = await readPrivately(home.postgresPasswords)
+  if (kept !== null) return parsePasswords(kept, home)
+  if (existsSync(home.postgresDir)) {
+    const message = `the home has a database and its passwords are gone; restore ${home.postgresPasswords} from a backup`
+    throw new AppError('HOME_UNUSABLE', message)
+  }
+  const made = { postgres: newPassword(), atelier: newPassword() }
+  await writePrivately(home.postgresPasswords, `${JSON.stringify(made, null, 2)}\n`)
+  return made
+}
+
+/** Where the platform finds the embedded database, known before it runs. */
+export function embeddedUrl(home: Home, passwords: Passwords): string {
+  return postgresUrl({
+    socketDir: home.socketDir,
+    role: 'atelier',
+    password: passwords.atelier,
+    database: 'atelier',
+  })
+}
+
+/**
+ * Starts the embedded Postgres with the platform's role and database in it; makes what is missing. Throws HOME_UNUSABLE for a damaged
+ * home, DATABASE_UNAVAILABLE when Postgres does not start.
+ */
+export async function startDatabase(
+  home: Home,
+  passwords: Passwords,
+  { signal, onNotice }: { signal: AbortSignal; onNotice: (sentence: string) => void },
+): Promise<EmbeddedPostgres> {
+  const postgres = await EmbeddedPostgres.start({
+    dataDir: home.postgresDir,
+    socketDir: home.socketDir,
+    logFile: home.logFile('postgres'),
+    copyDir: home.runtimeDir,
+    password: passwords.postgres,
+    signal,
+    onNotice,
+  })
+  try {
+    if (!(await accepts(embeddedUrl(home, passwords)))) await makeDatabase(home, passwords)
+    return postgres
+  } catch (thrown) {
+    await postgres.stop()
+    throw thrown
+  }
+}
+
+function parsePasswords(text: string, home: Home): Passwords {
+  try {
+    return passwordsSchema.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new AppError('HOME_UNUSABLE', `${home.postgresPasswords} is damaged; restore it from a backup`, { cause })
+  }
+}
+
+function newPassword(): string {
+  return randomBytes(24).toString('base64url')
+}
+
+// 3D000: no such database; 28P01 and 28000: no such role, or another password. All mean: not made yet, or not wholly.
+async function accepts(url: string): Promise<boolean> {
+  const sql = connect(url, { max: 1, name: 'atelier-up' })
+  try {
+    await sql`select 1`
+    return true
+  } catch (thrown) {
+    if (['3D000', '28P01', '28000'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  } finally {
+    await sql.end()
+  }
+}
+
+async function makeDatabase(home: Home, passwords: Passwords): Promise<void> {
+  const url = postgresUrl({
+    socketDir: home.socketDir,
+    role: 'postgres',
+    password: passwords.postgres,
+    database: 'postgres',
+  })
+  const sql = connect(url, { max: 1, name: 'atelier-up' })
+  try {
+    const [role] = await sql`select 1 from pg_roles where rolname = 'atelier'`
+    // A statement that defines things takes no parameters; the schema lets only letters, digits, - and _ into the password.
+    await sql.unsafe(`${role ? 'alter' : 'create'} role atelier login nosuperuser password '${passwords.atelier}'`)
+    const [database] = await sql`select 1 from pg_database where datname = 'atelier'`
+    if (!database) await sql`create database atelier owner atelier`
+  } finally {
+    await sql.end()
+  }
+}

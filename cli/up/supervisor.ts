@@ -1,0 +1,183 @@
+import type { Config } from '../../registry/config.ts'
+import { AppError, messageOf, toAppError } from '../../registry/errors.ts'
+import { migrate } from '../../registry/migrate.ts'
+import { loadKey } from '../../registry/secrets.ts'
+import { connect, isUnreachable } from '../../registry/sql.ts'
+import { makeSignInToken, provideAdminToken } from './access.ts'
+import { addressesOf, writeAddresses } from './addresses.ts'
+import { embeddedUrl, loadPasswords, startDatabase } from './database.ts'
+import { type Home, prepareHome } from './home.ts'
+import { type HomeLock, lockHome } from './home-lock.ts'
+import { endLeftovers, noteProcesses } from './leftovers.ts'
+import { refuseBusyPort } from './port.ts'
+import type { EmbeddedPostgres } from './postgres.ts'
+import { Role, type RoleName } from './role.ts'
+import type { Terminal } from './terminal.ts'
+
+/** The proxy lets requests in flight end for 30 s; the others have less to finish. */
+const proxyDeadlineMs = 40_000
+const roleDeadlineMs = 20_000
+
+/** The platform serves; its console's sign-in link carries this token. */
+export type Started = { signInToken: string; adminTokenFile: string }
+
+/** The whole platform on this machine: every role a child process, and the embedded Postgres unless the configuration names another. */
+export class Supervisor {
+  readonly #config: Config
+  readonly #terminal: Terminal
+  readonly #home: Home
+  readonly #lock: HomeLock
+  readonly #stopping = new AbortController()
+  readonly #roles = new Map<RoleName, Role>()
+  #postgres: Promise<EmbeddedPostgres> | null = null
+  #noting: Promise<void> = Promise.resolve()
+  #stopped: Promise<void> | null = null
+
+  /**
+   * Takes the home and looks whether the port is free; ends what a killed supervisor left. Throws HOME_UNUSABLE, HOME_IN_USE, PORT_IN_USE
+   * or CONFIG_ENV before anything is started.
+   */
+  static async claim(config: Config, { terminal }: { terminal: Terminal }): Promise<Supervisor> {
+    const home = await prepareHome(config)
+    const lock = await lockHome(home.path)
+    try {
+      await loadKey(config)
+      const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))
+      if (left.length > 0) terminal.notice(`ended what an earlier run left: ${left.join(', ')}`)
+      await refuseBusyPort(config.httpPort)
+    } catch (thrown) {
+      await lock.release()
+      throw thrown
+    }
+    return new Supervisor(config, { terminal, home, lock })
+  }
+
+  private constructor(config: Config, { terminal, home, lock }: { terminal: Terminal; home: Home; lock: HomeLock }) {
+    this.#config = config
+    this.#terminal = terminal
+    this.#home = home
+    this.#lock = lock
+  }
+
+  /** Resolves when every role serves. Throws an AppError, with nothing left running, when that cannot be. */
+  async start(): Promise<Started> {
+    try {
+      const passwords = this.#config.databaseUrl === null ? await loadPasswords(this.#home) : null
+      const databaseUrl = passwords ? embeddedUrl(this.#home, passwords) : (this.#config.databaseUrl ?? '')
+      const env = this.#roleEnv(databaseUrl)
+      // First the proxy: it serves apps from its own disk before there is a database to ask.
+      const proxy = this.#startRole('proxy', env)
+      if (passwords) this.#postgres = this.#startPostgres(passwords)
+      const [signInToken] = await Promise.all([this.#startControlPlane(databaseUrl, env), proxy.serving])
+      await writeAddresses(this.#home.addressFile, addressesOf(this.#config, process.pid))
+      return { signInToken, adminTokenFile: this.#home.adminTokenFile }
+    } catch (thrown) {
+      await this.stop()
+      throw toAppError(thrown)
+    }
+  }
+
+  /** Ends gateway, worker and registry, then lets the proxy drain; Postgres goes last. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stopInOrder()
+    return this.#stopped
+  }
+
+  /** The same at once: requests in flight are cut. */
+  hurry(): void {
+    for (const role of this.#roles.values()) role.kill()
+    void this.#postgres?.then((postgres) => postgres.stop({ hurry: true }))
+  }
+
+  #startPostgres(passwords: Parameters<typeof startDatabase>[1]): Promise<EmbeddedPostgres> {
+    return startDatabase(this.#home, passwords, {
+      signal: this.#stopping.signal,
+      onNotice: (sentence) => this.#terminal.notice(sentence),
+    })
+  }
+
+  async #startControlPlane(databaseUrl: string, env: NodeJS.ProcessEnv): Promise<string> {
+    if (this.#postgres) await this.#terminal.during('starting the database', this.#postgres)
+    const signInToken = await this.#prepareDatabase(databaseUrl)
+    this.#stopping.signal.throwIfAborted()
+    const roles = (['registry', 'gateway', 'worker'] as const).map((name) => this.#startRole(name, env))
+    await this.#terminal.during(
+      'starting registry, gateway and worker',
+      Promise.all(roles.map(({ serving }) => serving)),
+    )
+    return signInToken
+  }
+
+  async #prepareDatabase(url: string): Promise<string> {
+    const sql = connect(url, { max: 2, name: 'atelier-up' })
+    try {
+      await this.#terminal.during('migrating the database', migrate(sql))
+      await provideAdminToken(sql, this.#home.adminTokenFile)
+      return await makeSignInToken(sql)
+    } catch (cause) {
+      if (!isUnreachable(cause) || this.#postgres) throw cause
+      const message = `the database that ATELIER_DATABASE_URL names cannot be reached (${messageOf(cause)})`
+      throw new AppError('DATABASE_UNAVAILABLE', message, { cause })
+    } finally {
+      await sql.end({ timeout: 1 })
+    }
+  }
+
+  #roleEnv(databaseUrl: string): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      ATELIER_HOME: this.#config.home,
+      ATELIER_DATABASE_URL: databaseUrl,
+      // Its default depends on whether the database is embedded, which the roles cannot tell.
+      ATELIER_ISOLATION: this.#config.isolation,
+      NODE_COMPILE_CACHE: this.#home.compileCache,
+    }
+  }
+
+  #startRole(name: RoleName, env: NodeJS.ProcessEnv): Role {
+    const logFile = this.#home.logFile(name)
+    const role = new Role(name, {
+      env,
+      logFile,
+      onLine: (line) => this.#terminal.roleLine(name, line, logFile),
+      onNotice: (sentence) => this.#terminal.notice(sentence),
+      onProcess: () => this.#noteProcesses(),
+    })
+    this.#roles.set(name, role)
+    return role
+  }
+
+  #noteProcesses(): void {
+    this.#noting = this.#noting.then(async () => {
+      const running = [...this.#roles.values()].flatMap(({ name, pid }) => (pid === null ? [] : [{ name, pid }]))
+      try {
+        await noteProcesses(this.#home.processesFile, running)
+      } catch (thrown) {
+        this.#terminal.notice(`${this.#home.processesFile} cannot be written: ${messageOf(thrown)}`)
+      }
+    })
+  }
+
+  async #stopInOrder(): Promise<void> {
+    this.#stopping.abort(new AppError('INTERNAL', 'stopped while starting'))
+    const end = (name: RoleName, deadlineMs: number) => this.#roles.get(name)?.stop(deadlineMs)
+    const hint = '(Ctrl-C again: stop at once)'
+    await this.#terminal.during(
+      `ending gateway, worker and registry ${hint}`,
+      Promise.all([end('gateway', roleDeadlineMs), end('worker', roleDeadlineMs), end('registry', roleDeadlineMs)]),
+    )
+    await this.#terminal.during(
+      `letting requests in flight end ${hint}`,
+      Promise.resolve(end('proxy', proxyDeadlineMs)),
+    )
+    await this.#terminal.during('ending the database', this.#stopPostgres())
+    await this.#noting
+    await writeAddresses(this.#home.addressFile, addressesOf(this.#config, null))
+    await this.#lock.release()
+  }
+
+  async #stopPostgres(): Promise<void> {
+    const [started] = await Promise.allSettled([this.#postgres])
+    if (started?.status === 'fulfilled') await started.value?.stop()
+  }
+}

@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto'
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test as base } from 'vitest'
+import { type CommandResult, run } from './command.ts'
+import { type Answer, type Ask, ask } from './http.ts'
+import { freePort } from './machine.ts'
+import { checkout, Platform, plainEnv, type RoleName } from './platform.ts'
+import { type Files, Repo, writeFiles } from './repo.ts'
+import { Traffic } from './traffic.ts'
+
+export type App = { name: string }
+
+/**
+ * The test function of every file that needs the platform: `atelier` is one platform for the whole file, started on first use.
+ * `test.override('platformEnv', { ATELIER_…: '…' })` at the top of a file sets it up differently.
+ */
+export const test = base
+  .extend('platformEnv', { scope: 'file' }, (): Record<string, string> => ({}))
+  .extend('atelier', { scope: 'file' }, async ({ platformEnv }, { onCleanup }) => {
+    const atelier = await Atelier.start({ env: platformEnv })
+    onCleanup(() => atelier.close())
+    return atelier
+  })
+
+/** The whole platform with a home of its own, and a person beside it: real git, real requests to the edge, the real command. */
+export class Atelier {
+  readonly platform: Platform
+  readonly #scratch: string
+  readonly #personEnv: NodeJS.ProcessEnv
+
+  /** Takes one to three seconds. */
+  static async start({ env }: { env?: Record<string, string> } = {}): Promise<Atelier> {
+    // Short, for so are the paths of unix sockets; passable, for apps run as other users when the tests run as root.
+    const scratch = await mkdtemp('/tmp/at-')
+    await chmod(scratch, 0o711)
+    const atelier = new Atelier(scratch, new Platform({ home: join(scratch, 'home'), port: await freePort(), env }))
+    await atelier.#furnish()
+    await atelier.platform.start()
+    return atelier
+  }
+
+  private constructor(scratch: string, platform: Platform) {
+    this.#scratch = scratch
+    this.platform = platform
+    const home = join(scratch, 'person')
+    this.#personEnv = {
+      ...plainEnv(),
+      HOME: home,
+      XDG_CONFIG_HOME: join(home, '.config'),
+      ATELIER_HOME: platform.home,
+      GIT_CONFIG_NOSYSTEM: '1',
+      GIT_TERMINAL_PROMPT: '0',
+      LC_ALL: 'C.UTF-8',
+    }
+  }
+
+  get home(): string {
+    return this.platform.home
+  }
+
+  get port(): number {
+    return this.platform.port
+  }
+
+  /** Stops the platform, fails when something of it is left running, and removes its home. */
+  async close(): Promise<void> {
+    await this.platform.stop()
+    await rm(this.#scratch, { recursive: true, force: true })
+  }
+
+  /** Creates an app through the API; a name of its own when none is given. */
+  async createApp(name = `app-${randomBytes(3).toString('hex')}`): Promise<App> {
+    const { status, body } = await this.api('POST', 'apps', { name })
+    if (status >= 300) throw new Error(`creating ${name} was answered ${status}: ${body}`)
+    return { name }
+  }
+
+  /** A working copy by real `git clone`, on branch main; its remote `atelier` carries the token. */
+  async clone(app: App | string): Promise<Repo> {
+    const directory = await this.directory()
+    const repo = new Repo(directory, this.#personEnv)
+    await repo.git('clone', '--quiet', '--origin', 'atelier', await this.gitUrl(app), '.')
+    return repo
+  }
+
+  /** A new directory with these files, inside no repository. */
+  async directory(files: Files = {}): Promise<string> {
+    const directory = await mkdtemp(join(this.#scratch, 'person/work-'))
+    await writeFiles(directory, files)
+    return directory
+  }
+
+  /** The URL of an app's repository with the token in it, as git takes it. */
+  async gitUrl(app: App | string): Promise<string> {
+    const token = await this.platform.adminToken()
+    return `http://me:${token}@git.localhost:${this.port}/${nameOf(app)}.git`
+  }
+
+  /** A request to the edge, as a visitor's browser would make it. `app` is an app, or the host label of a preview. */
+  get(app: App | string, path: string, options?: Ask): Promise<Answer> {
+    return ask(this.port, `${nameOf(app)}.apps.localhost`, path, options)
+  }
+
+  /** A request to the API with the admin's token, or another `token`. */
+  async api(method: string, path: string, json?: unknown, { token }: { token?: string } = {}): Promise<Answer> {
+    const bearer = token ?? (await this.platform.adminToken())
+    return ask(this.port, 'api.localhost', `/api/platform/${path}`, {
+      method,
+      headers: { authorization: `Bearer ${bearer}`, ...(json !== undefined && { 'content-type': 'application/json' }) },
+      ...(json !== undefined && { body: JSON.stringify(json) }),
+    })
+  }
+
+  /** `await using traffic = atelier.keepRequesting(app, '/')` */
+  keepRequesting(app: App | string, path: string): Traffic {
+    return new Traffic(this.port, `${nameOf(app)}.apps.localhost`, path)
+  }
+
+  /** Runs the `atelier` command as the person does, in a directory and with further variables if given. */
+  cli(
+    args: string[],
+    { cwd = this.#scratch, env = {}, input }: { cwd?: string; env?: NodeJS.ProcessEnv; input?: string } = {},
+  ): Promise<CommandResult> {
+    return run(process.execPath, [join(checkout, 'cli/atelier.mjs'), ...args], {
+      cwd,
+      env: { ...this.#personEnv, ...env },
+      ...(input !== undefined && { input }),
+    })
+  }
+
+  /** kill -9 of a role; resolves to the id of the process that is gone. */
+  kill(role: RoleName): Promise<number> {
+    return this.platform.kill(role)
+  }
+
+  async #furnish(): Promise<void> {
+    const home = join(this.#scratch, 'person')
+    await mkdir(home)
+    const config = ['[user]', 'name = A Person', 'email = person@example.com', '[init]', 'defaultBranch = main']
+    await writeFile(join(home, '.gitconfig'), `${config.join('\n')}\n`)
+  }
+}
+
+function nameOf(app: App | string): string {
+  return typeof app === 'string' ? app : app.name
+}

@@ -1,0 +1,53 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+
+export type Seen = { pid: number; command: string }
+
+/**
+ * The processes of this machine that have to do with a home: it is in their command line, their environment, their directory or their
+ * program. Linux only; empty elsewhere. Run as root it sees every user's.
+ */
+export function processesOf(home: string): Seen[] {
+  if (process.platform !== 'linux') return []
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((name) => {
+      const command = read(() => readFileSync(`/proc/${name}/cmdline`, 'utf8')).replaceAll('\0', ' ')
+      const traces = [
+        command,
+        read(() => readFileSync(`/proc/${name}/environ`, 'utf8')),
+        read(() => readlinkSync(`/proc/${name}/cwd`)),
+        read(() => readlinkSync(`/proc/${name}/exe`)),
+      ]
+      return traces.some((trace) => mentions(trace, home)) ? [{ pid: Number(name), command: command.trim() }] : []
+    })
+}
+
+/** The unix sockets below a home that some process holds open. */
+export function socketsOf(home: string): string[] {
+  if (process.platform !== 'linux') return []
+  const lines = readFileSync('/proc/net/unix', 'utf8').split('\n')
+  return lines.flatMap((line) => line.split(' ').filter((word) => mentions(word, home)))
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0) && !read(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).includes(') Z ')
+  } catch (thrown) {
+    return thrown instanceof Error && 'code' in thrown && thrown.code === 'EPERM'
+  }
+}
+
+// The whole name: /tmp/a is not in /tmp/ab.
+function mentions(text: string, home: string): boolean {
+  const at = text.indexOf(home)
+  if (at < 0) return false
+  return !/[\w-]/.test(text[at + home.length] ?? '') || mentions(text.slice(at + home.length), home)
+}
+
+function read(reading: () => string): string {
+  try {
+    return reading()
+  } catch {
+    return '' // it has ended, or is not ours to look into
+  }
+}
