@@ -11,7 +11,7 @@ import type { Commit } from './checkout.ts'
 import { answerOfDatabase } from './deadline.ts'
 import type { GatewayDeps } from './gateway.ts'
 import { branchOf, isZero, type RefUpdate, Refused } from './ref-update.ts'
-import { isAncestor, readRefs } from './repositories.ts'
+import { isAncestor, readRef, readRefs } from './repositories.ts'
 import { keepSnapshot } from './snapshot.ts'
 
 export type BranchPush = {
@@ -71,7 +71,7 @@ export async function deleteBranch(update: RefUpdate, push: BranchPush, deps: Ga
     throw new Refused(`${branch} is what ${app.id} serves; to end the app: atelier apps rm ${app.id}`)
   }
   return deps.locks.hold(app.id, update.ref, async () => {
-    const current = (await readRefs(deps.git, repository)).get(update.ref)
+    const current = await readRef(deps.git, repository, update.ref)
     if (current !== update.old) throw new Refused('fetch first')
     const wasThere = await removePreview(deps.sql, { app: app.id, branch, by: push.caller.name })
     const { code, stderr } = await deps.git.run(repository, ['update-ref', '-d', update.ref, update.old])
@@ -81,16 +81,12 @@ export async function deleteBranch(update: RefUpdate, push: BranchPush, deps: Ga
 }
 
 async function checkHistory(update: RefUpdate, { app, repository }: BranchPush, deps: GatewayDeps): Promise<void> {
-  const [refs, running] = await Promise.all([
-    readRefs(deps.git, repository),
+  const [current, running] = await Promise.all([
+    readRef(deps.git, repository, update.ref),
     answerOfDatabase(findRunningPush(deps.sql, { app: app.id, ref: update.ref })),
   ])
-  const current = refs.get(update.ref) ?? null
   if (current !== (isZero(update.old) ? null : update.old)) throw new Refused('fetch first')
-
-  const inTheWay = current === null ? findConflict(update.ref, [...refs.keys()]) : null
-  if (inTheWay)
-    throw new Refused(`git cannot hold this branch beside ${branchOf(inTheWay)}; delete one or name it otherwise`)
+  if (current === null) await checkConflict(update.ref, repository, deps)
 
   if (running?.gitSha && !(await isAncestor(deps.git, repository, running.gitSha, update.new))) {
     throw new Refused(
@@ -100,6 +96,9 @@ async function checkHistory(update: RefUpdate, { app, repository }: BranchPush, 
 }
 
 // git keeps refs as paths: `a` and `a/b` cannot both be branches.
-function findConflict(ref: string, existing: string[]): string | null {
-  return existing.find((other) => other.startsWith(`${ref}/`) || ref.startsWith(`${other}/`)) ?? null
+async function checkConflict(ref: string, repository: string, { git }: GatewayDeps): Promise<void> {
+  const existing = [...(await readRefs(git, repository)).keys()]
+  const inTheWay = existing.find((other) => other.startsWith(`${ref}/`) || ref.startsWith(`${other}/`))
+  if (inTheWay)
+    throw new Refused(`git cannot hold this branch beside ${branchOf(inTheWay)}; delete one or name it otherwise`)
 }

@@ -7,7 +7,7 @@ import { channels } from '../registry/routes.ts'
 import { Wakeup } from '../registry/wakeup.ts'
 import type { GatewayDeps } from './gateway.ts'
 import { branchOf, isZero, Refused } from './ref-update.ts'
-import { isAncestor, readRefs } from './repositories.ts'
+import { isAncestor, readRef } from './repositories.ts'
 
 const shortestSweepMs = 1_000
 const longestSweepMs = 30_000
@@ -114,16 +114,20 @@ export class RefMover {
  */
 async function moveRef(repository: string, deployment: Prepared, { git, repositories }: GatewayDeps): Promise<void> {
   const { ref, gitSha, oldSha, environment, branch } = deployment
-  const current = (await readRefs(git, repository)).get(ref) ?? zeroLike(gitSha)
-  if (current !== gitSha) {
-    const isExpected = current === (oldSha ?? zeroLike(gitSha))
-    if (!isExpected && (isZero(current) || !(await isAncestor(git, repository, current, gitSha)))) {
+  const expected = oldSha ?? zeroLike(gitSha)
+  const set = (from: string) => git.run(repository, ['update-ref', '--no-deref', ref, gitSha, from])
+  let moved = await set(expected)
+  const current = moved.code === 0 ? gitSha : ((await readRef(git, repository, ref)) ?? zeroLike(gitSha))
+  if (current !== gitSha && current !== expected) {
+    if (isZero(current) || !(await isAncestor(git, repository, current, gitSha))) {
       throw new Refused(
-        `${branchOf(ref)} moved while this was building; take the change in and push again: git fetch atelier`,
+        `${branchOf(ref)} moved while this was building; take that in and push again: git fetch atelier`,
       )
     }
-    const { code, stderr } = await git.run(repository, ['update-ref', '--no-deref', ref, gitSha, current])
-    if (code !== 0) throw new Refused(`git could not move ${branchOf(ref)}: ${stderr.trim().split('\n')[0]}`)
+    moved = await set(current)
+  }
+  if (current !== gitSha && moved.code !== 0) {
+    throw new Refused(`git could not move ${branchOf(ref)}: ${moved.stderr.trim().split('\n')[0]}`)
   }
   if (environment === 'production') await repositories.pointHead(repository, branch)
 }

@@ -119,7 +119,7 @@ function madeUpBuild(claim: Claim) {
 // git speaks HTTP over TCP only; in the platform the proxy stands here.
 async function relayTo(socketPath: string): Promise<{ port: number; close(): Promise<void> }> {
   const open = new Set<{ destroy(): void }>()
-  const server = createServer((client) => {
+  const server = createServer({ noDelay: true }, (client) => {
     const upstream = connectSocket(socketPath)
     for (const [from, to] of [
       [client, upstream],
