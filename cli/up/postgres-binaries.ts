@@ -46,7 +46,7 @@ async function layLinks(native: string): Promise<boolean> {
     await readFile(join(native, 'pg-symlinks.json'), 'utf8'),
   )
   for (const { source, target } of links) {
-    const path = join(native, '..', target)
+    const path = join(native, relative('native', target))
     if (await isThere(path)) continue
     try {
       await symlink(relative(dirname(target), source), path)
@@ -62,15 +62,15 @@ async function layLinks(native: string): Promise<boolean> {
 async function copyNative(native: string, target: string): Promise<void> {
   const temporary = `${target}.${process.pid}`
   await mkdir(dirname(target), { recursive: true })
-  await cp(native, temporary, {
-    recursive: true,
-    verbatimSymlinks: true,
-    mode: constants.COPYFILE_FICLONE,
-    filter: (path) => !path.endsWith('.a') && basename(path) !== 'pkgconfig',
-  })
-  await layLinks(temporary)
-  await openToAll(temporary)
   try {
+    await cp(native, temporary, {
+      recursive: true,
+      verbatimSymlinks: true,
+      mode: constants.COPYFILE_FICLONE,
+      filter: (path) => !path.endsWith('.a') && basename(path) !== 'pkgconfig',
+    })
+    await layLinks(temporary)
+    await openToAll(temporary)
     await rename(temporary, target)
   } catch (thrown) {
     await rm(temporary, { recursive: true, force: true })

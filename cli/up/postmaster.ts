@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, realpath, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -46,11 +46,14 @@ export async function endLeftover(dataDir: string): Promise<'none' | 'ended'> {
   return ended
 }
 
-// Process ids are used again: only a program called postgres that was given this data directory is ours.
+// Process ids are used again: only a program called postgres that was given this data directory is ours. A home may be reached by
+// several names, so it is the directory that counts and not its spelling.
 async function isPostmasterOf(pid: number, dataDir: string): Promise<boolean> {
   if (!Number.isInteger(pid) || pid <= 1) return false
   const [program = '', ...args] = await commandOf(pid)
-  return basename(program) === 'postgres' && args.includes(dataDir)
+  const given = args[args.indexOf('-D') + 1]
+  if (basename(program) !== 'postgres' || !given) return false
+  return (await realpath(given).catch(() => given)) === (await realpath(dataDir))
 }
 
 async function commandOf(pid: number): Promise<string[]> {

@@ -26,6 +26,7 @@ export class RoleLog {
   #size: number
   #rest = ''
   #last: string[] = []
+  #isClosed = false
 
   constructor(file: string, onLine: (line: LogLine) => void) {
     this.#file = file
@@ -40,6 +41,7 @@ export class RoleLog {
   }
 
   write(chunk: Buffer): void {
+    if (this.#isClosed) return
     this.#keep(chunk)
     const lines = (this.#rest + chunk.toString('utf8')).split('\n')
     this.#rest = (lines.pop() ?? '').slice(-maxLineBytes)
@@ -48,6 +50,7 @@ export class RoleLog {
 
   close(): void {
     if (this.#rest) this.#read(this.#rest)
+    this.#isClosed = true
     closeSync(this.#fd)
   }
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../registry/errors.ts'
 import { Backoff, pause } from './backoff.ts'
 import { OwnProcess } from './own-process.ts'
@@ -15,6 +16,8 @@ const programs: Record<RoleName, string> = {
 }
 /** A role that ends this often before it ever served is not started again: the start has failed. */
 const triesToServe = 3
+/** What a role wrote last may arrive after its end. */
+const lastWordsMs = 300
 
 export type RoleOptions = {
   env: NodeJS.ProcessEnv
@@ -98,6 +101,7 @@ export class Role {
     const ended = await child.exited
     // What it had started in its group must not outlive it, holding sockets and locks.
     child.killGroup()
+    await Promise.race([child.silent, sleep(lastWordsMs)])
     this.#options.onProcess()
     return ended
   }
