@@ -1,0 +1,82 @@
+import { type AppLogStream, appendAppLog, type NewAppLogLine } from '../registry/app-logs.ts'
+import type { Log } from '../registry/log.ts'
+import { isUnreachable, type Sql } from '../registry/sql.ts'
+import type { DeploymentRef } from './deployment.ts'
+
+const flushAfterMs = 200
+const retryAfterMs = 2_000
+const batchLines = 500
+const maxLines = 5_000
+const maxLineLength = 4_000
+
+/**
+ * Carries what apps write to the registry, in batches. While Postgres is away lines wait, up to 5,000 in all; what does not fit is
+ * dropped, oldest first, counted per app, and said in that app's log.
+ */
+export class AppLogShipper {
+  readonly #sql: Sql
+  readonly #log: Log
+  #lines: NewAppLogLine[] = []
+  #dropped = new Map<string, { first: NewAppLogLine; count: number }>()
+  #timer: NodeJS.Timeout | null = null
+  #shipping: Promise<void> | null = null
+
+  constructor(sql: Sql, { log }: { log: Log }) {
+    this.#sql = sql
+    this.#log = log
+  }
+
+  add({ appId, id, version }: DeploymentRef, stream: AppLogStream, text: string): void {
+    this.#lines.push({ appId, deploymentId: id, version, at: new Date(), stream, text: text.slice(0, maxLineLength) })
+    // Dropping in blocks: shifting a full array for every line of a chatty app would cost more than the lines.
+    if (this.#lines.length > maxLines) this.#drop(this.#lines.splice(0, maxLines / 10))
+    this.#schedule(flushAfterMs)
+  }
+
+  /** Ships what is left, as far as Postgres takes it. */
+  async close(): Promise<void> {
+    await this.#shipping
+    await this.#ship()
+    if (this.#timer) clearTimeout(this.#timer)
+  }
+
+  #schedule(afterMs: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null
+      this.#shipping ??= this.#ship().finally(() => {
+        this.#shipping = null
+      })
+    }, afterMs)
+  }
+
+  async #ship(): Promise<void> {
+    const batch = this.#lines.splice(0, batchLines)
+    const dropped = this.#dropped
+    this.#dropped = new Map()
+    const notices = [...dropped.values()].map(({ first, count }) => droppedNotice(first, count))
+    if (batch.length + notices.length === 0) return
+    try {
+      await appendAppLog(this.#sql, [...notices, ...batch])
+      if (this.#lines.length > 0) this.#schedule(0)
+    } catch (thrown) {
+      for (const { first, count } of dropped.values()) this.#count(first, count)
+      if (isUnreachable(thrown)) this.#lines = [...batch, ...this.#lines]
+      else this.#drop(batch)
+      this.#log.warn({ err: thrown, lines: batch.length }, 'app log lines not shipped')
+      this.#schedule(retryAfterMs)
+    }
+  }
+
+  #drop(lines: NewAppLogLine[]): void {
+    for (const line of lines) this.#count(line, 1)
+  }
+
+  #count(first: NewAppLogLine, count: number): void {
+    const before = this.#dropped.get(first.appId)
+    this.#dropped.set(first.appId, { first: before?.first ?? first, count: count + (before?.count ?? 0) })
+  }
+}
+
+function droppedNotice(first: NewAppLogLine, count: number): NewAppLogLine {
+  return { ...first, stream: 'platform', text: `${count} lines were dropped: the log could not be written` }
+}

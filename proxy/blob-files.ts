@@ -1,0 +1,117 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { blobKey } from '../registry/bundle-store/keys.ts'
+import { AppError, codeOf } from '../registry/errors.ts'
+
+export type Blob = { sha256: string; size: number }
+
+const maxMemoryBytes = 64 * 1_048_576
+/** Files up to this size are served from memory. */
+export const maxCachedBytes = 1_048_576
+
+/**
+ * The bytes of static files on this machine: small ones from memory (the most recently used, bounded), others from disk. Each blob is
+ * checked against its digest once before its first byte is served.
+ */
+export class BlobFiles {
+  readonly #store: BundleStore
+  readonly #directory: string
+  readonly #cached = new Map<string, Buffer>()
+  #cachedBytes = 0
+  readonly #verified = new Map<string, Promise<string>>()
+
+  /** `directory` holds copies of blobs that the store keeps elsewhere. */
+  constructor(store: BundleStore, directory: string) {
+    this.#store = store
+    this.#directory = directory
+  }
+
+  /** The bytes, when they are in memory already. */
+  cached(sha256: string): Buffer | null {
+    const bytes = this.#cached.get(sha256)
+    if (!bytes) return null
+    this.#cached.delete(sha256)
+    this.#cached.set(sha256, bytes)
+    return bytes
+  }
+
+  /** Reads a small blob into memory. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
+  async read(blob: Blob): Promise<Buffer> {
+    const path = await this.#fetched(blob)
+    const bytes = await readFile(path)
+    if (createHash('sha256').update(bytes).digest('hex') !== blob.sha256) throw corrupt(blob)
+    this.#remember(blob.sha256, bytes)
+    return bytes
+  }
+
+  /** A local path with the blob's bytes, verified. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
+  async path(blob: Blob): Promise<string> {
+    const known = this.#verified.get(blob.sha256)
+    if (known) return known
+    const verifying = this.#verify(blob)
+    this.#verified.set(blob.sha256, verifying)
+    verifying.catch(() => this.#verified.delete(blob.sha256))
+    return verifying
+  }
+
+  /** Makes sure that the blob is on this machine, whole by its size; its digest is checked when it is first read. */
+  async ensure(blob: Blob): Promise<void> {
+    await this.#fetched(blob)
+  }
+
+  async #verify(blob: Blob): Promise<string> {
+    const path = await this.#fetched(blob)
+    const hash = createHash('sha256')
+    await pipeline(createReadStream(path), hash)
+    if (hash.digest('hex') !== blob.sha256) throw corrupt(blob)
+    return path
+  }
+
+  async #fetched(blob: Blob): Promise<string> {
+    const key = blobKey(blob.sha256)
+    const kept = this.#store.localPath(key)
+    const path = kept ?? join(this.#directory, blob.sha256)
+    const size = await sizeOf(path)
+    if (size === blob.size) return path
+    if (kept !== null) {
+      throw new AppError('STORE_CORRUPT', `the blob ${blob.sha256} holds ${size ?? 'no'} bytes, not ${blob.size}`)
+    }
+    await mkdir(this.#directory, { recursive: true })
+    const temporary = join(this.#directory, `.${randomUUID()}`)
+    try {
+      await pipeline(await this.#store.get(key), createWriteStream(temporary, { flags: 'wx', flush: true }))
+      await rename(temporary, path)
+    } finally {
+      await rm(temporary, { force: true })
+    }
+    return path
+  }
+
+  #remember(sha256: string, bytes: Buffer): void {
+    if (bytes.length > maxCachedBytes || this.#cached.has(sha256)) return
+    this.#cached.set(sha256, bytes)
+    this.#cachedBytes += bytes.length
+    for (const [oldest, { length }] of this.#cached) {
+      if (this.#cachedBytes <= maxMemoryBytes) break
+      this.#cached.delete(oldest)
+      this.#cachedBytes -= length
+    }
+  }
+}
+
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).size
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return null
+    throw thrown
+  }
+}
+
+function corrupt({ sha256 }: Blob): AppError {
+  return new AppError('STORE_CORRUPT', `the blob ${sha256} does not match its digest; it is not served`)
+}

@@ -1,0 +1,86 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import { createProxyServer } from 'httpxy'
+import { codeOf, messageOf } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import { toHeaderObject } from './header-pairs.ts'
+import { connectionLost, controlPlaneDown, invalidResponse, type Notice, writeNotice } from './pages.ts'
+import { type Forwarding, forwardHeaders } from './request-headers.ts'
+import { readResponseHead } from './response-head.ts'
+import type { ReservedName } from './route-table.ts'
+
+/** Where each part listens, and what people call it. */
+const parts: Record<ReservedName, { socket: string; title: string }> = {
+  git: { socket: 'gateway.sock', title: 'git gateway' },
+  api: { socket: 'registry.sock', title: 'API' },
+  console: { socket: 'registry.sock', title: 'console' },
+}
+// Pushes and builds are long and may be silent for minutes; only a connection on which nothing moves at all is given up.
+const idleTimeoutMs = 15 * 60_000
+
+/**
+ * The platform's own parts on the reserved hosts, fronted by httpxy over their unix sockets: bodies of any size, answers that take as long
+ * as they take. Connections are not kept: a new one costs nothing next to these requests, and none can be stale.
+ */
+export class ControlPlane {
+  readonly #runDir: string
+  readonly #log: Log
+  readonly #proxy = createProxyServer({ proxyTimeout: idleTimeoutMs })
+
+  constructor(runDir: string, { log }: { log: Log }) {
+    this.#runDir = runDir
+    this.#log = log
+    this.#proxy.on('proxyRes', checkResponse)
+  }
+
+  socketPath(name: ReservedName): string {
+    return join(this.#runDir, parts[name].socket)
+  }
+
+  /** Passes a request on and resolves when it is over. `target` is path and query. */
+  async serve(
+    name: ReservedName,
+    request: IncomingMessage,
+    response: ServerResponse,
+    { target, forwarding }: { target: string; forwarding: Forwarding },
+  ): Promise<void> {
+    request.headers = { ...toHeaderObject(forwardHeaders(request, forwarding)), ...framingOf(request) }
+    request.url = target
+    try {
+      await this.#proxy.web(request, response, { target: { socketPath: this.socketPath(name) }, agent: false })
+    } catch (thrown) {
+      this.#log.debug({ host: forwarding.host, err: thrown }, 'control plane request failed')
+      if (response.headersSent) response.destroy()
+      else writeNotice(request, response, noticeFor(thrown, parts[name].title))
+    }
+  }
+}
+
+/** What to say when a part of the platform did not answer. */
+export function noticeFor(thrown: unknown, title: string): Notice {
+  const isAway = ['ENOENT', 'ECONNREFUSED', 'EACCES', 'EAGAIN'].includes(codeOf(thrown) ?? '')
+  if (isAway) return controlPlaneDown(title)
+  if ((codeOf(thrown) ?? '').startsWith('HPE_')) return invalidResponse(`The ${title}`, messageOf(thrown))
+  return connectionLost(`The ${title}`)
+}
+
+// httpxy copies what is here to the response as it is, so nothing unchecked may be left in it.
+function checkResponse(upstream: IncomingMessage, request: IncomingMessage, response: ServerResponse): void {
+  const head = readResponseHead(upstream, { cookieSuffix: '' })
+  if ('invalid' in head) {
+    writeNotice(request, response, invalidResponse('The platform', head.invalid))
+    upstream.destroy()
+    return
+  }
+  upstream.headers = toHeaderObject(head.headers)
+  // A stream that starts with silence still shows that it has started.
+  setImmediate(() => {
+    if (!response.writableEnded && !response.destroyed) response.flushHeaders()
+  })
+}
+
+function framingOf(request: IncomingMessage): Record<string, string> {
+  if (request.headers['transfer-encoding'] !== undefined) return { 'transfer-encoding': 'chunked' }
+  const length = request.headers['content-length']
+  return length === undefined ? {} : { 'content-length': length }
+}

@@ -1,0 +1,195 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Log } from '../registry/log.ts'
+import type { Route } from '../registry/routes.ts'
+import { type AppRequestLimits, noticeFor as appNoticeFor, serveFromApp } from './app-request.ts'
+import type { ControlPlane } from './control-plane.ts'
+import { noticeFor as platformNoticeFor } from './control-plane.ts'
+import type { Deployment, Loaded } from './deployment.ts'
+import type { Deployments } from './deployments.ts'
+import { InFlight } from './drain.ts'
+import { type Admitted, checkRequest } from './guard.ts'
+import * as pages from './pages.ts'
+import { clientAddress, type Forwarding } from './request-headers.ts'
+import { type RouteTable, refOf } from './route-table.ts'
+import { assignVisitor } from './split.ts'
+import { refuse, type Upgrades } from './upgrades.ts'
+
+export type EdgeDeps = {
+  table: RouteTable
+  deployments: Deployments
+  controlPlane: ControlPlane
+  upgrades: Upgrades
+  appsDomain: string
+  limits: AppRequestLimits
+  log: Log
+}
+
+type Visit = { deployment: Deployment; visitor: string[] }
+
+/** What the edge does with a request: host → route → arm → file or app. Knows no sockets of its own: `listener.ts` gives it requests. */
+export class Edge {
+  readonly inFlight = new InFlight()
+  readonly #deps: EdgeDeps
+  readonly #endless = new Set<ServerResponse | Socket>()
+
+  constructor(deps: EdgeDeps) {
+    this.#deps = deps
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.inFlight.begin()
+    response.on('close', () => this.inFlight.end())
+    const admitted = checkRequest(request)
+    if ('status' in admitted) {
+      pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
+      return
+    }
+    const found = this.#deps.table.find(admitted.host)
+    if (!found) pages.writeNotice(request, response, pages.unknownHost(admitted.host))
+    else if ('route' in found) this.#serveRoute(found.route, admitted, request, response)
+    else {
+      const call = { target: admitted.target, forwarding: forwardingOf(request) }
+      void this.#deps.controlPlane.serve(found.reserved, request, response, call)
+    }
+  }
+
+  /** A WebSocket handshake. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    const admitted = checkRequest(request)
+    const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
+    if ('status' in admitted) refuse({ request, socket }, pages.badRequest(admitted.status, admitted.reason))
+    else if (!found) refuse({ request, socket }, pages.unknownHost(admitted.host))
+    else if ('route' in found) void this.#upgradeRoute(found.route, admitted, { request, socket, head })
+    else {
+      this.#deps.upgrades.pass({
+        ...{ request, socket, head, target: admitted.target, headers: [], forwarding: forwardingOf(request) },
+        socketPath: this.#deps.controlPlane.socketPath(found.reserved),
+        onFailure: (error) => platformNoticeFor(error, found.reserved),
+      })
+    }
+  }
+
+  /** Cuts what has no end of its own: event streams and WebSockets, whose clients connect again by themselves. */
+  cutEndless(): void {
+    for (const one of this.#endless) one.destroy()
+  }
+
+  #serveRoute(route: Route, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
+    const visit = this.#visit(route, request)
+    if (!visit) {
+      pages.writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
+      return
+    }
+    const { deployment } = visit
+    // In the same turn of the event loop as the choice: from here on a drain waits for this request.
+    deployment.inFlight.begin()
+    response.on('close', () => deployment.inFlight.end())
+    const loaded = deployment.loaded
+    if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
+    else void this.#serveWhenLoaded(visit, target, request, response)
+  }
+
+  #serveLoaded(
+    { deployment, visitor }: Visit,
+    { files, host }: Loaded,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    const call = { request, response, target, headers: deployment.headers, visitor }
+    if (files.serve(call)) return
+    if (!host) {
+      pages.writeNotice(request, response, pages.pageNotFound(), deployment.headers)
+      return
+    }
+    const appCall = { ...call, ref: deployment.ref, forwarding: forwardingOf(request) }
+    const { limits, log, appsDomain } = this.#deps
+    const onEndless = (endless: ServerResponse) => this.#trackEndless(endless)
+    void serveFromApp(appCall, host, { limits, log, cookieSuffix: appsDomain, onEndless })
+  }
+
+  async #serveWhenLoaded(
+    visit: Visit,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { deployment } = visit
+    try {
+      const loaded = await within(deployment.whenLoaded(), this.#deps.limits.waitForHostMs)
+      if (response.destroyed) return
+      if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
+      else pages.writeNotice(request, response, pages.appStarting(deployment.ref.appId, 2), deployment.headers)
+    } catch (thrown) {
+      if (response.destroyed) return
+      pages.writeNotice(
+        request,
+        response,
+        appNoticeFor(thrown, deployment.ref.appId, this.#deps.limits),
+        deployment.headers,
+      )
+    }
+  }
+
+  async #upgradeRoute(
+    route: Route,
+    { target }: Admitted,
+    { request, socket, head }: { request: IncomingMessage; socket: Socket; head: Buffer },
+  ): Promise<void> {
+    const visit = this.#visit(route, request)
+    if (!visit) {
+      refuse({ request, socket }, pages.neverDeployed(route.appId, route.branch))
+      return
+    }
+    const { deployment } = visit
+    const { ref, headers } = deployment
+    deployment.inFlight.begin()
+    socket.once('close', () => deployment.inFlight.end())
+    try {
+      const { host } = await deployment.whenLoaded()
+      if (!host) {
+        refuse({ request, socket }, pages.pageNotFound())
+        return
+      }
+      const { socketPath } = await host.whenUp(this.#deps.limits.waitForHostMs)
+      if (socket.destroyed) return
+      this.#trackEndless(socket)
+      const onFailure = () => pages.connectionLost(ref.appId)
+      const forwarding = forwardingOf(request)
+      this.#deps.upgrades.pass({ request, socket, head, target, socketPath, forwarding, headers, onFailure })
+    } catch (thrown) {
+      refuse({ request, socket }, appNoticeFor(thrown, ref.appId, this.#deps.limits))
+    }
+  }
+
+  // Without awaiting anything, so that no flip comes between the choice and the count of requests in flight.
+  #visit(route: Route, request: IncomingMessage): Visit | null {
+    const { arm, setCookie } = assignVisitor(route, request.headers.cookie)
+    const chosen = arm === 'candidate' ? route.candidate : route.live
+    if (!chosen) return null
+    const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
+    return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie] }
+  }
+
+  #trackEndless(one: ServerResponse | Socket): void {
+    this.#endless.add(one)
+    one.on('close', () => this.#endless.delete(one))
+  }
+}
+
+function forwardingOf(request: IncomingMessage): Forwarding {
+  return { clientAddress: clientAddress(request), host: request.headers.host ?? '', protocol: 'http' }
+}
+
+/** What the promise brings, or null after `timeoutMs`. */
+async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value | null> {
+  const { promise: tooLong, resolve } = Promise.withResolvers<null>()
+  const timer = setTimeout(() => resolve(null), timeoutMs)
+  try {
+    return await Promise.race([promise, tooLong])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,23 @@
+import type { AppRequestLimits } from './app-request.ts'
+import type { HostLimits } from './host.ts'
+
+export type ProxyLimits = AppRequestLimits & HostLimits & { closeDeadlineMs: number }
+
+const seconds = 1000
+
+/** What the edge grants requests and apps; security.md §5 where it names a number. */
+export const defaultLimits: ProxyLimits = {
+  /** A request waits this long for its app to be loaded and up. */
+  waitForHostMs: 10 * seconds,
+  /** This many requests may wait for one host. */
+  maxWaiting: 1_000,
+  maxBodyBytes: 100 * 1_048_576,
+  headTimeoutMs: 60 * seconds,
+  idleTimeoutMs: 300 * seconds,
+  startTimeoutMs: 30 * seconds,
+  stopGraceMs: 5 * seconds,
+  firstBackoffMs: 1 * seconds,
+  maxBackoffMs: 60 * seconds,
+  /** When the edge itself stops, requests in flight may take this long. */
+  closeDeadlineMs: 5 * seconds,
+}

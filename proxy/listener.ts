@@ -1,0 +1,118 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { type AddressInfo, Socket } from 'node:net'
+import { AppError, codeOf } from '../registry/errors.ts'
+import type { Edge } from './edge.ts'
+import { badRequest, noticeResponse } from './pages.ts'
+
+const maxConnections = 20_000
+
+/** The edge's TCP front: an HTTP/1.1 server with the limits of security.md §5 in front of an `Edge`. */
+export class Listener {
+  readonly #server: Server
+  readonly #edge: Edge
+
+  private constructor(server: Server, edge: Edge) {
+    this.#server = server
+    this.#edge = edge
+  }
+
+  /**
+   * Listens on one port of every address of the machine (`::` takes IPv4 too; without IPv6, `0.0.0.0`), or of the one given.
+   * Throws PORT_IN_USE.
+   */
+  static async open(edge: Edge, { port, host }: { port: number; host?: string }): Promise<Listener> {
+    const server = createEdgeServer(edge)
+    try {
+      await listen(server, port, host ?? '::')
+    } catch (thrown) {
+      if (host !== undefined || !['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(thrown) ?? '')) throw thrown
+      await listen(server, port, '0.0.0.0')
+    }
+    return new Listener(server, edge)
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** Stops accepting, lets requests in flight end for at most `deadlineMs`, then cuts the rest. Streams without end are cut at once. */
+  async close(deadlineMs: number): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.#edge.cutEndless()
+    this.#server.closeIdleConnections()
+    await this.#edge.inFlight.drained(deadlineMs)
+    this.#server.closeAllConnections()
+    await closed
+  }
+}
+
+function createEdgeServer(edge: Edge): Server {
+  const server = createServer({
+    headersTimeout: 10_000,
+    // Uploads take as long as they take; one that stands still is ended by the stall watch.
+    requestTimeout: 0,
+    keepAliveTimeout: 65_000,
+    connectionsCheckingInterval: 2_000,
+    maxHeaderSize: 16_384,
+    requireHostHeader: false,
+    noDelay: true,
+    optimizeEmptyRequests: true,
+    shouldUpgradeCallback: isWebSocket,
+  })
+  // No limit: Node would drop what is over it in silence. The guard counts.
+  server.maxHeadersCount = 0
+  server.maxConnections = maxConnections
+  server.on('request', (request, response) => edge.handle(request, response))
+  server.on('upgrade', (request, socket, head) => {
+    if (socket instanceof Socket) edge.upgrade(request, socket, head)
+    else socket.destroy()
+  })
+  server.on('clientError', (error, socket) => {
+    if (codeOf(error) === 'ECONNRESET' || !socket.writable) {
+      socket.destroy()
+      return
+    }
+    const notice = badRequest(statusOf(codeOf(error)), 'it is not HTTP/1.1 as this server reads it')
+    socket.end(noticeResponse(notice), () => socket.destroy())
+  })
+  return server
+}
+
+// Every other protocol named in Upgrade (h2c above all) is ignored, as RFC 9110 §7.8 allows: the request is answered as it is.
+function isWebSocket(request: IncomingMessage): boolean {
+  return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  server.listen({ port, host, backlog: 4096 })
+  try {
+    await once(server, 'listening')
+  } catch (thrown) {
+    if (codeOf(thrown) === 'EADDRINUSE') {
+      throw new AppError(
+        'PORT_IN_USE',
+        `port ${port} is taken by another program; free it, or choose one: ATELIER_HTTP_PORT=8081`,
+        {
+          cause: thrown,
+        },
+      )
+    }
+    if (codeOf(thrown) === 'EACCES') {
+      throw new AppError(
+        'PORT_IN_USE',
+        `port ${port} is not open to this user; choose one from 1024: ATELIER_HTTP_PORT=8080`,
+        {
+          cause: thrown,
+        },
+      )
+    }
+    throw thrown
+  }
+}
+
+function statusOf(code: string | undefined): number {
+  if (code === 'HPE_HEADER_OVERFLOW') return 431
+  return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
+}

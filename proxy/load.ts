@@ -1,0 +1,79 @@
+import { join } from 'node:path'
+import type { Config } from '../registry/config.ts'
+import { openEnvSnapshot } from '../registry/env-vars.ts'
+import { AppError } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import type { Key } from '../registry/secrets.ts'
+import { shortVersion } from '../registry/version.ts'
+import { type IsolateSpec, startIsolate } from '../sandbox/isolate.ts'
+import { leaseUser } from '../sandbox/users.ts'
+import type { AppLogShipper } from './app-log-shipper.ts'
+import type { BlobFiles } from './blob-files.ts'
+import type { DeploymentRef, LoadDeployment } from './deployment.ts'
+import { Host, type HostLimits } from './host.ts'
+import type { LocalBundle, LocalBundles } from './local-bundles.ts'
+import { StaticFiles } from './static-files.ts'
+
+export type LoadDeps = {
+  config: Config
+  key: Key
+  bundles: LocalBundles
+  blobs: BlobFiles
+  appLog: AppLogShipper
+  log: Log
+  limits: HostLimits
+}
+
+/** Brings a deployment's bundle to this machine and starts its host, which may come up later: requests wait for it. */
+export function deploymentLoader(deps: LoadDeps): LoadDeployment {
+  // Sockets of one deployment's successive processes have names of their own, also across restarts of this process.
+  let starts = Date.now() % 1_000_000
+  const socketPath = (id: string) => join(deps.config.runDir, 'i', `${id}.${(++starts).toString(36)}.sock`)
+
+  return async (ref) => {
+    const bundle = await deps.bundles.bring(ref)
+    const { manifest } = bundle
+    const onError = (thrown: unknown) => deps.log.error({ deployment: ref.id, err: thrown }, 'static file not served')
+    const files = new StaticFiles(manifest, { blobs: deps.blobs, onError })
+    if (manifest.kind === 'static') return { manifest, files, host: null }
+
+    const spec = await hostSpec(ref, bundle, deps)
+    const host = new Host(spec, {
+      start: startIsolate,
+      socketPath: () => socketPath(ref.id),
+      onLine: (stream, line) => deps.appLog.add(ref, stream, line),
+      log: deps.log,
+      limits: deps.limits,
+    })
+    return { manifest, files, host }
+  }
+}
+
+async function hostSpec(
+  ref: DeploymentRef,
+  { manifest, codeDirectory }: LocalBundle,
+  { config, key }: LoadDeps,
+): Promise<Omit<IsolateSpec, 'socketPath' | 'onLog'>> {
+  const kind = hostKind(manifest)
+  if (!manifest.server || codeDirectory === null) {
+    throw new AppError('STORE_CORRUPT', `the bundle of ${ref.appId} is of kind ${kind} and holds no server code`)
+  }
+  const scope = { app: ref.appId, environment: ref.environment }
+  return {
+    name: `${ref.appId} ${shortVersion(ref.version)}`,
+    home: config.home,
+    kind,
+    directory: codeDirectory,
+    entry: manifest.server.entry,
+    env: openEnvSnapshot(ref.envSnapshot, { scope, key, purpose: 'run' }),
+    user: await leaseUser(config, { purpose: 'app', app: ref.appId }),
+    memoryMb: config.appLimits.memoryMb,
+    processes: config.appLimits.processes,
+  }
+}
+
+function hostKind({ kind }: Manifest): 'fetch' | 'server' {
+  if (kind === 'fetch' || kind === 'server') return kind
+  throw new AppError('INTERNAL', `apps of kind ${kind} cannot be run by this version of Atelier`)
+}

@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import { mkdir, rm, stat, utimes } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseManifest, readWhole } from '../registry/bundle-store/bundles.ts'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { serverKey } from '../registry/bundle-store/keys.ts'
+import { AppError, codeOf } from '../registry/errors.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import type { BlobFiles } from './blob-files.ts'
+import type { DeploymentRef } from './deployment.ts'
+import { listDirectory, readIfThere, writeWhole } from './durable-file.ts'
+import { unpackServerCode } from './server-code.ts'
+
+/** A bundle on this machine: whole, checked, and enough to serve from with everything else gone. */
+export type LocalBundle = { manifest: Manifest; codeDirectory: string | null }
+
+const keptPerApp = 5
+const fetchesAtOnce = 16
+
+/** Copies of bundles below `<directory>/<app>/<deployment>/`: manifest.json, and code/ with the unpacked server code. */
+export class LocalBundles {
+  readonly #directory: string
+  readonly #store: BundleStore
+  readonly #blobs: BlobFiles
+
+  constructor(directory: string, { store, blobs }: { store: BundleStore; blobs: BlobFiles }) {
+    this.#directory = directory
+    this.#store = store
+    this.#blobs = blobs
+  }
+
+  /** Brings what the deployment needs to this machine. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
+  async bring(ref: DeploymentRef): Promise<LocalBundle> {
+    const directory = join(this.#directory, ref.appId, ref.id)
+    await mkdir(directory, { recursive: true, mode: 0o711 })
+    // Its age is how long ago somebody wanted it: what a rollback goes to is among the youngest.
+    await utimes(directory, new Date(), new Date())
+    const manifest = await this.#bringManifest(ref, join(directory, 'manifest.json'))
+    await this.#bringBlobs(manifest)
+    if (!manifest.server) return { manifest, codeDirectory: null }
+
+    const name = { app: manifest.app_id, version: manifest.version, build: manifest.build }
+    const codeDirectory = join(directory, 'code')
+    await unpackServerCode(this.#store, { key: serverKey(name), sha256: manifest.server.sha256 }, codeDirectory)
+    return { manifest, codeDirectory }
+  }
+
+  /** Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. */
+  async prune({ apps, isWanted }: { apps: ReadonlySet<string>; isWanted: (id: string) => boolean }): Promise<void> {
+    for (const app of await listDirectory(this.#directory)) {
+      const newestFirst = await this.#newestFirst(app, await listDirectory(join(this.#directory, app)))
+      const dropped = newestFirst.filter((id) => !isWanted(id)).slice(apps.has(app) ? keptPerApp : 0)
+      for (const id of dropped)
+        if (!isWanted(id)) await rm(join(this.#directory, app, id), { recursive: true, force: true })
+    }
+  }
+
+  async #bringManifest(ref: DeploymentRef, path: string): Promise<Manifest> {
+    const kept = await readIfThere(path)
+    if (kept && digestOf(kept) === ref.manifestSha256) return parseManifest(kept, path)
+
+    const bytes = await readWhole(this.#store, ref.manifestKey)
+    const digest = digestOf(bytes)
+    if (digest !== ref.manifestSha256) {
+      throw new AppError(
+        'STORE_CORRUPT',
+        `${ref.manifestKey} has the digest ${digest}, not ${ref.manifestSha256}; it is not served`,
+      )
+    }
+    await writeWhole(path, bytes)
+    return parseManifest(bytes, ref.manifestKey)
+  }
+
+  async #bringBlobs({ files }: Manifest): Promise<void> {
+    const waiting = files.flatMap(({ sha256, size, encodings }) => [{ sha256, size }, ...encodings]).values()
+    const bring = async () => {
+      for (const blob of waiting) await this.#blobs.ensure(blob)
+    }
+    await Promise.all(Array.from({ length: fetchesAtOnce }, bring))
+  }
+
+  async #newestFirst(app: string, ids: string[]): Promise<string[]> {
+    const used = await Promise.all(
+      ids.map(async (id) => ({
+        id,
+        at: (await stat(join(this.#directory, app, id)).catch(ignoreMissing))?.mtimeMs ?? 0,
+      })),
+    )
+    return used.toSorted((a, b) => b.at - a.at).map(({ id }) => id)
+  }
+}
+
+function digestOf(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+function ignoreMissing(thrown: unknown): null {
+  if (codeOf(thrown) === 'ENOENT') return null
+  throw thrown
+}

@@ -1,0 +1,64 @@
+import type { IncomingMessage } from 'node:http'
+
+/** What the edge knows of a client, as apps are told. */
+export type Forwarding = { clientAddress: string; host: string; protocol: 'http' | 'https' }
+
+// Hop-by-hop (RFC 9110 §7.6.1), what the edge alone may say, and headers by which frameworks trust a proxy that is not there (CVE-2025-29927).
+const dropped = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'content-length',
+  'upgrade',
+  'http2-settings',
+  'expect',
+  'host',
+  'forwarded',
+  'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'true-client-ip',
+  'x-middleware-subrequest',
+])
+
+/**
+ * The headers an app gets, as flat pairs: the client's own without hop-by-hop ones, those its Connection header names, and what only the edge
+ * may say; then Host and x-forwarded-*. Framing is left to the caller.
+ */
+export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding): string[] {
+  const raw = request.rawHeaders
+  const named = namedByConnection(request.headers.connection)
+  const headers: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] ?? ''
+    const lower = name.toLowerCase()
+    if (dropped.has(lower) || named?.has(lower) || isEdgeOnly(lower)) continue
+    headers.push(name, raw[index + 1] ?? '')
+  }
+  headers.push('host', forwarding.host)
+  headers.push('x-forwarded-for', forwarding.clientAddress)
+  headers.push('x-forwarded-proto', forwarding.protocol)
+  headers.push('x-forwarded-host', forwarding.host)
+  return headers
+}
+
+/** `::ffff:10.0.0.1`, as a socket that serves both families gives it, is 10.0.0.1. */
+export function clientAddress(request: IncomingMessage): string {
+  const address = request.socket.remoteAddress ?? ''
+  return address.startsWith('::ffff:') ? address.slice(7) : address
+}
+
+/** Names listed in a Connection header, in lower case; null when there are none beyond the usual. */
+export function namedByConnection(connection: string | undefined): Set<string> | null {
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return null
+  return new Set(connection.split(',').map((name) => name.trim().toLowerCase()))
+}
+
+function isEdgeOnly(lower: string): boolean {
+  return lower.startsWith('x-') && (lower.startsWith('x-forwarded-') || lower.startsWith('x-atelier-'))
+}

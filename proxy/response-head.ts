@@ -1,0 +1,74 @@
+import type { IncomingMessage } from 'node:http'
+import { namedByConnection } from './request-headers.ts'
+
+/** A response head that may be written. `headers` are flat pairs without hop-by-hop ones. */
+export type ResponseHead = { status: number; reason: string; headers: string[] }
+
+const dropped = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+// RFC 9110 §6.5.1: what frames or routes a message, or who is let in, is said before the body or not at all.
+const neverTrailers = new Set([...dropped, 'content-length', 'host', 'set-cookie', 'authorization', 'trailer'])
+const fieldName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const fieldText = /^[\t\x20-\x7e\x80-\xff]*$/
+const bodyless = new Set([204, 205, 304])
+
+/**
+ * Reads the head an app sent as what it is: untrusted. Returns a reason in words when it must not be passed on: a status outside 200–599,
+ * control characters in the status line or a header, a body framed in a way the two ends may read differently.
+ * `cookieSuffix` is the domain all apps share: a cookie set for it would reach every other app and is left out (security.md D6).
+ */
+export function readResponseHead(
+  response: IncomingMessage,
+  { cookieSuffix }: { cookieSuffix: string },
+): ResponseHead | { invalid: string } {
+  const status = response.statusCode ?? 0
+  const reason = response.statusMessage ?? ''
+  if (!(status >= 200 && status <= 599)) return { invalid: `its status is ${String(status).padStart(3, '0')}` }
+  if (!fieldText.test(reason)) return { invalid: 'its status line holds a control character' }
+  const coding = response.headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return { invalid: 'its transfer coding is not chunked' }
+  }
+
+  const raw = response.rawHeaders
+  const named = namedByConnection(response.headers.connection)
+  const headers: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] ?? ''
+    const value = raw[index + 1] ?? ''
+    const lower = name.toLowerCase()
+    if (dropped.has(lower) || named?.has(lower) || lower.startsWith('x-atelier-')) continue
+    if (lower === 'content-length' && (coding !== undefined || bodyless.has(status))) continue
+    if (lower === 'set-cookie' && isSharedCookie(value, cookieSuffix)) continue
+    if (!fieldName.test(name)) return { invalid: 'the name of a header holds a character that is not allowed' }
+    if (!fieldText.test(value)) return { invalid: `the header ${lower} holds a control character` }
+    headers.push(name, value)
+  }
+  return { status, reason, headers }
+}
+
+/** The trailers that may be passed on, as pairs. */
+export function readTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
+  const trailers: [string, string][] = []
+  for (let index = 0; index < rawTrailers.length; index += 2) {
+    const name = rawTrailers[index] ?? ''
+    const value = rawTrailers[index + 1] ?? ''
+    if (fieldName.test(name) && fieldText.test(value) && !neverTrailers.has(name.toLowerCase()))
+      trailers.push([name, value])
+  }
+  return trailers
+}
+
+/** Whether a Set-Cookie is for the apps' common domain or one above it. */
+export function isSharedCookie(cookie: string, suffix: string): boolean {
+  const domain = /;\s*domain\s*=\s*\.?([^;\s]*)/i.exec(cookie)?.[1]?.toLowerCase()
+  return domain !== undefined && domain !== '' && (suffix === domain || suffix.endsWith(`.${domain}`))
+}
