@@ -1,0 +1,240 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
+import { create } from 'tar'
+import { type ProxyOptions, type RunningProxy, startProxy } from '../../proxy/proxy.ts'
+import { createApp, findApp } from '../../registry/apps.ts'
+import { targetOfBranch } from '../../registry/branches.ts'
+import type { BundleStore } from '../../registry/bundle-store/contract.ts'
+import { FileStore } from '../../registry/bundle-store/file.ts'
+import { blobKey, manifestKey, serverKey } from '../../registry/bundle-store/keys.ts'
+import { type Config, readConfig } from '../../registry/config.ts'
+import {
+  claimBuild,
+  createDeployment,
+  type Deployment,
+  moveDeployment,
+  recordBuild,
+} from '../../registry/deployments.ts'
+import { newId } from '../../registry/ids.ts'
+import { createLog } from '../../registry/log.ts'
+import type { Manifest } from '../../registry/manifest.ts'
+import { awaitPrepared, goLive, markPrepared, requestPrepare } from '../../registry/release.ts'
+import { loadKey } from '../../registry/secrets.ts'
+import { connect as connectSql, type Sql } from '../../registry/sql.ts'
+
+/** A bundle as a test writes it: static files and server code by path, both as text. */
+export type TestBundle = Partial<Pick<Manifest, 'spa_fallback' | 'health' | 'drain_timeout_sec'>> & {
+  kind: 'static' | 'fetch' | 'server'
+  files?: Record<string, string | Buffer>
+  /** The first file is the entry. */
+  server?: Record<string, string>
+}
+
+export type Answer = { status: number; headers: IncomingHttpHeaders; body: string; bytes: Buffer }
+export type Asked = { method?: string; headers?: Record<string, string>; body?: string }
+
+/** A real proxy on a home of its own, and what a build worker would do to put bundles before its users. */
+export class TestEdge {
+  readonly config: Config
+  readonly sql: Sql
+  readonly store: BundleStore
+  readonly #options: ProxyOptions
+  readonly #databaseUrl: string
+  #proxySql: Sql | null = null
+  #proxy: RunningProxy | null = null
+  #versions = 0
+
+  static async start(
+    databaseUrl: string,
+    { env = {}, ...options }: ProxyOptions & { env?: Record<string, string> } = {},
+  ): Promise<TestEdge> {
+    const home = await mkdtemp(join(tmpdir(), 'atl-'))
+    const config = readConfig({ ATELIER_HOME: home, ATELIER_DATABASE_URL: databaseUrl, ...env })
+    const edge = new TestEdge(config, databaseUrl, options)
+    await edge.open()
+    return edge
+  }
+
+  private constructor(config: Config, databaseUrl: string, options: ProxyOptions) {
+    this.config = config
+    this.#databaseUrl = databaseUrl
+    this.#options = { host: '127.0.0.1', port: 0, ...options }
+    this.sql = connectSql(databaseUrl, { name: 'test' })
+    this.store = new FileStore(join(config.home, 'store'))
+  }
+
+  get port(): number {
+    return this.#proxy?.port ?? 0
+  }
+
+  get edgeId(): string {
+    return this.#proxy?.edgeId ?? ''
+  }
+
+  /** Starts the proxy (again), by default on the same database. */
+  async open(databaseUrl: string = this.#databaseUrl): Promise<void> {
+    this.#proxySql = connectSql(databaseUrl, { name: 'test proxy', max: 4 })
+    const key = await loadKey(this.config)
+    const log = createLog('proxy')
+    log.level = process.env.ATELIER_LOG_LEVEL ?? 'error'
+    const deps = { sql: this.#proxySql, store: this.store, key, log }
+    this.#proxy = await startProxy(this.config, deps, this.#options)
+  }
+
+  async shut(): Promise<void> {
+    await this.#proxy?.close()
+    await this.#proxySql?.end({ timeout: 0 })
+    this.#proxy = null
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shut()
+    await this.sql.end({ timeout: 0 })
+    await rm(this.config.home, { recursive: true, force: true })
+  }
+
+  /** Builds, prepares and puts a bundle before the users of `app`. Throws with the edge's reason when it cannot be prepared. */
+  async deploy(app: string, bundle: TestBundle, branch = 'main'): Promise<Deployment> {
+    const deployment = await this.prepare(app, bundle, branch)
+    const live = await goLive(this.sql, deployment.id, { config: this.config, by: 'test' })
+    if (!live) throw new Error(`${app} did not go live`)
+    return live
+  }
+
+  /** As far as ready on the edge. */
+  async prepare(app: string, bundle: TestBundle, branch = 'main'): Promise<Deployment> {
+    const { sql } = this
+    if (!(await findApp(sql, app))) await createApp(sql, { id: app, by: 'test' })
+    const version = `1.0.${++this.#versions}`
+    const target = targetOfBranch({ id: app, productionBranch: 'main' }, branch)
+    const queued = await createDeployment(sql, { app, target, version, source: 'upload', by: 'test' })
+    const claim = await claimBuild(sql, queued.id, 'test-worker')
+    if (!claim) throw new Error(`${queued.id} is not to be built`)
+    await recordBuild(sql, claim, await this.publish(app, version, bundle))
+    await moveDeployment(sql, queued.id, { from: 'building', to: 'built', by: 'test' })
+    await moveDeployment(sql, queued.id, { from: 'built', to: 'uploading', by: 'test' })
+    await requestPrepare(sql, queued.id)
+    const { ready, failed } = await awaitPrepared(sql, queued.id, { timeoutMs: 30_000 })
+    if (ready.length === 0) {
+      const reason = failed[0]?.reason ?? 'no edge answered'
+      await moveDeployment(sql, queued.id, { from: 'uploading', to: 'failed', by: 'test', reason })
+      throw new Error(reason)
+    }
+    await markPrepared(sql, claim)
+    return queued
+  }
+
+  /** Stores the bundle and returns the build that names it. */
+  async publish(app: string, version: string, bundle: TestBundle) {
+    const build = newId()
+    const name = { app, version, build }
+    const files = await Promise.all(
+      Object.entries(bundle.files ?? {}).map(([path, content]) => this.#storeFile(path, Buffer.from(content))),
+    )
+    const archive = bundle.server ? await packServer(bundle.server) : null
+    if (archive) await this.store.put(serverKey(name), archive)
+    const manifest: Manifest = {
+      app_id: app,
+      ...{ version, build, framework: 'test', kind: bundle.kind, built_at: new Date().toISOString(), built_by: 'test' },
+      ...{ bundle_size: 0, routes: { pages: [], api: [], static: [] }, transforms_applied: [], build_duration_ms: 0 },
+      ...{ git_sha: null, git_branch: null, env_names: [], public_env_hash: '', node_version: process.version },
+      lockfile_sha256: null,
+      files,
+      server: archive && {
+        entry: Object.keys(bundle.server ?? {})[0] ?? '',
+        sha256: sha256(archive),
+        size: archive.length,
+      },
+      spa_fallback: bundle.spa_fallback ?? false,
+      health: bundle.health ?? { path: '/', timeout_sec: 5, strict: false },
+      drain_timeout_sec: bundle.drain_timeout_sec ?? 30,
+    }
+    const bytes = Buffer.from(JSON.stringify(manifest))
+    await this.store.put(manifestKey(name), bytes)
+    return {
+      ...{
+        id: build,
+        kind: bundle.kind,
+        framework: 'test',
+        manifestKey: manifestKey(name),
+        manifestSha256: sha256(bytes),
+      },
+      ...{ publicEnvHash: '', bundleSize: 0, durationMs: 0 },
+    }
+  }
+
+  /** One request, on a connection of its own. `host` is an app's label or a whole host name. */
+  async ask(host: string, path: string, { method = 'GET', headers = {}, body }: Asked = {}): Promise<Answer> {
+    const asked = httpRequest({
+      ...{ host: '127.0.0.1', port: this.port, method, path, agent: false },
+      headers: { host: this.hostOf(host), ...headers },
+    })
+    asked.end(body)
+    const [response] = await once(asked, 'response')
+    const bytes = await buffer(response)
+    return { status: response.statusCode, headers: response.headers, body: bytes.toString('utf8'), bytes }
+  }
+
+  /** A bare connection to the edge. */
+  async socket(): Promise<Socket> {
+    const socket = connect(this.port, '127.0.0.1')
+    await once(socket, 'connect')
+    return socket
+  }
+
+  /** Sends bytes as they are and returns all that comes back until the edge closes the connection. */
+  async raw(text: string): Promise<string> {
+    const socket = await this.socket()
+    const answer = buffer(socket)
+    socket.write(text, 'latin1')
+    return (await answer).toString('latin1')
+  }
+
+  hostOf(host: string): string {
+    return host.includes('.') ? host : `${host}.${this.config.appsDomain}`
+  }
+
+  async #storeFile(path: string, bytes: Buffer): Promise<Manifest['files'][number]> {
+    const put = async (content: Buffer) => {
+      await this.store.put(blobKey(sha256(content)), content)
+      return { sha256: sha256(content), size: content.length }
+    }
+    const compressed = bytes.length > 200 ? [{ encoding: 'gzip' as const, ...(await put(gzipSync(bytes))) }] : []
+    return { path, content_type: typeOf(path), encodings: compressed, ...(await put(bytes)) }
+  }
+}
+
+async function packServer(files: Record<string, string>): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'atl-pack-'))
+  try {
+    for (const [path, text] of Object.entries(files)) {
+      await mkdir(dirname(join(directory, path)), { recursive: true })
+      await writeFile(join(directory, path), text)
+    }
+    const tar = await buffer(create({ cwd: directory, portable: true }, Object.keys(files)))
+    return zstdCompressSync(tar)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+function typeOf(path: string): string {
+  const types: Record<string, string> = {
+    html: 'text/html; charset=utf-8',
+    js: 'text/javascript; charset=utf-8',
+    css: 'text/css; charset=utf-8',
+    txt: 'text/plain; charset=utf-8',
+  }
+  return types[path.split('.').at(-1) ?? ''] ?? 'application/octet-stream'
+}
