@@ -1,6 +1,6 @@
-import { execFile } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect as connectSocket, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -24,22 +24,28 @@ export type Build = (claim: Claim, say: (line: string) => Promise<void>) => Prom
 
 /**
  * A gateway on a home of its own with a real database, store and queue, reached by real git over loopback TCP. The worker at the end of the
- * queue is played by `build`.
+ * queue is played by `build`. `asProcess`: the gateway is a process of its own, as in the platform, and may be killed.
  */
 export async function startTestGateway(
   database: { url: string; sql: Sql },
-  { env = {}, build = buildsWell }: { env?: Record<string, string>; build?: Build } = {},
+  {
+    env = {},
+    build = buildsWell,
+    asProcess = false,
+  }: { env?: Record<string, string>; build?: Build; asProcess?: boolean } = {},
 ) {
   const home = await mkdtemp(join(tmpdir(), 'gw-'))
-  const config = readConfig({ ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url, ATELIER_HTTP_PORT: '80', ...env })
+  const settings = { ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url, ATELIER_HTTP_PORT: '80', ...env }
+  const config = readConfig(settings)
   const log = pino({ level: process.env.ATELIER_LOG_LEVEL ?? 'fatal' })
   const store = openStore(config.storeUrl)
   const queue = openQueue(config, { log })
   const played = { build }
   const worker = startBuildWorker(config, (id) => playBuild(database.sql, id, played), { concurrency: 4, log })
   await mkdir(config.runDir, { recursive: true })
-  const parts = { sql: database.sql, store, queue, config, log }
-  let gateway = await Gateway.start(parts)
+  const start = (): Promise<Running> =>
+    asProcess ? startProcess(settings) : Gateway.start({ sql: database.sql, store, queue, config, log })
+  let gateway = await start()
   const relay = await relayTo(join(config.runDir, 'gateway.sock'))
   const { secret } = await createToken(database.sql, { name: 'ada', scope: 'admin' })
 
@@ -48,6 +54,7 @@ export async function startTestGateway(
     config,
     port: relay.port,
     secret,
+    store: store as BundleStore,
     /** Replaces what the worker does. */
     play: (next: Build) => {
       played.build = next
@@ -57,12 +64,22 @@ export async function startTestGateway(
     token: async (scope: Scope, appId: string | null = null) =>
       (await createToken(database.sql, { name: scope, scope, appId })).secret,
     deployments: (app: string) => listDeployments(database.sql, { app, limit: 100 }),
+    /** SHA by ref name, as the app's repository has them. */
+    refs: async (app: string) => {
+      const { stdout } = await runGit(home, [
+        `--git-dir=${home}/git/${app}.git`,
+        'for-each-ref',
+        '--format=%(refname) %(objectname)',
+      ])
+      return Object.fromEntries(stdout.split('\n').flatMap((line) => (line ? [line.split(' ')] : [])))
+    },
     repository: (app: string) => join(home, 'git', `${app}.git`),
-    store: store as BundleStore,
+    /** The git processes that work on this home. */
+    gitProcesses: () => findProcesses(home),
     stop: () => gateway.close(),
-    restart: async () => {
-      await gateway.close()
-      gateway = await Gateway.start(parts)
+    kill: () => gateway.kill?.(),
+    start: async () => {
+      gateway = await start()
     },
     async [Symbol.asyncDispose]() {
       await relay.close()
@@ -72,6 +89,38 @@ export async function startTestGateway(
       await rm(home, { recursive: true, force: true })
     },
   }
+}
+
+type Running = { close(): Promise<void>; kill?: () => Promise<void> }
+
+async function startProcess(env: Record<string, string>): Promise<Running> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
+    env: { PATH: process.env.PATH, ATELIER_LOG_LEVEL: process.env.ATELIER_LOG_LEVEL ?? 'fatal', ...env },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
+  await once(child, 'message')
+  const end = async (signal: NodeJS.Signals) => {
+    if (hasEnded(child)) return
+    child.kill(signal)
+    await once(child, 'exit')
+  }
+  return { close: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null
+}
+
+async function findProcesses(home: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(String)).replaceAll('\0', ' ')
+      const cwd = await readlink(`/proc/${pid}/cwd`).catch(String)
+      return cwd.startsWith(`${home}/git`) || command.includes(`${home}/git`) ? `${pid} ${command}` : null
+    }),
+  )
+  return found.filter((process) => process !== null)
 }
 
 export type TestGateway = Awaited<ReturnType<typeof startTestGateway>>

@@ -1,0 +1,268 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { extract } from 'tar'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { findApp } from '../registry/apps.ts'
+import { sourceKey } from '../registry/bundle-store/keys.ts'
+import { readRoutes } from '../registry/routes.ts'
+import { createDatabase, type TestDatabase } from '../test/support/database.ts'
+import { buildsWell, makeRepo, runGit, startTestGateway, type TestGateway } from './test-gateway.ts'
+
+let database: TestDatabase
+let gateway: TestGateway
+
+beforeAll(async () => {
+  database = await createDatabase()
+  gateway = await startTestGateway(database)
+})
+beforeEach(() => gateway.play(buildsWell))
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]()
+  await database[Symbol.asyncDispose]()
+})
+
+test('a first push creates the app, shows its build and ends with the address; the next names the way back', async () => {
+  await using repo = await makeRepo(gateway.url('hello'))
+  const first = await repo.commit({ 'index.html': 'one' })
+  const pushed = await repo.push('main')
+  expect(pushed).toMatchObject({ code: 0 })
+  expect(pushed.stderr).toMatch(/^remote: -----> Created +the app hello/)
+  expect(pushed.stderr).toContain(`remote: -----> hello ${first.slice(0, 7)} · static files`)
+  expect(pushed.stderr).toMatch(/remote: -----> Live +http:\/\/hello\.apps\.localhost +\d\.\d s in all/)
+  expect(pushed.stderr).toContain('* [new branch]      main -> main')
+  expect(await gateway.refs('hello')).toEqual({ 'refs/heads/main': first })
+
+  const second = await repo.commit({ 'index.html': 'two' })
+  const again = await repo.push('main')
+  expect(again.stderr).toMatch(/s in all, last time \d\.\d s/)
+  expect(again.stderr).toContain(`back: atelier rollback ${first.slice(0, 7)}`)
+  expect(await gateway.deployments('hello')).toMatchObject([
+    { gitSha: second, oldSha: first, state: 'live', subject: 'change', ref: 'refs/heads/main', createdBy: 'ada' },
+    { gitSha: first, state: 'superseded' },
+  ])
+})
+
+test('a failed build refuses the ref with its reason in the line of git, and pushing again tries again', async () => {
+  await using repo = await makeRepo(gateway.url('broken'))
+  const sha = await repo.commit({ 'index.html': 'one' })
+  gateway.play(async (_claim, say) => {
+    await say('       Error: cannot resolve ./missing')
+    return 'build failed: vite exited 1'
+  })
+  const pushed = await repo.push('main')
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain('remote:        Error: cannot resolve ./missing')
+  expect(pushed.stderr).toContain('! [remote rejected] main -> main (build failed: vite exited 1)')
+  expect(await gateway.refs('broken')).toEqual({})
+
+  gateway.play(buildsWell)
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+  expect(await gateway.refs('broken')).toEqual({ 'refs/heads/main': sha })
+})
+
+test('a force-push replaces history when it is forced, and not before', async () => {
+  await using repo = await makeRepo(gateway.url('forced'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  await repo.git('commit', '-q', '--amend', '-m', 'rewritten')
+  const plain = await repo.push('main')
+  expect(plain).toMatchObject({ code: 1, stderr: expect.stringContaining('! [rejected]') })
+  const forced = await repo.push('--force', 'main')
+  expect(forced).toMatchObject({ code: 0, stderr: expect.stringContaining('(forced update)') })
+  expect(await gateway.refs('forced')).toEqual({
+    'refs/heads/main': (await repo.git('rev-parse', 'HEAD')).stdout.trim(),
+  })
+})
+
+test('a push that is not forced and that the server has moved past is told to fetch first', async () => {
+  await using one = await makeRepo(gateway.url('stale'))
+  await one.commit({ a: '1' })
+  await one.push('main')
+  await using two = await makeRepo(gateway.url('stale'))
+  await two.git('fetch', '-q', 'atelier')
+  await two.git('reset', '-q', '--hard', 'atelier/main')
+  await one.commit({ a: '2' })
+  await one.push('main')
+  await two.commit({ b: '1' })
+  expect(await two.push('main')).toMatchObject({ code: 1, stderr: expect.stringContaining('(fetch first)') })
+})
+
+test('deleting a branch tears its preview down; the production branch stays', async () => {
+  await using repo = await makeRepo(gateway.url('previews'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  const opened = await repo.push('main:pr/42')
+  expect(opened.stderr).toContain('http://previews-pr-42.apps.localhost')
+  expect(await labels('previews')).toEqual(['previews', 'previews-pr-42'])
+
+  const deleted = await repo.push('--delete', 'pr/42')
+  expect(deleted.code).toBe(0)
+  expect(deleted.stderr).toContain('remote: The preview http://previews-pr-42.apps.localhost is taken down.')
+  expect(await labels('previews')).toEqual(['previews'])
+  expect(Object.keys(await gateway.refs('previews'))).toEqual(['refs/heads/main'])
+
+  const refused = await repo.push('--delete', 'main')
+  expect(refused.code).toBe(1)
+  expect(refused.stderr).toContain('(main is what previews serves; to end the app: atelier apps rm previews)')
+  expect(await labels('previews')).toEqual(['previews'])
+})
+
+test('tags are kept with a sentence and deploy nothing', async () => {
+  await using repo = await makeRepo(gateway.url('tagged'))
+  const sha = await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  await repo.git('tag', 'v1')
+  await repo.git('tag', '-a', 'v2', '-m', 'annotated')
+  const pushed = await repo.push('--tags')
+  expect(pushed.code).toBe(0)
+  expect(pushed.stderr).toContain('remote: Tags are kept and deploy nothing; a branch does: git push atelier main')
+  expect(await gateway.refs('tagged')).toMatchObject({ 'refs/tags/v1': sha, 'refs/tags/v2': expect.any(String) })
+  expect(await gateway.deployments('tagged')).toHaveLength(1)
+
+  expect(await repo.push('--delete', 'v1')).toMatchObject({ code: 0 })
+  expect(Object.keys(await gateway.refs('tagged'))).toEqual(['refs/heads/main', 'refs/tags/v2'])
+})
+
+test('several refs in one push each get their own deployment, and their lines their name', async () => {
+  await using repo = await makeRepo(gateway.url('several'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.git('branch', 'feature/login')
+  await repo.git('tag', 'v1')
+  gateway.play(async (claim, say) => {
+    await say(`-----> building for ${claim.environment}`)
+    return claim.environment === 'preview' ? 'build failed: no entry' : undefined
+  })
+  const pushed = await repo.push('main', 'feature/login', 'v1')
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain('remote: main          -----> building for production')
+  expect(pushed.stderr).toContain('remote: feature/login -----> building for preview')
+  expect(pushed.stderr).toContain('* [new branch]      main -> main')
+  expect(pushed.stderr).toContain('* [new tag]         v1 -> v1')
+  expect(pushed.stderr).toContain('! [remote rejected] feature/login -> feature/login (build failed: no entry)')
+  const states = (await gateway.deployments('several')).map(({ branch, state }) => [branch, state])
+  expect(states.sort()).toEqual([
+    ['feature/login', 'failed'],
+    ['main', 'live'],
+  ])
+})
+
+test('a push with an illegal ref among its refs is refused whole, before anything is kept', async () => {
+  await using repo = await makeRepo(gateway.url('mixed'))
+  await repo.commit({ 'index.html': 'one' })
+  const pushed = await repo.push('main', 'main:refs/replace/abc')
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain('main -> refs/replace/abc (only branches and tags are taken')
+  expect(pushed.stderr).toContain('main -> main (not pushed, for "refs/replace/abc" in the same push was refused)')
+  expect(await findApp(database.sql, 'mixed')).toBeNull()
+})
+
+test('an empty commit deploys, and a push of nothing new does nothing', async () => {
+  await using repo = await makeRepo(gateway.url('empty'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  const empty = await repo.commit({}, 'nothing changed')
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+  expect(await repo.push('main')).toMatchObject({ code: 0, stderr: 'Everything up-to-date\n' })
+  expect((await gateway.deployments('empty')).map(({ gitSha, state }) => [gitSha === empty, state])).toEqual([
+    [true, 'live'],
+    [false, 'superseded'],
+  ])
+})
+
+test('master is production when it comes first, and a clone checks it out', async () => {
+  await using repo = await makeRepo(gateway.url('mastered'), { branch: 'master' })
+  await repo.commit({ 'index.html': 'one' })
+  const pushed = await repo.push('master')
+  expect(pushed.stderr).toMatch(/http:\/\/mastered\.apps\.localhost /)
+  const later = await repo.push('master:main')
+  expect(later.stderr).toContain('http://mastered-git-main.apps.localhost')
+
+  const cloned = await runGit(repo.path, ['clone', '-q', gateway.url('mastered'), 'copy'])
+  expect(cloned).toMatchObject({ code: 0 })
+  expect((await runGit(`${repo.path}/copy`, ['branch', '--show-current'])).stdout).toBe('master\n')
+})
+
+test('main is production when it comes in one push with master', async () => {
+  await using repo = await makeRepo(gateway.url('both'), { branch: 'master' })
+  await repo.commit({ 'index.html': 'one' })
+  await repo.git('branch', 'main')
+  await repo.push('master', 'main')
+  expect(await labels('both')).toEqual(['both', 'both-git-master'])
+})
+
+test('a token that may read clones and fetches, and may not push', async () => {
+  await using repo = await makeRepo(gateway.url('readable'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  const readOnly = gateway.url('readable', { password: await gateway.token('read', 'readable') })
+  await using copy = await makeRepo(readOnly)
+  expect(await copy.git('fetch', '-q', 'atelier')).toMatchObject({ code: 0 })
+  expect(await copy.git('-c', 'protocol.version=0', 'fetch', '-q', 'atelier')).toMatchObject({ code: 0 })
+  expect((await copy.git('show', 'atelier/main:index.html')).stdout).toBe('one')
+  await copy.commit({ 'index.html': 'two' })
+  const pushed = await copy.push('main')
+  expect(pushed.code).not.toBe(0)
+  expect(pushed.stderr).toContain('remote: This token may read readable and not deploy it.')
+})
+
+test('push options: canary=skip and force-build reach the deployment, others are refused by name', async () => {
+  await using repo = await makeRepo(gateway.url('options'))
+  const sha = await repo.commit({ 'index.html': 'one' })
+  const refused = await repo.push('-o', 'canary=skip', '-o', 'a;b=c', 'main')
+  expect(refused.code).toBe(1)
+  expect(refused.stderr).toContain('(unknown push option "a;b=c"; there are: canary=skip, follow, force-build, unlock)')
+  expect(await findApp(database.sql, 'options')).toBeNull()
+
+  expect(await repo.push('-o', 'canary=skip', '-o', 'force-build', '-o', 'follow', 'main')).toMatchObject({ code: 0 })
+  expect(await gateway.deployments('options')).toMatchObject([
+    { gitSha: sha, options: { canary: 'skip', forceBuild: true } },
+  ])
+})
+
+test('the source of a push holds every file, whatever its .gitattributes say', async () => {
+  await using repo = await makeRepo(gateway.url('attributed'))
+  const sha = await repo.commit({
+    '.gitattributes': 'secret.txt export-ignore\nversion.txt export-subst\n',
+    'secret.txt': 'kept',
+    'version.txt': '$Format:%H$',
+  })
+  await repo.push('main')
+  const into = await mkdtemp(join(tmpdir(), 'source-'))
+  await extract({ file: gateway.store.localPath(sourceKey('attributed', sha)) ?? '', cwd: into, zstd: true })
+  expect(await readFile(join(into, 'secret.txt'), 'utf8')).toBe('kept')
+  expect(await readFile(join(into, 'version.txt'), 'utf8')).toBe('$Format:%H$')
+  await rm(into, { recursive: true })
+})
+
+test('a shallow clone of the app pushes; a shallow clone of somewhere else is told how', async () => {
+  await using repo = await makeRepo(gateway.url('shallow'))
+  await repo.commit({ a: '1' })
+  await repo.commit({ a: '2' })
+  await repo.push('main')
+  await runGit(repo.path, ['clone', '-q', '--depth', '1', gateway.url('shallow'), 'copy'])
+  await runGit(`${repo.path}/copy`, ['commit', '-q', '--allow-empty', '-m', 'more'])
+  expect(await runGit(`${repo.path}/copy`, ['push', 'origin', 'main'])).toMatchObject({ code: 0 })
+
+  const elsewhere = await runGit(repo.path, ['clone', '-q', '--depth', '1', `file://${repo.path}`, 'other'])
+  expect(elsewhere).toMatchObject({ code: 0 })
+  const pushed = await runGit(`${repo.path}/other`, ['push', gateway.url('never-seen'), 'main'])
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toMatch(/remote rejected.*this clone is shallow.*git fetch --unshallow\)/)
+})
+
+test('a branch and a branch below it cannot both be kept, and the push says so before it builds', async () => {
+  await using repo = await makeRepo(gateway.url('nested'))
+  await repo.commit({ a: '1' })
+  await repo.push('main', 'main:feature')
+  const pushed = await repo.push('main:feature/one')
+  expect(pushed).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('(git cannot hold this branch beside feature; delete one or name it otherwise)'),
+  })
+})
+
+async function labels(app: string): Promise<string[]> {
+  const routes = await readRoutes(database.sql)
+  return routes.filter(({ appId }) => appId === app).map(({ label }) => label)
+}
