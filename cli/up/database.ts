@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { z } from 'zod'
 import { AppError, codeOf } from '../../registry/errors.ts'
 import { connect } from '../../registry/sql.ts'
 import type { Home } from './home.ts'
 import { EmbeddedPostgres, postgresUrl } from './postgres.ts'
+import { inspectCluster } from './postgres-cluster.ts'
+import { postgresUser } from './postgres-user.ts'
 import { readPrivately, writePrivately } from './private-file.ts'
 
 const generated = z.string().regex(/^[A-Za-z0-9_-]{20,}$/)
@@ -12,11 +13,15 @@ const passwordsSchema = z.object({ postgres: generated, atelier: generated })
 /** Of the superuser, and of the platform's own role, which is none. */
 export type Passwords = z.infer<typeof passwordsSchema>
 
-/** Reads the embedded database's passwords; makes them before the first start. Throws HOME_UNUSABLE when they are lost or damaged. */
-export async function loadPasswords(home: Home): Promise<Passwords> {
+/**
+ * Looks whether the embedded database can be started, before anything is; makes its passwords when there is none yet. Throws
+ * HOME_UNUSABLE when it or its passwords are damaged, lost, or another user's.
+ */
+export async function inspectDatabase(home: Home): Promise<Passwords> {
+  const state = await inspectCluster({ dataDir: home.postgresDir, user: await postgresUser() })
   const kept = await readPrivately(home.postgresPasswords)
   if (kept !== null) return parsePasswords(kept, home)
-  if (existsSync(home.postgresDir)) {
+  if (state === 'ready') {
     const message = `the home has a database and its passwords are gone; restore ${home.postgresPasswords} from a backup`
     throw new AppError('HOME_UNUSABLE', message)
   }

@@ -5,7 +5,7 @@ import { loadKey } from '../../registry/secrets.ts'
 import { connect, isUnreachable } from '../../registry/sql.ts'
 import { makeSignInToken, provideAdminToken } from './access.ts'
 import { addressesOf, writeAddresses } from './addresses.ts'
-import { embeddedUrl, loadPasswords, startDatabase } from './database.ts'
+import { embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
 import { type Home, prepareHome } from './home.ts'
 import { type HomeLock, lockHome } from './home-lock.ts'
 import { endLeftovers, noteProcesses } from './leftovers.ts'
@@ -27,6 +27,8 @@ export class Supervisor {
   readonly #terminal: Terminal
   readonly #home: Home
   readonly #lock: HomeLock
+  /** Of the embedded database; null when the configuration names another. */
+  readonly #passwords: Passwords | null
   readonly #stopping = new AbortController()
   readonly #roles = new Map<RoleName, Role>()
   #postgres: Promise<EmbeddedPostgres> | null = null
@@ -42,32 +44,41 @@ export class Supervisor {
     const lock = await lockHome(home.path)
     try {
       await loadKey(config)
+      const passwords = config.databaseUrl === null ? await inspectDatabase(home) : null
       const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))
       if (left.length > 0) terminal.notice(`ended what an earlier run left: ${left.join(', ')}`)
       await refuseBusyPort(config.httpPort)
+      return new Supervisor(config, { terminal, home, lock, passwords })
     } catch (thrown) {
       await lock.release()
       throw thrown
     }
-    return new Supervisor(config, { terminal, home, lock })
   }
 
-  private constructor(config: Config, { terminal, home, lock }: { terminal: Terminal; home: Home; lock: HomeLock }) {
+  private constructor(
+    config: Config,
+    {
+      terminal,
+      home,
+      lock,
+      passwords,
+    }: { terminal: Terminal; home: Home; lock: HomeLock; passwords: Passwords | null },
+  ) {
     this.#config = config
     this.#terminal = terminal
     this.#home = home
     this.#lock = lock
+    this.#passwords = passwords
   }
 
   /** Resolves when every role serves. Throws an AppError, with nothing left running, when that cannot be. */
   async start(): Promise<Started> {
     try {
-      const passwords = this.#config.databaseUrl === null ? await loadPasswords(this.#home) : null
-      const databaseUrl = passwords ? embeddedUrl(this.#home, passwords) : (this.#config.databaseUrl ?? '')
+      const databaseUrl = this.#passwords ? embeddedUrl(this.#home, this.#passwords) : (this.#config.databaseUrl ?? '')
       const env = this.#roleEnv(databaseUrl)
       // First the proxy: it serves apps from its own disk before there is a database to ask.
       const proxy = this.#startRole('proxy', env)
-      if (passwords) this.#postgres = this.#startPostgres(passwords)
+      if (this.#passwords) this.#postgres = this.#startPostgres(this.#passwords)
       const [signInToken] = await Promise.all([this.#startControlPlane(databaseUrl, env), proxy.serving])
       await writeAddresses(this.#home.addressFile, addressesOf(this.#config, process.pid))
       return { signInToken, adminTokenFile: this.#home.adminTokenFile }
@@ -89,7 +100,7 @@ export class Supervisor {
     void this.#postgres?.then((postgres) => postgres.stop({ hurry: true }))
   }
 
-  #startPostgres(passwords: Parameters<typeof startDatabase>[1]): Promise<EmbeddedPostgres> {
+  #startPostgres(passwords: Passwords): Promise<EmbeddedPostgres> {
     return startDatabase(this.#home, passwords, {
       signal: this.#stopping.signal,
       onNotice: (sentence) => this.#terminal.notice(sentence),

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test as base } from 'vitest'
 import { type CommandResult, run } from './command.ts'
 import { type Answer, type Ask, ask } from './http.ts'
-import { freePort } from './machine.ts'
 import { checkout, Platform, plainEnv, type RoleName } from './platform.ts'
 import { type Files, Repo, writeFiles } from './repo.ts'
 import { Traffic } from './traffic.ts'
@@ -26,28 +25,25 @@ export const test = base
 /** The whole platform with a home of its own, and a person beside it: real git, real requests to the edge, the real command. */
 export class Atelier {
   readonly platform: Platform
-  readonly #scratch: string
+  /** Where the person keeps his things. */
+  readonly #desk: string
   readonly #personEnv: NodeJS.ProcessEnv
 
   /** Takes one to three seconds. */
   static async start({ env }: { env?: Record<string, string> } = {}): Promise<Atelier> {
-    // Short, for so are the paths of unix sockets; passable, for apps run as other users when the tests run as root.
-    const scratch = await mkdtemp('/tmp/at-')
-    await chmod(scratch, 0o711)
-    const atelier = new Atelier(scratch, new Platform({ home: join(scratch, 'home'), port: await freePort(), env }))
+    const atelier = new Atelier(await Platform.prepare({ env }))
     await atelier.#furnish()
     await atelier.platform.start()
     return atelier
   }
 
-  private constructor(scratch: string, platform: Platform) {
-    this.#scratch = scratch
+  private constructor(platform: Platform) {
     this.platform = platform
-    const home = join(scratch, 'person')
+    this.#desk = join(platform.scratch, 'desk')
     this.#personEnv = {
       ...plainEnv(),
-      HOME: home,
-      XDG_CONFIG_HOME: join(home, '.config'),
+      HOME: this.#desk,
+      XDG_CONFIG_HOME: join(this.#desk, '.config'),
       ATELIER_HOME: platform.home,
       GIT_CONFIG_NOSYSTEM: '1',
       GIT_TERMINAL_PROMPT: '0',
@@ -65,8 +61,7 @@ export class Atelier {
 
   /** Stops the platform, fails when something of it is left running, and removes its home. */
   async close(): Promise<void> {
-    await this.platform.stop()
-    await rm(this.#scratch, { recursive: true, force: true })
+    await this.platform[Symbol.asyncDispose]()
   }
 
   /** Creates an app through the API; a name of its own when none is given. */
@@ -86,7 +81,7 @@ export class Atelier {
 
   /** A new directory with these files, inside no repository. */
   async directory(files: Files = {}): Promise<string> {
-    const directory = await mkdtemp(join(this.#scratch, 'person/work-'))
+    const directory = await mkdtemp(join(this.#desk, 'work-'))
     await writeFiles(directory, files)
     return directory
   }
@@ -120,7 +115,7 @@ export class Atelier {
   /** Runs the `atelier` command as the person does, in a directory and with further variables if given. */
   cli(
     args: string[],
-    { cwd = this.#scratch, env = {}, input }: { cwd?: string; env?: NodeJS.ProcessEnv; input?: string } = {},
+    { cwd = this.#desk, env = {}, input }: { cwd?: string; env?: NodeJS.ProcessEnv; input?: string } = {},
   ): Promise<CommandResult> {
     return run(process.execPath, [join(checkout, 'cli/atelier.mjs'), ...args], {
       cwd,
@@ -135,10 +130,9 @@ export class Atelier {
   }
 
   async #furnish(): Promise<void> {
-    const home = join(this.#scratch, 'person')
-    await mkdir(home)
+    await mkdir(this.#desk)
     const config = ['[user]', 'name = A Person', 'email = person@example.com', '[init]', 'defaultBranch = main']
-    await writeFile(join(home, '.gitconfig'), `${config.join('\n')}\n`)
+    await writeFile(join(this.#desk, '.gitconfig'), `${config.join('\n')}\n`)
   }
 }
 

@@ -1,13 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
+import { freePort } from './machine.ts'
 import { isAlive, processesOf, socketsOf } from './processes.ts'
 
 export type RoleName = 'proxy' | 'registry' | 'gateway' | 'worker'
 export type PlatformOptions = {
-  home: string
-  port: number
+  /** A new one below /tmp when left out. */
+  home?: string
+  /** A free one when left out. */
+  port?: number
   /** Further variables, ATELIER_ ones among them. */
   env?: Record<string, string | undefined>
   /** The checkout to start from; the tests' own when left out. */
@@ -21,6 +24,8 @@ export const checkout = join(import.meta.dirname, '../..')
 
 /** `atelier up` as a process, with what it says. */
 export class Platform {
+  /** A directory that is removed with the platform. */
+  readonly scratch: string
   readonly home: string
   readonly port: number
   stdout = ''
@@ -30,9 +35,19 @@ export class Platform {
   #ended: Promise<void> = Promise.resolve()
   #onOutput: () => void = () => undefined
 
-  constructor(options: PlatformOptions) {
+  /** Nothing is started yet. */
+  static async prepare(options: PlatformOptions = {}): Promise<Platform> {
+    // Short, for so are the paths of unix sockets; passable, for apps and Postgres run as other users when the tests run as root.
+    const scratch = await mkdtemp('/tmp/at-')
+    await chmod(scratch, 0o711)
+    if (options.user) await chown(scratch, options.user.uid, options.user.gid)
+    return new Platform(scratch, { ...options, port: options.port ?? (await freePort()) })
+  }
+
+  private constructor(scratch: string, options: PlatformOptions & { port: number }) {
+    this.scratch = scratch
     this.#options = options
-    this.home = options.home
+    this.home = options.home ?? join(scratch, 'home')
     this.port = options.port
   }
 
@@ -132,6 +147,7 @@ export class Platform {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+    await rm(this.scratch, { recursive: true, force: true })
   }
 }
 

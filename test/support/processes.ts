@@ -51,3 +51,30 @@ function read(reading: () => string): string {
     return '' // it has ended, or is not ours to look into
   }
 }
+
+/** The TCP ports on which processes of this home listen. */
+export function listeningPorts(home: string): number[] {
+  const inodes = new Set(processesOf(home).flatMap(({ pid }) => socketInodesOf(pid)))
+  const rows = ['tcp', 'tcp6'].flatMap((table) =>
+    readFileSync(`/proc/net/${table}`, 'utf8').trim().split('\n').slice(1),
+  )
+  // proc(5): local address is column 2 (hexadecimal), state column 4 (0A is LISTEN), inode column 10.
+  const listening = rows.map((row) => row.trim().split(/\s+/)).filter((columns) => columns[3] === '0A')
+  const ports = listening.filter((columns) => inodes.has(columns[9] ?? '')).map(portOf)
+  return [...new Set(ports)].sort((a, b) => a - b)
+}
+
+function portOf(columns: string[]): number {
+  return Number.parseInt(columns[1]?.split(':').at(-1) ?? '', 16)
+}
+
+function socketInodesOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(read(() => readlinkSync(`/proc/${pid}/fd/${fd}`))) ?? []
+      return inode ? [inode] : []
+    })
+  } catch {
+    return [] // it has ended
+  }
+}
