@@ -26,6 +26,9 @@ export const ERRORS = {
   FORBIDDEN: { status: 403, fault: 'user', summary: 'this token may not do that' },
   TOKEN_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such token' },
   // requests
+  ROUTE_NOT_FOUND: { status: 404, fault: 'user', summary: 'the API has no such address' },
+  HOST_UNKNOWN: { status: 421, fault: 'user', summary: 'the platform does not answer to that host name' },
+  ORIGIN_FOREIGN: { status: 403, fault: 'user', summary: 'the request came from another site' },
   REQUEST_INVALID: { status: 400, fault: 'user', summary: 'the request is not valid' },
   REQUEST_TOO_LARGE: { status: 413, fault: 'user', summary: 'the request is too large' },
   // source, build

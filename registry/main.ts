@@ -2,8 +2,10 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createApi } from './api/api.ts'
+import { createFront } from './api/front.ts'
 import { openStore } from './bundle-store/file.ts'
 import { readConfig } from './config.ts'
+import { createConsole } from './console/console.ts'
 import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
 import { openQueue } from './queue.ts'
@@ -21,8 +23,16 @@ const queue = openQueue(config, { log })
 const key = await loadKey(config)
 
 await mkdir(config.runDir, { recursive: true })
-const api = createApi({ sql, store, queue, config, key, log })
-const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(api.fetch))
+const closing = new AbortController()
+const api = createApi({ sql, store, queue, config, key, log, closing: closing.signal })
+const console = createConsole({ sql, config, log, api: (request, signedIn) => api.fetch(request, { signedIn }) })
+const front = createFront({
+  config,
+  log,
+  api: (request) => api.fetch(request),
+  console: (request) => console.fetch(request),
+})
+const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(front))
 
 const deps = { sql, queue, store, config, log }
 const reconciling = every(30_000, () => reconcile(deps), { log, name: 'reconcile' })
@@ -30,6 +40,7 @@ const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 
 onShutdown(
   async () => {
+    closing.abort()
     await Promise.all([listening.close(), reconciling.close(), tidying.close()])
     await queue.close()
     await sql.end({ timeout: 5 })

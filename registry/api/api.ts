@@ -1,19 +1,60 @@
-import { Hono } from 'hono'
-import type { BundleStore } from '../bundle-store/contract.ts'
-import type { Config } from '../config.ts'
-import type { Log } from '../log.ts'
-import type { BuildQueue } from '../queue.ts'
-import type { Key } from '../secrets.ts'
-import type { Sql } from '../sql.ts'
+import { OpenAPIHono } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import { AppError } from '../errors.ts'
+import type { Caller } from '../tokens.ts'
+import { authorise, identify } from './access.ts'
+import type { ApiDeps, Call } from './call.ts'
+import { errorResponse } from './error-response.ts'
+import { openApiDocument } from './openapi.ts'
+import type { Route } from './route.ts'
+import { routeTable } from './route-table.ts'
 
-export type ApiDeps = { sql: Sql; store: BundleStore; queue: BuildQueue; config: Config; key: Key; log: Log }
+/** The console hands its signed-in caller over in `env`; everyone else brings a bearer token. */
+export type ApiEnv = { Bindings: { signedIn?: { caller: Caller; stillGood: () => Promise<boolean> } } }
 
-/** The HTTP API and the console, as one fetch handler. */
-export function createApi({ sql }: ApiDeps): Hono {
-  const api = new Hono()
+/**
+ * The HTTP API as one fetch handler. Every route stands in the route table with its policy; what is not there is refused, and nobody
+ * learns more than that without a valid token.
+ */
+export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
+  const api = new OpenAPIHono<ApiEnv>()
   api.get('/health', async (context) => {
-    await sql`select 1`
+    await deps.sql`select 1`
     return context.json({ ok: true })
   })
+  api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))
+  for (const route of routeTable) {
+    const path = `/api/platform${route.path.replace(/\{(\w+)\}/g, ':$1')}`
+    api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps))
+  }
+  api.notFound(async (context) => {
+    await callerOf(context, deps)
+    throw new AppError('ROUTE_NOT_FOUND', `there is no ${context.req.method} ${context.req.path}; see /openapi.json`)
+  })
+  api.onError((thrown) => errorResponse(thrown, deps))
   return api
+}
+
+async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps): Promise<Response> {
+  const { caller, stillGood } = await callerOf(context, deps)
+  const request = context.req.raw
+  const input = await route.read(request, context.req.param())
+  const subject = await authorise(route.policy, input.subjectName, caller, deps)
+  const call: Call = { ...deps, caller, request, stillGood }
+  return input.handle(call, subject)
+}
+
+async function callerOf(context: Context<ApiEnv>, deps: ApiDeps): Promise<Pick<Call, 'caller' | 'stillGood'>> {
+  if (context.env?.signedIn) return context.env.signedIn
+  const caller = await identify(context.req.raw, deps)
+  const stillGood = async () => {
+    try {
+      await identify(context.req.raw, deps)
+      return true
+    } catch (thrown) {
+      if (thrown instanceof AppError && thrown.code === 'UNAUTHENTICATED') return false
+      throw thrown
+    }
+  }
+  return { caller, stillGood }
 }

@@ -1,0 +1,148 @@
+import { lookup } from 'node:dns'
+import type { IncomingMessage } from 'node:http'
+import type { LookupFunction } from 'node:net'
+import type { Readable } from 'node:stream'
+import { Failure } from './failure.ts'
+import type { Platform } from './platform.ts'
+
+export type Query = Record<string, string | number | boolean | null | undefined>
+
+type Request = {
+  query?: Query
+  /** Sent as JSON. */
+  json?: unknown
+  /** Sent as it is, in chunks. */
+  stream?: { body: Readable; type: string }
+  signal?: AbortSignal
+}
+
+/** The API over HTTP: requests and their JSON answers, or answers that come line by line. Every failure is a Failure with its exit code. */
+export class Client {
+  readonly platform: Platform
+
+  constructor(platform: Platform) {
+    this.platform = platform
+  }
+
+  /** The JSON answer, not yet read by a schema. Fails with the platform's own message when it refuses. */
+  async call(method: string, path: string, request: Request = {}): Promise<unknown> {
+    const response = await this.#send(method, path, request)
+    const text = await readAll(response)
+    if (response.statusCode === 204) return null
+    return this.#accept(response, text)
+  }
+
+  /** The answer's lines of JSON as they come, not yet read by a schema; blank lines keep the connection alive and are skipped. */
+  async *stream(method: string, path: string, request: Request = {}): AsyncGenerator<unknown> {
+    const response = await this.#send(method, path, request)
+    if (!isSuccess(response)) this.#accept(response, await readAll(response))
+
+    let rest = ''
+    response.setEncoding('utf8')
+    for await (const chunk of response) {
+      const lines = `${rest}${chunk}`.split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) if (line.trim()) yield this.#parse(line)
+    }
+    if (rest.trim()) yield this.#parse(rest)
+  }
+
+  async #send(method: string, path: string, request: Request): Promise<IncomingMessage> {
+    const url = new URL(`/api/platform/${path}`, this.platform.api)
+    for (const [name, value] of Object.entries(request.query ?? {}))
+      if (value !== null && value !== undefined) url.searchParams.set(name, String(value))
+    const { request: open } = url.protocol === 'https:' ? await import('node:https') : await import('node:http')
+    const json = request.json === undefined ? null : Buffer.from(JSON.stringify(request.json))
+    const headers = {
+      authorization: `Bearer ${this.platform.token}`,
+      accept: 'application/x-ndjson, application/json',
+      ...(json && { 'content-type': 'application/json', 'content-length': json.length }),
+      ...(request.stream && { 'content-type': request.stream.type }),
+    }
+
+    return new Promise((resolve, reject) => {
+      const sent = open(url, { method, headers, lookup: lookupLocalhost, signal: request.signal, agent: false })
+      sent.once('response', resolve)
+      sent.once('error', (error) => reject(this.#unreachable(error)))
+      if (!request.stream) {
+        sent.end(json)
+        return
+      }
+      request.stream.body.once('error', (error) => {
+        reject(error)
+        sent.destroy()
+      })
+      request.stream.body.pipe(sent)
+    })
+  }
+
+  #accept(response: IncomingMessage, text: string): unknown {
+    if (isSuccess(response)) return this.#parse(text)
+    const status = response.statusCode ?? 0
+    const { code, message } = errorOf(text)
+    if (status === 401)
+      throw new Failure(`${this.platform.api} does not accept this token; run: atelier login ${this.platform.api}`, {
+        code,
+      })
+    if (message) throw new Failure(message, { code, exitCode: status >= 500 ? 3 : 1 })
+    throw new Failure(`${this.platform.api} answered ${status}; is this the address of an Atelier platform?`, {
+      exitCode: 3,
+    })
+  }
+
+  #parse(text: string): unknown {
+    try {
+      return JSON.parse(text)
+    } catch {
+      throw new Failure(`${this.platform.api} did not answer in JSON; is this the address of an Atelier platform?`, {
+        exitCode: 3,
+      })
+    }
+  }
+
+  #unreachable(error: Error): Failure {
+    if (error.name === 'AbortError') return new Failure('interrupted', { exitCode: 1, code: 'INTERRUPTED' })
+    const reason = 'code' in error && error.code ? String(error.code) : error.message
+    const message = `the platform at ${this.platform.api} cannot be reached (${reason}); start it with: atelier up`
+    return new Failure(message, { exitCode: 3, code: 'UNREACHABLE' })
+  }
+}
+
+// Browsers, curl and git send *.localhost to this machine; Node asks the resolver, which does not know the name.
+const lookupLocalhost: LookupFunction = (hostname, options, done) => {
+  if (!/(^|\.)localhost$/i.test(hostname)) {
+    lookup(hostname, options, done)
+    return
+  }
+  const addresses = [
+    { address: '127.0.0.1', family: 4 },
+    { address: '::1', family: 6 },
+  ]
+  process.nextTick(() => (options.all ? done(null, addresses) : done(null, '127.0.0.1', 4)))
+}
+
+function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
+  return statusCode >= 200 && statusCode < 300
+}
+
+async function readAll(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of response) chunks.push(chunk)
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+// What refuses may not be the platform but a proxy before it, with a page of its own.
+function errorOf(text: string): { code?: string; message?: string } {
+  try {
+    const answer: unknown = JSON.parse(text)
+    if (typeof answer !== 'object' || answer === null || !('error' in answer)) return {}
+    const { error } = answer
+    if (typeof error !== 'object' || error === null) return {}
+    return {
+      ...('code' in error && typeof error.code === 'string' && { code: error.code }),
+      ...('message' in error && typeof error.message === 'string' && { message: error.message }),
+    }
+  } catch {
+    return {}
+  }
+}

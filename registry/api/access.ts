@@ -1,0 +1,50 @@
+import { createApp, findApp } from '../apps.ts'
+import { findDeployment } from '../deployments.ts'
+import { AppError } from '../errors.ts'
+import { authenticate, type Caller, may } from '../tokens.ts'
+import { type ApiDeps, nameOf, type Subject } from './call.ts'
+import type { Policy } from './route.ts'
+
+/** The caller the bearer token belongs to. Throws UNAUTHENTICATED, the same for a token that is missing, malformed, unknown or expired. */
+export async function identify(request: Request, { sql }: Pick<ApiDeps, 'sql'>): Promise<Caller> {
+  const [, secret] = /^Bearer ([A-Za-z0-9_-]{1,200})$/i.exec(request.headers.get('authorization') ?? '') ?? []
+  const caller = secret ? await authenticate(sql, secret) : null
+  if (!caller) throw new AppError('UNAUTHENTICATED', 'a valid token is needed: authorization: Bearer <token>')
+  return caller
+}
+
+/**
+ * The one gate: finds what the request is about and lets it through only when the caller may. What the caller may not even see is
+ * answered like what does not exist. Throws FORBIDDEN, APP_NOT_FOUND, DEPLOYMENT_NOT_FOUND.
+ */
+export async function authorise(
+  policy: Policy,
+  subjectName: string | null,
+  caller: Caller,
+  { sql }: Pick<ApiDeps, 'sql'>,
+): Promise<Subject> {
+  const nothing: Subject = { app: null, deployment: null }
+  if (policy.on === 'platform') return permit(caller, policy, null, nothing)
+  if (policy.on === 'own' || (policy.on === 'query?' && subjectName === null))
+    return permit(caller, policy, caller.appId, nothing)
+  if (subjectName === null) throw new AppError('REQUEST_INVALID', 'the request does not say which app it is about')
+
+  if (policy.on === 'deployment') {
+    const deployment = await findDeployment(sql, subjectName)
+    if (!deployment || !may(caller, 'read', deployment.appId))
+      throw new AppError('DEPLOYMENT_NOT_FOUND', `there is no deployment ${subjectName}; see: atelier deploys`)
+    return permit(caller, policy, deployment.appId, { ...nothing, deployment })
+  }
+
+  const app = await findApp(sql, subjectName)
+  if (app && may(caller, 'read', app.id)) return permit(caller, policy, app.id, { ...nothing, app })
+  if (!app && policy.createsApp && may(caller, 'create', null))
+    return { ...nothing, app: await createApp(sql, { id: subjectName, by: nameOf(caller) }) }
+  throw new AppError('APP_NOT_FOUND', `there is no app ${subjectName}; see: atelier apps`)
+}
+
+function permit(caller: Caller, { action }: Policy, app: string | null, subject: Subject): Subject {
+  if (may(caller, action, app)) return subject
+  const where = app ? `to ${app}` : 'on this platform'
+  throw new AppError('FORBIDDEN', `the token ${caller.name} may not ${action} ${where}; use one with a wider scope`)
+}

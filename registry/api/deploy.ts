@@ -1,0 +1,67 @@
+import { z } from '@hono/zod-openapi'
+import { settleProductionBranch } from '../apps.ts'
+import { targetOfBranch } from '../branches.ts'
+import { createDeployment } from '../deployments.ts'
+import { answersStream } from './answers.ts'
+import { type Call, nameOf } from './call.ts'
+import { toJson } from './deployment-json.ts'
+import { appName, branchName, flag, line } from './fields.ts'
+import { followDeployment } from './progress.ts'
+import { route } from './route.ts'
+import { storeUpload } from './upload.ts'
+
+// POST /api/platform/deploy?app=marketing&version=1.2.3     body: the app's folder as .tar.gz
+export const deployRoute = route({
+  method: 'post',
+  path: '/deploy',
+  summary: 'Deploy a folder, sent as .tar.gz; the app is created when it is missing and the token may',
+  policy: { action: 'deploy', on: 'query', createsApp: true },
+  query: z.strictObject({
+    app: appName,
+    version: line(80)
+      .optional()
+      .openapi({ description: 'a release (1.2.3) or a whole git SHA; default: the UTC time' }),
+    branch: branchName
+      .optional()
+      .openapi({ description: 'default: the production branch; pr/42 and others are previews' }),
+    follow: flag.default(true).openapi({ description: 'false: answer at once with the deployment and build on' }),
+  }),
+  streamedBody: { type: 'application/gzip' },
+  answers: answersStream('progress until the deployment is live or has failed'),
+  async handle({ query }, call) {
+    const { app, sql, queue, caller, config, log } = call
+    const { version, sourceKey } = await storeUpload(
+      call.request,
+      { app: app.id, version: query.version ?? null },
+      call,
+    )
+    const branch = query.branch ?? app.productionBranch ?? 'main'
+    const productionBranch = await settleProductionBranch(sql, app.id, branch)
+    const deployment = await createDeployment(sql, {
+      app: app.id,
+      target: targetOfBranch({ id: app.id, productionBranch }, branch),
+      version,
+      source: 'upload',
+      by: nameOf(caller),
+      sourceKey,
+    })
+    log.info({ app: app.id, deployment: deployment.id, version, by: caller.name }, 'upload accepted')
+    await wakeWorkers(call, deployment, queue)
+    return query.follow
+      ? followDeployment(call, deployment)
+      : Response.json(toJson(deployment, config), { status: 202 })
+  },
+})
+
+/** A lost wake-up costs time and nothing else: the reconciler finds the row within 30 s. */
+export async function wakeWorkers(
+  { log }: Pick<Call, 'log'>,
+  deployment: { id: string; attempt: number },
+  queue: Call['queue'],
+): Promise<void> {
+  await queue
+    .enqueueBuild(deployment)
+    .catch((thrown: unknown) =>
+      log.warn({ err: thrown, deployment: deployment.id }, 'build not enqueued, left to the reconciler'),
+    )
+}

@@ -1,0 +1,112 @@
+import { z } from '@hono/zod-openapi'
+import { cancelDeployment, findByVersion, listDeployments, listEvents, nextQueued } from '../deployments.ts'
+import { answersJson, answersStream } from './answers.ts'
+import { nameOf } from './call.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
+import { streamEvents } from './event-stream.ts'
+import { appName, count, deploymentId, flag, versionName } from './fields.ts'
+import { followDeployment, logSoFar } from './progress.ts'
+import { route } from './route.ts'
+
+const idInPath = z.object({ id: deploymentId })
+
+export const listDeploymentsRoute = route({
+  method: 'get',
+  path: '/deploys',
+  summary: 'List deployments, newest first',
+  policy: { action: 'read', on: 'query?' },
+  query: z.strictObject({
+    app: appName.optional(),
+    version: versionName.optional().openapi({ description: 'only deployments of this version; needs app' }),
+    limit: count(1, 200).default(20),
+  }),
+  answers: answersJson('deployments', z.object({ deployments: z.array(deploymentJson) })),
+  async handle({ query }, { app, sql, caller, config }) {
+    const found =
+      app && query.version
+        ? [
+            ...(await findByVersion(sql, app.id, query.version)),
+            ...(await findByVersion(sql, app.id, query.version, 'preview')),
+          ]
+        : await listDeployments(sql, { app: app?.id ?? null, only: caller.appId, limit: query.limit })
+    return Response.json({ deployments: found.slice(0, query.limit).map((deployment) => toJson(deployment, config)) })
+  },
+})
+
+export const showDeploymentRoute = route({
+  method: 'get',
+  path: '/deployments/{id}',
+  summary: 'Show a deployment',
+  policy: { action: 'read', on: 'deployment' },
+  params: idInPath,
+  answers: answersJson('the deployment', deploymentJson),
+  async handle(_, { deployment, config }) {
+    return Response.json(toJson(deployment, config))
+  },
+})
+
+const eventJson = z
+  .object({
+    at: z.string(),
+    from: z.string().nullable(),
+    to: z.string(),
+    by: z.string(),
+    reason: z.string().nullable(),
+    duration_ms: z.number().nullable(),
+  })
+  .openapi('DeploymentEvent')
+
+export const listEventsRoute = route({
+  method: 'get',
+  path: '/deployments/{id}/events',
+  summary: 'List what happened to a deployment: who moved it, when, why, and how long it had been in its state',
+  policy: { action: 'read', on: 'deployment' },
+  params: idInPath,
+  answers: answersJson('events, oldest first', z.object({ events: z.array(eventJson) })),
+  async handle(_, { deployment, sql }) {
+    const events = await listEvents(sql, deployment.id)
+    const shown = events.map(({ at, fromState, toState, by, reason, durationMs }) => ({
+      at: at.toISOString(),
+      from: fromState,
+      to: toState,
+      by,
+      reason,
+      duration_ms: durationMs,
+    }))
+    return Response.json({ events: shown })
+  },
+})
+
+export const deploymentLogRoute = route({
+  method: 'get',
+  path: '/deployments/{id}/logs',
+  summary: 'Read or follow a build log from any line on',
+  policy: { action: 'read', on: 'deployment' },
+  params: idInPath,
+  query: z.strictObject({ after: count(0, 1_000_000_000).optional(), follow: flag.default(false) }),
+  answers: answersStream('log lines; with follow=true a `start` event before and an `end` event after them'),
+  async handle({ query }, call) {
+    const lastEventId = Number(call.request.headers.get('last-event-id') ?? 0)
+    const after = query.after ?? (Number.isSafeInteger(lastEventId) && lastEventId > 0 ? lastEventId : 0)
+    if (query.follow) return followDeployment(call, call.deployment, { after })
+    return streamEvents(call, () => logSoFar(call, call.deployment, after))
+  },
+})
+
+export const cancelRoute = route({
+  method: 'post',
+  path: '/deployments/{id}/cancel',
+  summary: 'Cancel a queued or running deployment',
+  policy: { action: 'deploy', on: 'deployment' },
+  params: idInPath,
+  answers: answersJson('the cancelled deployment', deploymentJson),
+  async handle(_, { deployment, sql, queue, caller, config }) {
+    const cancelled = await cancelDeployment(sql, deployment.id, {
+      by: nameOf(caller),
+      reason: `cancelled by ${nameOf(caller)}`,
+    })
+    const next = cancelled.routeId ? await nextQueued(sql, cancelled.routeId) : null
+    if (next) await queue.enqueueBuild(next)
+    return Response.json(toJson(cancelled, config))
+  },
+})

@@ -1,0 +1,51 @@
+import { z } from '@hono/zod-openapi'
+import { AppError } from '../errors.ts'
+import { parseVersion } from '../version.ts'
+
+// The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character.
+
+const plain = /^[^\p{Cc}\p{Cs}\u2028\u2029]*$/u
+
+/** A single line of text without control characters. */
+export function line(maxLength: number) {
+  return z.string().min(1).max(maxLength).regex(plain, 'must be one line without control characters')
+}
+
+/** Only looked up, so it may be any line: what is no app's name is not found. */
+export const appName = line(64).openapi({ example: 'hello' })
+
+export const deploymentId = z
+  .string()
+  .regex(/^[a-z][a-z0-9]{11}$/, 'must be a deployment id of 12 characters')
+  .openapi({ example: 'k3v9q0x7m2ab' })
+
+export const versionName = line(80)
+  .refine(isVersion, 'must be a git SHA (3f2a91c), a number (v17), a timestamp (20260328-153042) or a release (1.2.3)')
+  .openapi({ example: '3f2a91c' })
+
+/** The git gateway's rule for branches (refs/heads/…), for deployments that come without git. */
+export const branchName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/, 'must be a plain branch name such as main or fix/login')
+  .refine((name) => !/(^|\/)[-.]|\.\.|\/\/|\/$|\.lock(\/|$)/.test(name), 'must be a branch name git allows')
+  .openapi({ example: 'main' })
+
+export const environment = z.enum(['production', 'preview'])
+
+/** A number in a query string. */
+export function count(low: number, high: number) {
+  return z.coerce.number().int().min(low).max(high)
+}
+
+/** `true` or `false` in a query string. */
+export const flag = z.enum(['true', 'false']).transform((text) => text === 'true')
+
+function isVersion(text: string): boolean {
+  try {
+    parseVersion(text)
+    return true
+  } catch (thrown) {
+    if (thrown instanceof AppError && thrown.code === 'VERSION_ILLEGAL') return false
+    throw thrown
+  }
+}

@@ -1,0 +1,25 @@
+import { OpenAPIHono } from '@hono/zod-openapi'
+import { apiUrl, type Config } from '../config.ts'
+import { routeTable } from './route-table.ts'
+
+type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
+
+/** The API's description, made from the same table that serves it. */
+export function openApiDocument(config: Config): OpenApiDocument {
+  const described = new OpenAPIHono()
+  described.openAPIRegistry.registerComponent('securitySchemes', 'token', {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'An API token (atl_…), as `atelier tokens create` prints it.',
+  })
+  for (const { openapi } of routeTable) described.openAPIRegistry.registerPath(openapi)
+  return described.getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: {
+      title: 'Atelier',
+      version: '1',
+      description: 'Errors are `{"error":{"code","message"}}` with a fitting status.',
+    },
+    servers: [{ url: apiUrl(config) }],
+  })
+}

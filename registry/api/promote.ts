@@ -1,0 +1,86 @@
+import { z } from '@hono/zod-openapi'
+import { settleProductionBranch } from '../apps.ts'
+import { createDeployment, type Deployment, findByVersion } from '../deployments.ts'
+import { snapshotEnv } from '../env-vars.ts'
+import { AppError } from '../errors.ts'
+import { rollBack } from '../release.ts'
+import { shortVersion } from '../version.ts'
+import { answersStream } from './answers.ts'
+import { type Call, nameOf } from './call.ts'
+import { wakeWorkers } from './deploy.ts'
+import { toJson } from './deployment-json.ts'
+import { streamEvents } from './event-stream.ts'
+import { appName, line } from './fields.ts'
+import { followDeployment, type ProgressEvent } from './progress.ts'
+import { differingPublicNames } from './public-env.ts'
+import { route } from './route.ts'
+
+// POST /api/platform/promote   { "app_id": "marketing", "to": "3f2a91c" }
+export const promoteRoute = route({
+  method: 'post',
+  path: '/promote',
+  summary: 'Make a preview, or a version that was live before, production; without building it again',
+  policy: { action: 'deploy', on: 'body' },
+  body: z.strictObject({
+    app_id: appName,
+    to: z.union([z.number(), line(80)]).openapi({ description: 'a version (3f2a91c, v17)', example: '3f2a91c' }),
+  }),
+  answers: answersStream('progress until the version is live or has failed'),
+  async handle({ body }, call) {
+    const to = String(body.to)
+    if (/^\d{1,3}(\.\d+)?\s*%?$/.test(to))
+      throw new AppError(
+        'REQUEST_INVALID',
+        `${to} is a share of the traffic, and there are no staged rollouts yet: name a version instead, as in: atelier promote 3f2a91c`,
+      )
+    const app = call.app.id
+    const earlier = (await findByVersion(call.sql, app, to)).find(({ state }) => wasLive.includes(state))
+    if (earlier) return flip(call, earlier)
+
+    const [preview] = (await findByVersion(call.sql, app, to, 'preview')).filter(
+      ({ buildId, state }) => buildId && state !== 'failed',
+    )
+    if (!preview)
+      throw new AppError('VERSION_NOT_FOUND', `${app} has no built version ${to}; see: atelier deploys --app ${app}`)
+    return promotePreview(call, preview)
+  },
+})
+
+const wasLive: Deployment['state'][] = ['live', 'superseded', 'rolled_back']
+
+async function flip(call: Call, target: Deployment): Promise<Response> {
+  const { live } = await rollBack(call.sql, target, { by: nameOf(call.caller), reason: 'promote' })
+  const deployment = toJson(live, call.config)
+  return streamEvents(call, async function* () {
+    yield { id: null, data: { type: 'start', deployment } satisfies ProgressEvent }
+    yield { id: null, data: { type: 'end', deployment, ok: true } satisfies ProgressEvent }
+  })
+}
+
+async function promotePreview(call: Call, preview: Deployment): Promise<Response> {
+  const { sql, key, queue, caller, log } = call
+  const app = preview.appId
+  const production = { appId: app, environment: 'production' as const }
+  const envSnapshot = await snapshotEnv(sql, { app, environment: 'production' })
+  const differing = differingPublicNames(preview, { ...production, envSnapshot }, key)
+  if (differing.length > 0) throw new AppError('DEPLOYMENT_STATE', refusal(preview, differing))
+
+  const branch = (await settleProductionBranch(sql, app, preview.branch)) ?? 'main'
+  const deployment = await createDeployment(sql, {
+    app,
+    target: { environment: 'production', branch, label: app },
+    version: preview.version,
+    source: 'redeploy',
+    by: nameOf(caller),
+    sourceKey: preview.sourceKey,
+    buildId: preview.buildId,
+  })
+  log.info({ app, deployment: deployment.id, of: preview.id, by: caller.name }, 'preview promoted')
+  await wakeWorkers(call, deployment, queue)
+  return followDeployment(call, deployment)
+}
+
+function refusal({ version, branch }: Deployment, names: string[]): string {
+  const list = names.join(', ')
+  return `${shortVersion(version)} was built with the preview's ${list}, which is not production's: build it for production, as in: git push atelier ${branch}:main`
+}

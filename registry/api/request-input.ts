@@ -1,0 +1,48 @@
+import type { z } from '@hono/zod-openapi'
+import { AppError } from '../errors.ts'
+
+/** Reads what came from outside with its schema. Throws REQUEST_INVALID naming every problem with its path. */
+export function readWith<T>(schema: z.ZodType<T>, value: unknown, from: string): T {
+  const read = schema.safeParse(value)
+  if (read.success) return read.data
+  const problems = read.error.issues.map((issue) => `${[from, ...issue.path.map(String)].join('.')}: ${issue.message}`)
+  throw new AppError('REQUEST_INVALID', problems.slice(0, 10).join('; '))
+}
+
+/** A JSON body of at most `maxBytes`. Throws REQUEST_TOO_LARGE, REQUEST_INVALID. */
+export async function readJson(request: Request, maxBytes: number): Promise<unknown> {
+  const type = request.headers.get('content-type') ?? ''
+  if (!/^application\/json\s*(;|$)/i.test(type))
+    throw new AppError('REQUEST_INVALID', 'the body must be JSON, with the header content-type: application/json')
+  const text = await readText(request, maxBytes)
+  try {
+    return JSON.parse(text, refuseDangerousKeys)
+  } catch (thrown) {
+    if (thrown instanceof AppError) throw thrown
+    throw new AppError('REQUEST_INVALID', 'the body is not valid JSON', { cause: thrown })
+  }
+}
+
+async function readText(request: Request, maxBytes: number): Promise<string> {
+  const tooLarge = () => new AppError('REQUEST_TOO_LARGE', `the body is larger than ${maxBytes} bytes`)
+  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw tooLarge()
+  const chunks: Uint8Array[] = []
+  let size = 0
+  try {
+    for await (const chunk of request.body ?? []) {
+      size += chunk.length
+      if (size > maxBytes) throw tooLarge()
+      chunks.push(chunk)
+    }
+  } catch (thrown) {
+    if (thrown instanceof AppError) throw thrown
+    throw new AppError('REQUEST_INVALID', 'the body was cut off', { cause: thrown })
+  }
+  return new TextDecoder().decode(Buffer.concat(chunks))
+}
+
+// Schemas drop unknown keys, and this one has no business in any request.
+function refuseDangerousKeys(key: string, value: unknown): unknown {
+  if (key === '__proto__') throw new AppError('REQUEST_INVALID', 'the body holds the key __proto__')
+  return value
+}

@@ -1,0 +1,26 @@
+import { z } from '@hono/zod-openapi'
+import { findRollbackTarget, rollBack } from '../release.ts'
+import { answersJson } from './answers.ts'
+import { nameOf } from './call.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
+import { appName, versionName } from './fields.ts'
+import { route } from './route.ts'
+
+// POST /api/platform/rollback   { "app_id": "marketing", "version": "3f2a91c" }    version omitted: the previous live one
+export const rollbackRoute = route({
+  method: 'post',
+  path: '/rollback',
+  summary: 'Go back to a version that was live before',
+  policy: { action: 'deploy', on: 'body' },
+  body: z.strictObject({
+    app_id: appName,
+    version: versionName.nullish().openapi({ description: 'without it: the version that was live before this one' }),
+  }),
+  answers: answersJson('what is live now, and what was', z.object({ live: deploymentJson, previous: deploymentJson })),
+  async handle({ body }, { app, sql, caller, config, log }) {
+    const target = await findRollbackTarget(sql, app.id, body.version ?? null)
+    const { live, previous } = await rollBack(sql, target, { by: nameOf(caller) })
+    log.info({ app: app.id, deployment: live.id, previous: previous.id, by: caller.name }, 'rolled back')
+    return Response.json({ live: toJson(live, config), previous: toJson(previous, config) })
+  },
+})

@@ -1,0 +1,45 @@
+import { createAppRoute, deleteAppRoute, listAppsRoute, showAppRoute } from './apps.ts'
+import { createConsoleLinkRoute } from './console-links.ts'
+import { deployRoute } from './deploy.ts'
+import {
+  cancelRoute,
+  deploymentLogRoute,
+  listDeploymentsRoute,
+  listEventsRoute,
+  showDeploymentRoute,
+} from './deployments.ts'
+import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
+import { appLogRoute } from './logs.ts'
+import { promoteRoute } from './promote.ts'
+import { redeployRoute } from './redeploy.ts'
+import { rollbackRoute } from './rollback.ts'
+import type { Route } from './route.ts'
+import { statusRoute, whoamiRoute } from './status.ts'
+import { createTokenRoute, deleteTokenRoute, listTokensRoute } from './tokens.ts'
+
+/** Everything the API does. A route that is not here is not served; one without a policy does not compile. */
+export const routeTable: Route[] = [
+  createAppRoute,
+  listAppsRoute,
+  showAppRoute,
+  deleteAppRoute,
+  deployRoute,
+  redeployRoute,
+  rollbackRoute,
+  promoteRoute,
+  listDeploymentsRoute,
+  showDeploymentRoute,
+  listEventsRoute,
+  deploymentLogRoute,
+  cancelRoute,
+  appLogRoute,
+  listEnvRoute,
+  setEnvRoute,
+  unsetEnvRoute,
+  listTokensRoute,
+  createTokenRoute,
+  deleteTokenRoute,
+  createConsoleLinkRoute,
+  statusRoute,
+  whoamiRoute,
+]

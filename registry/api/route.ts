@@ -1,0 +1,126 @@
+import type { RouteConfig, z } from '@hono/zod-openapi'
+import type { App } from '../apps.ts'
+import type { Deployment } from '../deployments.ts'
+import type { Action } from '../tokens.ts'
+import type { Call, Subject } from './call.ts'
+import { readJson, readWith } from './request-input.ts'
+
+/**
+ * Who may: an action of tokens.ts, on what.
+ * `params`, `query`, `body`: the app named there (`app`, in a body `app_id`); `query?`: that app, or without one whatever apps the token
+ * is good for; `deployment`: the app of the deployment in the path; `own`: whatever apps the token is good for; `platform`: the platform.
+ */
+export type Policy = {
+  action: Action
+  on: 'params' | 'query' | 'query?' | 'body' | 'deployment' | 'own' | 'platform'
+  /** An app that does not exist yet is made, when the token may. */
+  createsApp?: true
+}
+
+type SubjectOf<P extends Policy> = P['on'] extends 'params' | 'query' | 'body'
+  ? { app: App }
+  : P['on'] extends 'query?'
+    ? { app: App | null }
+    : P['on'] extends 'deployment'
+      ? { deployment: Deployment }
+      : object
+
+type Definition<P extends Policy, Params, Query, Body> = {
+  method: 'get' | 'post' | 'put' | 'delete'
+  /** Below /api/platform, `{name}` for parameters. */
+  path: string
+  summary: string
+  policy: P
+  params?: z.ZodType<Params>
+  query?: z.ZodType<Query>
+  body?: z.ZodType<Body>
+  maxBodyBytes?: number
+  /** The body is read by the handler, as it comes. */
+  streamedBody?: { type: string }
+  answers: RouteConfig['responses']
+  handle: (input: { params: Params; query: Query; body: Body }, call: Call & SubjectOf<P>) => Promise<Response>
+}
+
+/** A route with its types closed over: what it takes is read before its policy is asked, and its handler runs only when that allows. */
+export type Route = Pick<Definition<Policy, unknown, unknown, unknown>, 'method' | 'path' | 'summary' | 'policy'> & {
+  openapi: RouteConfig
+  read(request: Request, params: Record<string, string>): Promise<Input>
+}
+
+export type Input = {
+  /** The app or the deployment the policy is about, by the name the request gives it. */
+  subjectName: string | null
+  handle(call: Call, subject: Subject): Promise<Response>
+}
+
+const defaultMaxBodyBytes = 65_536
+
+export function route<const P extends Policy, Params = unknown, Query = unknown, Body = unknown>(
+  definition: Definition<P, Params, Query, Body>,
+): Route {
+  const { method, path, summary, policy } = definition
+  return {
+    method,
+    path,
+    summary,
+    policy,
+    openapi: describe(definition),
+    async read(request, rawParams) {
+      const params = definition.params ? readWith(definition.params, rawParams, 'path') : (undefined as Params)
+      const query = definition.query ? readWith(definition.query, readQuery(request), 'query') : (undefined as Query)
+      const body = definition.body
+        ? readWith(definition.body, await readJson(request, definition.maxBodyBytes ?? defaultMaxBodyBytes), 'body')
+        : (undefined as Body)
+      return {
+        subjectName: nameSubject(policy, { params, query, body }),
+        handle: (call, subject) =>
+          definition.handle({ params, query, body }, { ...call, ...(subject as SubjectOf<P>) }),
+      }
+    },
+  }
+}
+
+// A parameter given twice means two different things to two readers.
+function readQuery(request: Request): Record<string, unknown> {
+  const given = new URL(request.url).searchParams
+  return Object.fromEntries([...given.keys()].map((name) => [name, oneOrAll(given.getAll(name))]))
+}
+
+function oneOrAll(values: string[]): string | string[] | undefined {
+  return values.length > 1 ? values : values[0]
+}
+
+function nameSubject(
+  { on }: Policy,
+  { params, query, body }: Record<'params' | 'query' | 'body', unknown>,
+): string | null {
+  if (on === 'params') return fieldOf(params, 'app')
+  if (on === 'deployment') return fieldOf(params, 'id')
+  if (on === 'query' || on === 'query?') return fieldOf(query, 'app')
+  return on === 'body' ? fieldOf(body, 'app_id') : null
+}
+
+function fieldOf(from: unknown, name: string): string | null {
+  const value = typeof from === 'object' && from !== null ? Reflect.get(from, name) : undefined
+  return typeof value === 'string' ? value : null
+}
+
+function describe<P extends Policy, Params, Query, Body>(definition: Definition<P, Params, Query, Body>): RouteConfig {
+  const { method, path, summary, policy, params, query, body, streamedBody, answers } = definition
+  return {
+    method,
+    path: `/api/platform${path}`,
+    summary,
+    description: `Needs a token that may \`${policy.action}\`.`,
+    security: [{ token: [] }],
+    request: {
+      ...(params && { params: params as never }),
+      ...(query && { query: query as never }),
+      ...(body && { body: { required: true, content: { 'application/json': { schema: body } } } }),
+      ...(streamedBody && {
+        body: { required: true, content: { [streamedBody.type]: { schema: { type: 'string', format: 'binary' } } } },
+      }),
+    },
+    responses: answers,
+  }
+}

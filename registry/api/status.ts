@@ -1,0 +1,65 @@
+import { z } from '@hono/zod-openapi'
+import { appUrl } from '../config.ts'
+import { answersJson } from './answers.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
+import { appName } from './fields.ts'
+import { readAppStates, readPlatformState } from './overview.ts'
+import { route } from './route.ts'
+
+const appStateJson = z
+  .object({
+    app_id: z.string(),
+    environment: z.enum(['production', 'preview']),
+    branch: z.string(),
+    url: z.string(),
+    live: deploymentJson.nullable(),
+    latest: deploymentJson.nullable().openapi({ description: 'the newest attempt, live or not' }),
+  })
+  .openapi('AppState')
+
+const statusJson = z.object({
+  platform: z.object({
+    isolation: z.enum(['require', 'warn']),
+    edges: z.number(),
+    queued: z.number(),
+    running: z.number(),
+  }),
+  apps: z.array(appStateJson),
+})
+
+export const statusRoute = route({
+  method: 'get',
+  path: '/status',
+  summary: 'What is live at which address, and what is on its way',
+  policy: { action: 'read', on: 'query?' },
+  query: z.strictObject({ app: appName.optional() }),
+  answers: answersJson('the platform and its apps', statusJson),
+  async handle(_, { app, sql, caller, config }) {
+    const [platform, states] = await Promise.all([
+      readPlatformState(sql),
+      readAppStates(sql, { only: app?.id ?? caller.appId }),
+    ])
+    return Response.json({
+      platform: { isolation: config.isolation, ...platform },
+      apps: states.map((state) => ({
+        app_id: state.appId,
+        environment: state.environment,
+        branch: state.branch,
+        url: appUrl(config, state.label),
+        live: state.live && toJson(state.live, config),
+        latest: state.latest && toJson(state.latest, config),
+      })),
+    })
+  },
+})
+
+export const whoamiRoute = route({
+  method: 'get',
+  path: '/whoami',
+  summary: 'What the token is called and what it is good for',
+  policy: { action: 'read', on: 'own' },
+  answers: answersJson('the token', z.object({ name: z.string(), scope: z.string(), app_id: z.string().nullable() })),
+  async handle(_, { caller }) {
+    return Response.json({ name: caller.name, scope: caller.scope, app_id: caller.appId })
+  },
+})

@@ -1,0 +1,91 @@
+import { z } from '@hono/zod-openapi'
+import { findApp } from '../apps.ts'
+import { AppError } from '../errors.ts'
+import { createToken, deleteToken, listTokens, type Token } from '../tokens.ts'
+import { answersJson, answersNothing } from './answers.ts'
+import { appName, line } from './fields.ts'
+import { route } from './route.ts'
+
+const scope = z.enum(['admin', 'deploy', 'read'])
+
+const tokenJson = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    scope,
+    app_id: z.string().nullable().openapi({ description: 'null: good for every app' }),
+    created_at: z.string(),
+    expires_at: z.string().nullable(),
+    last_used_at: z.string().nullable(),
+  })
+  .openapi('Token')
+
+export const listTokensRoute = route({
+  method: 'get',
+  path: '/tokens',
+  summary: 'List tokens; secrets are not kept and never shown again',
+  policy: { action: 'admin', on: 'platform' },
+  answers: answersJson('tokens', z.object({ tokens: z.array(tokenJson) })),
+  async handle(_, { sql }) {
+    return Response.json({ tokens: (await listTokens(sql)).map(toJson) })
+  },
+})
+
+export const createTokenRoute = route({
+  method: 'post',
+  path: '/tokens',
+  summary: 'Create a token; its secret is in the answer and nowhere else',
+  policy: { action: 'admin', on: 'platform' },
+  body: z.strictObject({
+    name: line(80),
+    scope: scope.default('deploy'),
+    app_id: appName.nullish(),
+    expires_in_days: z.number().int().min(1).max(3650).nullish(),
+  }),
+  answers: answersJson('the token and its secret', tokenJson.extend({ secret: z.string() }).openapi('NewToken')),
+  async handle({ body }, { sql, caller, log }) {
+    if (body.app_id && !(await findApp(sql, body.app_id)))
+      throw new AppError('APP_NOT_FOUND', `there is no app ${body.app_id}; see: atelier apps`)
+    const expiresAt = body.expires_in_days ? new Date(Date.now() + body.expires_in_days * 86_400_000) : null
+    const { token, secret } = await createToken(sql, {
+      name: body.name,
+      scope: body.scope,
+      appId: body.app_id ?? null,
+      expiresAt,
+    })
+    log.info({ token: token.id, scope: token.scope, app: token.appId, by: caller.name }, 'token created')
+    return Response.json({ ...toJson(token), secret }, { headers: { 'cache-control': 'no-store' } })
+  },
+})
+
+export const deleteTokenRoute = route({
+  method: 'delete',
+  path: '/tokens/{id}',
+  summary: 'Delete a token; streams it holds open end within five seconds',
+  policy: { action: 'admin', on: 'platform' },
+  params: z.object({ id: line(64) }),
+  answers: answersNothing('the token is no longer valid'),
+  async handle({ params }, { sql, caller, log }) {
+    if (params.id === 'admin')
+      throw new AppError(
+        'REQUEST_INVALID',
+        "the platform's own admin token cannot be deleted; it is in the file admin-token of its home",
+      )
+    const deleted = await deleteToken(sql, params.id)
+    if (!deleted) throw new AppError('TOKEN_NOT_FOUND', `there is no token ${params.id}; see: atelier tokens`)
+    log.info({ token: deleted.id, by: caller.name }, 'token deleted')
+    return new Response(null, { status: 204 })
+  },
+})
+
+function toJson(token: Token): z.infer<typeof tokenJson> {
+  return {
+    id: token.id,
+    name: token.name,
+    scope: token.scope,
+    app_id: token.appId,
+    created_at: token.createdAt.toISOString(),
+    expires_at: token.expiresAt?.toISOString() ?? null,
+    last_used_at: token.lastUsedAt?.toISOString() ?? null,
+  }
+}

@@ -1,0 +1,62 @@
+import { Readable } from 'node:stream'
+import { sourceKey } from '../bundle-store/keys.ts'
+import { AppError } from '../errors.ts'
+import { parseVersion, timestampVersion } from '../version.ts'
+import type { ApiDeps } from './call.ts'
+import { repackSource } from './source-archive.ts'
+
+export type Upload = { version: string; sourceKey: string }
+
+// Versions being uploaded right now, for the store keeps the first of two sources of one name and says nothing of the second.
+const uploading = new Set<string>()
+
+/**
+ * Checks an uploaded .tar.gz entry by entry while storing it as the source of a version: whole or not at all.
+ * Throws VERSION_ILLEGAL, NAME_TAKEN, SOURCE_INVALID, REQUEST_TOO_LARGE, STORE_UNAVAILABLE.
+ */
+export async function storeUpload(
+  request: Request,
+  wanted: { app: string; version: string | null },
+  { store, config }: Pick<ApiDeps, 'store' | 'config'>,
+): Promise<Upload> {
+  if (!request.body) throw new AppError('SOURCE_INVALID', 'the body is empty; send the app as .tar.gz')
+  if (wanted.version !== null) refuseUnlessWhole(wanted.version)
+  const upload = await reserve(wanted, store)
+  try {
+    const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0])
+    await repackSource(body, config.pushLimits, (source) => store.put(upload.sourceKey, source))
+    return upload
+  } finally {
+    uploading.delete(upload.sourceKey)
+  }
+}
+
+// A version names one content for ever. The time is taken second by second until one is free; a name somebody chose is refused.
+async function reserve(
+  { app, version }: { app: string; version: string | null },
+  store: ApiDeps['store'],
+): Promise<Upload> {
+  for (let second = 0; ; second += 1) {
+    const name = version ?? timestampVersion(new Date(Date.now() + second * 1000))
+    const key = sourceKey(app, name)
+    if (!uploading.has(key)) {
+      uploading.add(key)
+      if (!(await store.has([key])).has(key)) return { version: name, sourceKey: key }
+      uploading.delete(key)
+    }
+    if (version !== null)
+      throw new AppError(
+        'NAME_TAKEN',
+        `${app} has a version ${version} already; choose another name, or: atelier redeploy ${version}`,
+      )
+  }
+}
+
+function refuseUnlessWhole(version: string): void {
+  const { kind } = parseVersion(version)
+  if (kind === 'number' || (kind === 'sha' && !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(version)))
+    throw new AppError(
+      'VERSION_ILLEGAL',
+      `${version} cannot name a new version: use a release (1.2.3) or a whole git SHA`,
+    )
+}

@@ -1,0 +1,166 @@
+// Everything shown comes from the API as text and is set as text: nothing here ever parses HTML.
+const pollMs = 2000
+const states = {
+  good: ['live'],
+  bad: ['failed'],
+  busy: ['queued', 'building', 'built', 'uploading', 'canary'],
+}
+
+let openDeployment = null
+let shownSeq = 0
+
+document.querySelector('#sign-out').addEventListener('click', signOut)
+await signInWithLink()
+await refresh()
+
+// The code of a sign-in link stands in the fragment, which no server sees; it is taken out of the address before anything else happens.
+async function signInWithLink() {
+  const code = /^#token=([\w-]+)$/.exec(location.hash)?.[1]
+  if (!code) return
+  history.replaceState(null, '', '/')
+  const response = await fetch('/session', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ code }),
+  })
+  if (!response.ok) notice((await response.json()).error.message)
+}
+
+async function signOut() {
+  await fetch('/session', { method: 'DELETE' })
+  showSignedIn(false)
+}
+
+async function refresh() {
+  try {
+    if (document.visibilityState === 'visible') await show()
+  } catch (error) {
+    notice(`The platform does not answer (${error.message}); trying again.`)
+  }
+  setTimeout(refresh, pollMs)
+}
+
+async function show() {
+  const [status, list] = await Promise.all([read('status'), read('deploys?limit=30')])
+  if (!status || !list) return showSignedIn(false)
+  showSignedIn(true)
+  const { edges, queued, running } = status.platform
+  text('#platform', `${edges === 1 ? '1 edge' : `${edges} edges`}, ${running} building, ${queued} waiting`)
+  fill('#apps', status.apps.map(appRow))
+  fill('#deployments', list.deployments.map(deploymentRow))
+  document.querySelector('#no-apps').hidden = status.apps.length > 0
+  if (openDeployment) await showLog()
+}
+
+// Null means: not signed in any more.
+async function read(path) {
+  const response = await fetch(`/api/platform/${path}`)
+  if (response.status === 401) return null
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.error.message)
+  notice('')
+  return answer
+}
+
+function appRow({ url, live, latest }) {
+  const address = live ? link(url) : element('span', new URL(url).host)
+  return row([
+    address,
+    live ? shortVersion(live.version) : element('span', 'nothing yet', 'quiet'),
+    live ? ago(live.live_at) : '',
+    latest ? state(latest) : '',
+  ])
+}
+
+function deploymentRow(deployment) {
+  const open = element('button', `${shortVersion(deployment.version)} (v${deployment.number})`, 'link')
+  open.type = 'button'
+  open.addEventListener('click', () => openLog(deployment))
+  const { app_id, branch, created_by, created_at } = deployment
+  return row([app_id, open, branch, state(deployment), created_by, ago(created_at)])
+}
+
+function openLog(deployment) {
+  openDeployment = deployment.id
+  shownSeq = 0
+  text('#log-heading', `Log of ${deployment.app_id} ${shortVersion(deployment.version)} (v${deployment.number})`)
+  text('#log', '')
+  document.querySelector('#log-section').hidden = false
+  void showLog()
+}
+
+async function showLog() {
+  const id = openDeployment
+  const response = await fetch(`/api/platform/deployments/${id}/logs?after=${shownSeq}`)
+  const lines = (await response.text()).split('\n').filter((line) => line.trim())
+  const events = lines.map((line) => JSON.parse(line)).filter(({ type, seq }) => type === 'log' && seq > shownSeq)
+  if (id !== openDeployment || events.length === 0) return
+  shownSeq = events.at(-1).seq
+  const colours = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g')
+  document.querySelector('#log').append(...events.map((event) => `${event.text.replace(colours, '')}\n`))
+}
+
+function state({ state, state_reason }) {
+  const kind = Object.keys(states).find((name) => states[name].includes(state)) ?? 'quiet'
+  const shown = element('span', state.replace('_', ' '), kind)
+  if (!state_reason) return shown
+  const cell = document.createDocumentFragment()
+  cell.append(shown, element('span', `: ${state_reason}`, 'quiet'))
+  return cell
+}
+
+function link(url) {
+  const anchor = element('a', new URL(url).host)
+  anchor.href = url
+  anchor.rel = 'noreferrer'
+  return anchor
+}
+
+function row(cells) {
+  const tr = document.createElement('tr')
+  for (const cell of cells) {
+    const td = document.createElement('td')
+    td.append(cell)
+    tr.append(td)
+  }
+  return tr
+}
+
+function element(name, content, className = '') {
+  const made = document.createElement(name)
+  made.textContent = content
+  if (className) made.className = className
+  return made
+}
+
+function fill(selector, rows) {
+  document.querySelector(selector).replaceChildren(...rows)
+}
+
+function text(selector, content) {
+  document.querySelector(selector).textContent = content
+}
+
+function notice(message) {
+  const place = document.querySelector('#notice')
+  place.textContent = message
+  place.hidden = message === ''
+}
+
+function showSignedIn(is) {
+  document.querySelector('#signed-in').hidden = !is
+  document.querySelector('#signed-out').hidden = is
+  document.querySelector('#sign-out').hidden = !is
+}
+
+function shortVersion(version) {
+  return /^[0-9a-f]{40,64}$/.test(version) ? version.slice(0, 7) : version
+}
+
+function ago(time) {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000))
+  if (seconds < 60) return `${seconds} s ago`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h ago`
+  return `${Math.floor(seconds / 86_400)} d ago`
+}
