@@ -8,8 +8,7 @@ const leftOut = new Set(['.git', 'node_modules'])
 
 /**
  * The filter every entry of an uploaded archive passes: regular files, folders, and relative links that stay inside. Nothing may stand
- * twice or below a link, so what is written always lies where its name says. `admit` is false for what is left out; throws
- * SOURCE_INVALID, REQUEST_TOO_LARGE.
+ * twice or below a link, so what is written always lies where its name says. Throws SOURCE_INVALID, REQUEST_TOO_LARGE.
  */
 export class ArchiveCheck {
   readonly #limits: { files: number; bytes: number }
@@ -21,17 +20,18 @@ export class ArchiveCheck {
     this.#limits = limits
   }
 
-  admit(entry: ArchiveEntry): boolean {
+  /** The entry's plain path, or null for what is left out. */
+  admit(entry: ArchiveEntry): string | null {
     const path = this.#readPath(entry)
-    if (path === null) return false
+    if (path === null) return null
     const parts = path.split('/')
-    if (parts.some((part) => leftOut.has(part.toLowerCase()))) return false
+    if (parts.some((part) => leftOut.has(part.toLowerCase()))) return null
 
     const kind = kindOf(entry)
     this.#place(path, parts, kind)
     if (kind === 'link') refuseEscape(path, entry.linkpath ?? '')
     this.#count(kind, entry.size)
-    return true
+    return path
   }
 
   /** Throws SOURCE_INVALID when there was nothing to deploy. */

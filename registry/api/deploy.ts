@@ -3,7 +3,7 @@ import { settleProductionBranch } from '../apps.ts'
 import { targetOfBranch } from '../branches.ts'
 import { createDeployment } from '../deployments.ts'
 import { answersStream } from './answers.ts'
-import { type Call, nameOf } from './call.ts'
+import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { appName, branchName, flag, line } from './fields.ts'
 import { followDeployment } from './progress.ts'
@@ -46,22 +46,9 @@ export const deployRoute = route({
       sourceKey,
     })
     log.info({ app: app.id, deployment: deployment.id, version, by: caller.name }, 'upload accepted')
-    await wakeWorkers(call, deployment, queue)
+    await queue.enqueueBuild(deployment)
     return query.follow
       ? followDeployment(call, deployment)
       : Response.json(toJson(deployment, config), { status: 202 })
   },
 })
-
-/** A lost wake-up costs time and nothing else: the reconciler finds the row within 30 s. */
-export async function wakeWorkers(
-  { log }: Pick<Call, 'log'>,
-  deployment: { id: string; attempt: number },
-  queue: Call['queue'],
-): Promise<void> {
-  await queue
-    .enqueueBuild(deployment)
-    .catch((thrown: unknown) =>
-      log.warn({ err: thrown, deployment: deployment.id }, 'build not enqueued, left to the reconciler'),
-    )
-}

@@ -2,9 +2,9 @@ import { z } from '@hono/zod-openapi'
 import { AppError } from '../errors.ts'
 import { parseVersion } from '../version.ts'
 
-// The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character.
+// The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character, of the ASCII kind or the bidirectional one.
 
-const plain = /^[^\p{Cc}\p{Cs}\u2028\u2029]*$/u
+const plain = /^[^\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]*$/u
 
 /** A single line of text without control characters. */
 export function line(maxLength: number) {

@@ -7,7 +7,6 @@ import { rollBack } from '../release.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
-import { wakeWorkers } from './deploy.ts'
 import { toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, line } from './fields.ts'
@@ -76,7 +75,7 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
     buildId: preview.buildId,
   })
   log.info({ app, deployment: deployment.id, of: preview.id, by: caller.name }, 'preview promoted')
-  await wakeWorkers(call, deployment, queue)
+  await queue.enqueueBuild(deployment)
   return followDeployment(call, deployment)
 }
 

@@ -6,7 +6,6 @@ import { findLive } from '../release.ts'
 import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
-import { wakeWorkers } from './deploy.ts'
 import { toJson } from './deployment-json.ts'
 import { appName, branchName, versionName } from './fields.ts'
 import { followDeployment } from './progress.ts'
@@ -42,7 +41,7 @@ export const redeployRoute = route({
     })
     log.info({ app: app.id, deployment: deployment.id, of: model.id, by: caller.name }, 'redeploy accepted')
     if (!body.build) await appendBuildLog(sql, deployment.id, warnings(model, deployment))
-    await wakeWorkers(call, deployment, queue)
+    await queue.enqueueBuild(deployment)
     return body.follow ? followDeployment(call, deployment) : Response.json(toJson(deployment, config), { status: 202 })
   },
 })

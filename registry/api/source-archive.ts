@@ -21,7 +21,8 @@ export async function repackSource(
   keep: (source: Readable) => Promise<void>,
 ): Promise<void> {
   const check = new ArchiveCheck({ files: limits.files, bytes: limits.checkoutMb * megabyte })
-  const pack = new Pack({ portable: true, noMtime: true, strict: true })
+  // Entries come one by one from the parser; a limit on jobs under way would wait for itself.
+  const pack = new Pack({ portable: true, noMtime: true, strict: true, jobs: Number.MAX_SAFE_INTEGER })
   const source = createZstdCompress()
   const packed = pipeline(Readable.from(pack, { objectMode: false }), source)
   const kept = keep(source)
@@ -34,8 +35,9 @@ export async function repackSource(
       createGunzip(),
       new Meter(limits.checkoutMb * megabyte + 1024 * limits.files, 'unpacked source', null),
       new TarReader((entry) => {
-        if (check.admit(entry)) pack.add(entry)
-        else entry.resume()
+        const path = check.admit(entry)
+        if (path === null) entry.resume()
+        else pack.add(Object.assign(entry, { path }))
       }),
       { signal: stop.signal },
     )

@@ -1,0 +1,323 @@
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buffer, text } from 'node:stream/consumers'
+import { zstdDecompressSync } from 'node:zlib'
+import { create } from 'tar'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { eventsOf, finishDeployment, startControlPlane } from '../../test/support/control-plane.ts'
+import { appendBuildLog } from '../build-logs.ts'
+import { claimBuild, findDeployment, moveDeployment } from '../deployments.ts'
+import { deleteToken, listTokens } from '../tokens.ts'
+
+const plane = await startControlPlane()
+afterAll(() => plane.close())
+
+let token: string
+let app: string
+beforeAll(async () => {
+  token = await plane.token('deploy')
+})
+beforeEach(async () => {
+  app = await plane.app()
+})
+
+async function archive(content = 'hello'): Promise<Buffer> {
+  const folder = await mkdtemp(join(plane.home, 'app-'))
+  await writeFile(join(folder, 'index.html'), content)
+  return buffer(create({ cwd: folder, gzip: true }, ['.']))
+}
+
+async function upload(query: string, content?: string) {
+  const answer = await plane.ask('POST', `deploy?${query}&follow=false`, { token, body: await archive(content) })
+  return { answer, deployment: answer.json as { id: string; version: string; error: unknown } }
+}
+
+const newest = async () => {
+  const { json } = await plane.ask('GET', `deploys?app=${app}&limit=1`, { token })
+  return (json as { deployments: { id: string; state: string }[] }).deployments[0]
+}
+
+describe('deploying a folder', () => {
+  test('stores its files as the source of a version named by the time, and wakes a worker', async () => {
+    const { answer, deployment } = await upload(`app=${app}`)
+    expect(answer).toMatchObject({ status: 202, json: { app_id: app, number: 1, state: 'queued', source: 'upload' } })
+    expect(deployment.version).toMatch(/^\d{8}-\d{6}$/)
+    expect(plane.woken).toContain(deployment.id)
+    const row = await findDeployment(plane.sql, deployment.id)
+    expect(row).toMatchObject({ sourceKey: `sources/${app}/${deployment.version}.tar.zst`, environment: 'production' })
+    const source = await buffer(await plane.store.get(row?.sourceKey ?? ''))
+    expect(zstdDecompressSync(source).toString()).toContain('hello')
+  })
+
+  test('ten at once get ten versions, each with its own files', async () => {
+    const made = await Promise.all(Array.from({ length: 10 }, (_, index) => upload(`app=${app}`, `content-${index}`)))
+    const versions = made.map(({ deployment }) => deployment.version)
+    expect(new Set(versions).size).toBe(10)
+    for (const [index, version] of versions.entries()) {
+      const source = await buffer(await plane.store.get(`sources/${app}/${version}.tar.zst`))
+      expect(zstdDecompressSync(source).toString()).toContain(`content-${index}`)
+    }
+  })
+
+  test('creates the app when it is missing and the token may', async () => {
+    const name = `new-${app}`
+    expect((await upload(`app=${name}`)).answer.status).toBe(202)
+    const limited = await plane.token('deploy', app)
+    const refused = await plane.ask('POST', `deploy?app=other-${app}`, { token: limited, body: await archive() })
+    expect(refused).toMatchObject({ status: 404, json: { error: { code: 'APP_NOT_FOUND' } } })
+    const illegal = await upload('app=x-pr-1')
+    expect(illegal.answer).toMatchObject({ status: 400, json: { error: { code: 'APP_NAME_ILLEGAL' } } })
+  })
+
+  test('a version name is given once', async () => {
+    expect((await upload(`app=${app}&version=1.2.3`)).deployment.version).toBe('1.2.3')
+    const again = await upload(`app=${app}&version=1.2.3`, 'other')
+    expect(again.answer).toMatchObject({ status: 409, json: { error: { code: 'NAME_TAKEN' } } })
+    const source = await buffer(await plane.store.get(`sources/${app}/1.2.3.tar.zst`))
+    expect(zstdDecompressSync(source).toString()).toContain('hello')
+  })
+
+  test.each(['v17', '3f2a91c', 'latest', '../../evil', '1.2', '%00'])('%s cannot name a version', async (version) => {
+    const { answer } = await upload(`app=${app}&version=${version}`)
+    expect(answer.status).toBe(400)
+  })
+
+  test('to a branch it is a preview', async () => {
+    const { answer } = await upload(`app=${app}&branch=pr/42`)
+    expect(answer.json).toMatchObject({ environment: 'preview', url: `http://${app}-pr-42.apps.localhost:8080` })
+  })
+
+  test('what is no archive leaves neither a source nor a deployment', async () => {
+    for (const body of [Buffer.from('nonsense'), Buffer.alloc(0), (await archive()).subarray(0, 60)]) {
+      const answer = await plane.ask('POST', `deploy?app=${app}&version=2.0.0`, { token, body })
+      expect(answer).toMatchObject({ status: 400, json: { error: { code: 'SOURCE_INVALID' } } })
+    }
+    expect(await newest()).toBeUndefined()
+    expect(await plane.store.list(`sources/${app}/`)).toEqual([])
+  })
+})
+
+describe('following', () => {
+  test('streams the log as it is written, then the end', async () => {
+    const response = await plane.stream('POST', `deploy?app=${app}`, { token, body: await archive() })
+    const all = text(response)
+    await expect.poll(newest).toMatchObject({ state: 'queued' })
+    const { id } = (await newest()) ?? { id: '' }
+    await appendBuildLog(plane.sql, id, ['-----> first', 'second'])
+    await finishDeployment(plane.sql, plane.config, id)
+    const events = eventsOf(await all)
+    expect(response.headers['content-type']).toBe('application/x-ndjson')
+    expect(events.map(({ type }) => type)).toEqual(['start', 'log', 'log', 'log', 'end'])
+    expect(events[1]).toMatchObject({ seq: 1, text: '-----> first' })
+    expect(events.at(-1)).toMatchObject({ ok: true, deployment: { id, state: 'live' } })
+  })
+
+  test('a failed build ends with its reason', async () => {
+    const { deployment } = await upload(`app=${app}`)
+    await claimBuild(plane.sql, deployment.id, 'w')
+    const by = { by: 'w', reason: 'vite exited 1', errorCode: 'BUILD_FAILED' } as const
+    await moveDeployment(plane.sql, deployment.id, { from: 'building', to: 'failed', ...by })
+    const { text } = await plane.ask('GET', `deployments/${deployment.id}/logs?follow=true`, { token })
+    expect(eventsOf(text).at(-1)).toMatchObject({
+      type: 'end',
+      ok: false,
+      error: { code: 'BUILD_FAILED', message: 'vite exited 1' },
+    })
+  })
+
+  test('goes on from any line, as lines of JSON or as server-sent events', async () => {
+    const { id } = await plane.deployed(app, '1.0.0')
+    await appendBuildLog(plane.sql, id, ['a', 'b', 'c'])
+    const path = `deployments/${id}/logs`
+    const whole = eventsOf((await plane.ask('GET', path, { token })).text)
+    const after = Number(whole.at(-2)?.seq)
+    expect(eventsOf((await plane.ask('GET', `${path}?after=${after}`, { token })).text)).toEqual(whole.slice(-1))
+
+    const headers = { accept: 'text/event-stream', 'last-event-id': String(after) }
+    const sse = await plane.ask('GET', `${path}?follow=true`, { token, headers })
+    expect(sse.headers['content-type']).toBe('text/event-stream')
+    expect(sse.text).toMatch(
+      new RegExp(`^event: start\ndata: .*\n\nid: ${after + 1}\nevent: log\ndata: .*\n\nevent: end`),
+    )
+  })
+
+  test('a reader who leaves ends nothing, and can come back', async () => {
+    const leaving = new AbortController()
+    const body = await archive()
+    const response = await plane.stream('POST', `deploy?app=${app}`, { token, body, signal: leaving.signal })
+    for await (const chunk of response) if (String(chunk).includes('start')) break
+    leaving.abort()
+    const { id } = (await newest()) ?? { id: '' }
+    await finishDeployment(plane.sql, plane.config, id)
+    const { text } = await plane.ask('GET', `deployments/${id}/logs?follow=true`, { token })
+    expect(eventsOf(text).at(-1)).toMatchObject({ type: 'end', ok: true })
+  })
+
+  test('a token deleted meanwhile ends its streams within seconds', async () => {
+    const secret = await plane.token('read', app)
+    const { deployment } = await upload(`app=${app}`)
+    const following = plane.ask('GET', `deployments/${deployment.id}/logs?follow=true`, { token: secret })
+    const mine = (await listTokens(plane.sql)).find(({ name }) => name === `read-${app}`)
+    await deleteToken(plane.sql, mine?.id ?? '')
+    expect(eventsOf((await following).text).at(-1)).toMatchObject({ ok: false, error: { code: 'UNAUTHENTICATED' } })
+  })
+})
+
+describe('going back', () => {
+  const rollback = (version?: unknown) => plane.ask('POST', 'rollback', { token, json: { app_id: app, version } })
+
+  test('answers with what is live now and what was', async () => {
+    const [one, two] = [await plane.deployed(app, 'a'.repeat(40)), await plane.deployed(app, 'b'.repeat(40))]
+    expect(await rollback()).toMatchObject({
+      status: 200,
+      json: {
+        live: { id: one.id, state: 'live', url: `http://${app}.apps.localhost:8080` },
+        previous: { id: two.id, state: 'rolled_back' },
+      },
+    })
+    expect(await rollback('bbbbbbb')).toMatchObject({ json: { live: { id: two.id } } })
+  })
+
+  test.each([
+    ['nothing live yet', async () => rollback(), 404, 'VERSION_NOT_FOUND', 'deploy it first'],
+    ['an unknown commit', async () => rollback('ffffff0'), 404, 'VERSION_NOT_FOUND', 'atelier deploys'],
+    ['no version at all', async () => rollback('latest'), 400, 'REQUEST_INVALID', 'body.version'],
+    ['a number', async () => rollback(17), 400, 'REQUEST_INVALID', 'body.version'],
+  ])('%s', async (what, ask, status, code, words) => {
+    if (what !== 'nothing live yet') await plane.deployed(app, '1.0.0')
+    const message = expect.stringContaining(words)
+    expect(await ask()).toMatchObject({ status, json: { error: { code, message } } })
+  })
+
+  test('a version whose bundle is gone', async () => {
+    const one = await plane.deployed(app, '1.0.0')
+    await plane.deployed(app, '1.0.1')
+    await plane.sql`update builds set pruned_at = now() where id in (select build_id from deployments where id = ${one.id})`
+    expect(await rollback('1.0.0')).toMatchObject({ status: 410, json: { error: { code: 'VERSION_PRUNED' } } })
+  })
+})
+
+describe('redeploying', () => {
+  test('takes the live build with the variables as they are now', async () => {
+    const { id } = await plane.deployed(app, '1.0.0')
+    const built = await findDeployment(plane.sql, id)
+    await plane.ask('PUT', `apps/${app}/env`, { token, json: { values: { COLOUR: 'blue', VITE_API: '/v2' } } })
+    const answer = await plane.ask('POST', 'redeploy', { token, json: { app_id: app, follow: false } })
+    expect(answer).toMatchObject({ status: 202, json: { number: 2, version: '1.0.0', source: 'redeploy' } })
+    const again = await findDeployment(plane.sql, (answer.json as { id: string }).id)
+    expect(again).toMatchObject({ buildId: built?.buildId, envSnapshot: { COLOUR: expect.anything() } })
+    const log = await plane.ask('GET', `deployments/${again?.id}/logs`, { token })
+    expect(log.text).toContain('VITE_API changed and is built into')
+    expect(log.text).not.toContain('COLOUR')
+  })
+
+  test('builds when asked to', async () => {
+    const { deployment } = await upload(`app=${app}`)
+    await finishDeployment(plane.sql, plane.config, deployment.id)
+    const json = { app_id: app, build: true, follow: false }
+    const answer = await plane.ask('POST', 'redeploy', { token, json })
+    const again = await findDeployment(plane.sql, (answer.json as { id: string }).id)
+    expect(again).toMatchObject({ buildId: null, sourceKey: `sources/${app}/${deployment.version}.tar.zst` })
+  })
+
+  test('needs something that was built', async () => {
+    const answer = await plane.ask('POST', 'redeploy', { token, json: { app_id: app } })
+    expect(answer).toMatchObject({ status: 404, json: { error: { code: 'VERSION_NOT_FOUND' } } })
+    const preview = await plane.ask('POST', 'redeploy', { token, json: { app_id: app, branch: 'pr/1' } })
+    expect(preview).toMatchObject({ status: 404, json: { error: { code: 'VERSION_NOT_FOUND' } } })
+  })
+})
+
+describe('promoting', () => {
+  const promote = (to: unknown) => plane.ask('POST', 'promote', { token, json: { app_id: app, to } })
+  const production = async () => {
+    const { json } = await plane.ask('GET', `status?app=${app}`, { token })
+    return (json as { apps: { environment: string; live: unknown }[] }).apps.find(
+      (one) => one.environment === 'production',
+    )
+  }
+
+  test.each([25, '25', '25%', '100 %', '5.5%'])('%s is a share, and refused until there are rollouts', async (to) => {
+    await plane.deployed(app, '1.0.0')
+    const message = expect.stringContaining('no staged rollouts yet')
+    expect(await promote(to)).toMatchObject({ status: 400, json: { error: { code: 'REQUEST_INVALID', message } } })
+  })
+
+  test('a version that was live before is live again', async () => {
+    const one = await plane.deployed(app, '1.0.0')
+    await plane.deployed(app, '1.0.1')
+    const events = eventsOf((await promote('1.0.0')).text)
+    expect(events.at(-1)).toMatchObject({ type: 'end', ok: true, deployment: { id: one.id, state: 'live' } })
+    expect(await production()).toMatchObject({ live: { id: one.id } })
+  })
+
+  test("a preview becomes production with its own build and production's variables", async () => {
+    await plane.deployed(app, '1.0.0')
+    const preview = await plane.deployed(app, '2.0.0', 'pr/7')
+    await plane.ask('PUT', `apps/${app}/env`, { token, json: { values: { SECRET: 'x' } } })
+    const promoting = promote('2.0.0')
+    await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
+    const { id } = (await newest()) ?? { id: '' }
+    const promoted = await finishDeployment(plane.sql, plane.config, id)
+    expect(promoted).toMatchObject({ version: '2.0.0', environment: 'production', label: app })
+    expect(promoted.buildId).toBe((await findDeployment(plane.sql, preview.id))?.buildId)
+    expect(Object.keys(promoted.envSnapshot)).toEqual(['SECRET'])
+    expect(eventsOf((await promoting).text).at(-1)).toMatchObject({ ok: true })
+  })
+
+  test('a preview with other public variables in its files is refused', async () => {
+    const set = (environment: string, value: string) =>
+      plane.ask('PUT', `apps/${app}/env`, { token, json: { environment, values: { VITE_API: value } } })
+    await set('preview', 'https://staging.example')
+    await plane.deployed(app, '2.0.0', 'pr/7')
+    const refused = await promote('2.0.0')
+    expect(refused).toMatchObject({ status: 409, json: { error: { message: expect.stringContaining('VITE_API') } } })
+    await set('production', 'https://staging.example')
+    const promoting = promote('2.0.0')
+    await expect.poll(newest).toMatchObject({ state: 'queued' })
+    await finishDeployment(plane.sql, plane.config, (await newest())?.id ?? '')
+    expect((await promoting).status).toBe(200)
+  })
+
+  test('an unknown version', async () => {
+    expect(await promote('fffffff')).toMatchObject({ status: 404, json: { error: { code: 'VERSION_NOT_FOUND' } } })
+  })
+})
+
+describe('cancelling', () => {
+  test('a queued deployment ends cancelled, and followers hear of it', async () => {
+    const { deployment } = await upload(`app=${app}`)
+    const following = plane.ask('GET', `deployments/${deployment.id}/logs?follow=true`, { token })
+    const answer = await plane.ask('POST', `deployments/${deployment.id}/cancel`, { token })
+    expect(answer).toMatchObject({ status: 200, json: { state: 'cancelled' } })
+    expect(eventsOf((await following).text).at(-1)).toMatchObject({ ok: false, error: { code: 'BUILD_CANCELLED' } })
+  })
+
+  test('what is live is not cancelled', async () => {
+    const { id } = await plane.deployed(app, '1.0.0')
+    const message = expect.stringContaining('atelier rollback')
+    const answer = await plane.ask('POST', `deployments/${id}/cancel`, { token })
+    expect(answer).toMatchObject({ status: 409, json: { error: { code: 'DEPLOYMENT_STATE', message } } })
+  })
+})
+
+test('events say who moved a deployment, when and why', async () => {
+  const { id } = await plane.deployed(app, '1.0.0')
+  const { json } = await plane.ask('GET', `deployments/${id}/events`, { token })
+  const { events } = json as { events: { to: string; by: string }[] }
+  expect(events.map(({ to }) => to)).toEqual(['queued', 'building', 'built', 'uploading', 'live'])
+  expect(events[0]?.by).toBe('ada')
+})
+
+test('deployments can be looked up by the names people use', async () => {
+  const { id } = await plane.deployed(app, 'c'.repeat(40))
+  const preview = await plane.deployed(app, 'd'.repeat(40), 'pr/9')
+  const idsOf = async (version: string) => {
+    const { json } = await plane.ask('GET', `deploys?app=${app}&version=${version}`, { token })
+    return (json as { deployments: { id: string }[] }).deployments.map((one) => one.id)
+  }
+  expect(await idsOf('ccccccc')).toEqual([id])
+  expect(await idsOf('v1')).toEqual([id])
+  expect(await idsOf('v2')).toEqual([preview.id])
+  expect(await idsOf('eeeeeee')).toEqual([])
+})

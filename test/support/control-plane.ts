@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request as open } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { text as readText } from 'node:stream/consumers'
+import { getRequestListener } from '@hono/node-server'
+import { createApi } from '../../registry/api/api.ts'
+import { createFront } from '../../registry/api/front.ts'
+import { createApp } from '../../registry/apps.ts'
+import { targetOfBranch } from '../../registry/branches.ts'
+import { FileStore } from '../../registry/bundle-store/file.ts'
+import { type Config, readConfig } from '../../registry/config.ts'
+import { createConsole } from '../../registry/console/console.ts'
+import {
+  claimBuild,
+  createDeployment,
+  type Deployment,
+  moveDeployment,
+  recordBuild,
+} from '../../registry/deployments.ts'
+import { newId } from '../../registry/ids.ts'
+import { listenOnSocket } from '../../registry/listen.ts'
+import { createLog } from '../../registry/log.ts'
+import { goLive, markPrepared } from '../../registry/release.ts'
+import type { Sql } from '../../registry/sql.ts'
+import { createToken, type Scope } from '../../registry/tokens.ts'
+import { createDatabase } from './database.ts'
+
+export type Answer = {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  text: string
+  json: unknown
+}
+
+export type Ask = {
+  token?: string | null
+  host?: string
+  headers?: Record<string, string>
+  json?: unknown
+  body?: Buffer | Readable
+  signal?: AbortSignal
+}
+
+/** The registry's HTTP side on a unix socket, over a real database and a real store, with nobody building: tests play the worker. */
+export async function startControlPlane({ env = {} }: { env?: Record<string, string> } = {}) {
+  const database = await createDatabase({ max: 12 })
+  const home = await mkdtemp(join(tmpdir(), 'atelier-api-'))
+  const config = readConfig({ ...env, ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url })
+  const { sql } = database
+  const log = createLog('test')
+  const woken: string[] = []
+  const closing = new AbortController()
+  const deps = {
+    sql,
+    config,
+    log,
+    store: new FileStore(join(home, 'store')),
+    key: randomBytes(32),
+    queue: { enqueueBuild: async ({ id }: { id: string }) => void woken.push(id), close: async () => undefined },
+    closing: closing.signal,
+  }
+  const api = createApi(deps)
+  const console = createConsole({ sql, config, log, api: (request, signedIn) => api.fetch(request, { signedIn }) })
+  const front = createFront({
+    config,
+    log,
+    api: (request) => api.fetch(request),
+    console: (request) => console.fetch(request),
+  })
+  const socketPath = join(home, 'registry.sock')
+  const listening = await listenOnSocket(socketPath, getRequestListener(front))
+
+  const stream = async (method: string, path: string, { token, host, headers, json, body, signal }: Ask = {}) => {
+    const bytes = json === undefined ? body : Buffer.from(JSON.stringify(json))
+    const response = await new Promise<Readable & { statusCode?: number; headers: Answer['headers'] }>(
+      (resolve, reject) => {
+        const sent = open({
+          socketPath,
+          method,
+          path: path.startsWith('/') ? path : `/api/platform/${path}`,
+          signal,
+          agent: false,
+          headers: {
+            host: host ?? 'api.localhost:8080',
+            ...(token && { authorization: `Bearer ${token}` }),
+            ...(json !== undefined && { 'content-type': 'application/json' }),
+            ...headers,
+          },
+        })
+        sent.once('response', resolve)
+        sent.once('error', reject)
+        if (bytes instanceof Readable) bytes.once('error', (error) => sent.destroy(error)).pipe(sent)
+        else sent.end(bytes)
+      },
+    )
+    return response
+  }
+
+  return {
+    ...deps,
+    database,
+    home,
+    socketPath,
+    woken,
+    stream,
+    async ask(method: string, path: string, how: Ask = {}): Promise<Answer> {
+      const response = await stream(method, path, how)
+      const text = await readText(response)
+      const isJson = String(response.headers['content-type']).startsWith('application/json')
+      return {
+        status: response.statusCode ?? 0,
+        headers: response.headers,
+        text,
+        json: isJson ? JSON.parse(text) : null,
+      }
+    },
+    async token(scope: Scope = 'admin', appId: string | null = null): Promise<string> {
+      return (await createToken(sql, { name: `${scope}-${appId ?? 'all'}`, scope, appId })).secret
+    },
+    async app(): Promise<string> {
+      return (await createApp(sql, { id: newId(), by: 'ada' })).id
+    },
+    /** A deployment that went all the way, as a worker would have taken it there. */
+    deployed: (app: string, version: string, branch = 'main') => deployed(sql, config, { app, version, branch }),
+    async close() {
+      closing.abort()
+      await listening.close()
+      await database[Symbol.asyncDispose]()
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}
+
+export type ControlPlane = Awaited<ReturnType<typeof startControlPlane>>
+
+/** Lines of JSON, read to the end. */
+export function eventsOf(text: string): Record<string, unknown>[] {
+  return text
+    .split('\n')
+    .filter((line) => line.trim())
+    .map((line) => JSON.parse(line))
+}
+
+/** Takes a queued deployment live as a build worker would. */
+export async function finishDeployment(sql: Sql, config: Config, id: string): Promise<Deployment> {
+  const claim = await claimBuild(sql, id, 'test-worker')
+  if (!claim) throw new Error(`deployment ${id} cannot be claimed`)
+  await moveDeployment(sql, id, { from: 'building', to: 'built', by: 'test-worker' })
+  await moveDeployment(sql, id, { from: 'built', to: 'uploading', by: 'test-worker' })
+  if (!claim.buildId)
+    await recordBuild(sql, claim, {
+      id: newId(),
+      kind: 'static',
+      framework: 'static',
+      manifestKey: 'k',
+      manifestSha256: 'x',
+      publicEnvHash: '',
+      bundleSize: 1,
+      durationMs: 1,
+    })
+  await markPrepared(sql, claim)
+  const live = await goLive(sql, id, { config, by: 'test-worker' })
+  if (!live) throw new Error(`deployment ${id} did not go live`)
+  return live
+}
+
+async function deployed(
+  sql: Sql,
+  config: Config,
+  { app, version, branch }: { app: string; version: string; branch: string },
+): Promise<Deployment> {
+  const deployment = await createDeployment(sql, {
+    app,
+    target: targetOfBranch({ id: app, productionBranch: 'main' }, branch),
+    version,
+    source: 'upload',
+    by: 'ada',
+  })
+  return finishDeployment(sql, config, deployment.id)
+}
