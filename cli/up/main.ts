@@ -22,7 +22,7 @@ export async function up(args: string[] = []): Promise<void> {
       again: () => supervisor.hurry(),
     })
     const facts = await Promise.race([supervisor.start(), asked])
-    if (facts) terminal.block(readyBlock({ config, ...facts, tookMs: sinceLaunch() }))
+    if (facts) terminal.welcome(readyBlock({ config, ...facts, tookMs: sinceLaunch() }))
     await asked
     await supervisor.stop()
   } catch (thrown) {

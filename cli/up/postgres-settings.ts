@@ -19,6 +19,7 @@ export const durableSettings: PostgresSettings = {
   fsync: 'on',
   synchronous_commit: 'on',
   log_min_messages: 'warning',
+  log_checkpoints: 'off',
   log_line_prefix: '%m [%p] ',
   log_timezone: 'UTC',
   timezone: 'UTC',

@@ -8,13 +8,16 @@ const refillMs = 2000
 /** What the person at the terminal is told. The ready block goes to stdout, everything else to stderr. */
 export class Terminal {
   readonly #gates = new Map<string, Gate>()
+  #isReady = false
 
   constructor() {
     // Whoever read along has gone (`atelier up | head`); the platform goes on, and its log files have it all.
     for (const stream of [process.stdout, process.stderr]) stream.on('error', () => stream.destroy())
   }
 
-  block(text: string): void {
+  /** The ready block. */
+  welcome(text: string): void {
+    this.#isReady = true
     process.stdout.write(text)
   }
 
@@ -34,6 +37,8 @@ export class Terminal {
 
   /** A role's warning or error; a role that floods is counted instead, and its log file has every line. */
   roleLine(role: string, line: LogLine, logFile: string): void {
+    // While it starts, roles wait for one another and warn of that; only what fails matters then.
+    if (!this.#isReady && line.level === 'warn') return
     const gate = this.#gates.get(role) ?? new Gate()
     this.#gates.set(role, gate)
     const held = gate.pass()
