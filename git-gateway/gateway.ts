@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Config } from '../registry/config.ts'
-import { AppError, ERRORS, toAppError } from '../registry/errors.ts'
+import { AppError, codeOf, ERRORS, toAppError } from '../registry/errors.ts'
 import { type Listening, listenOnSocket } from '../registry/listen.ts'
 import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'
@@ -78,7 +78,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, deps: 
   try {
     await route(request, response, deps)
   } catch (thrown) {
-    refuse(request, response, toAppError(thrown), deps.log)
+    refuse(request, response, translate(thrown), deps.log)
   }
 }
 
@@ -95,6 +95,12 @@ async function route(request: IncomingMessage, response: ServerResponse, deps: G
   const body = openBody(request)
   if (address.service === 'git-upload-pack') return sendPack(request, response, { access, body }, deps)
   return receivePush({ slug: address.app, access, body, response }, deps)
+}
+
+// What zlib says of a body that is not what its content encoding promises.
+function translate(thrown: unknown): AppError {
+  if (!codeOf(thrown)?.startsWith('Z_')) return toAppError(thrown)
+  return new AppError('REQUEST_INVALID', 'The body is not the gzip it says it is.', { cause: thrown })
 }
 
 /** git shows a plain-text body behind `remote:`, when the answer is to its first request. */

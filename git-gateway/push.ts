@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { ServerResponse } from 'node:http'
 import { Duplex, type Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import { type App, createApp, findApp } from '../registry/apps.ts'
 import { AppError, toAppError } from '../registry/errors.ts'
 import { type Commit, inspectCheckouts } from './checkout.ts'
@@ -17,6 +18,8 @@ import { judgePush, readPushOptions } from './push-policy.ts'
 import { PushReply } from './push-reply.ts'
 import { isZero, type RefUpdate, Refused, refuseAll, shortRef, type Verdict } from './ref-update.ts'
 import { drain, feed } from './upload.ts'
+
+const breakOffWithinMs = 2000
 
 export type PushRequest = { slug: string; access: Access; body: Readable; response: ServerResponse }
 
@@ -80,6 +83,7 @@ class Push {
   readonly #followingEnds: AbortSignal
   #app: App
   #accepted: Map<string, Commit> | null = null
+  #isBrokenOff = false
 
   constructor(
     {
@@ -126,14 +130,22 @@ class Push {
         this.#reply.refuse(
           refuseAll(head.updates, `the push is larger than ${packMb} MB, this server's limit (ATELIER_PUSH_MAX_MB)`),
         )
-        await endGroup(child)
+        await this.#breakOff(child)
       }
       if (end !== 'whole') await drain(body)
     } catch (thrown) {
-      // Before the pack is complete there is nothing to go on with.
+      // The client left, or sent garbage: before the pack is complete there is nothing to go on with.
       this.#deps.log.info({ app: this.#app.id, err: thrown }, 'push broken off')
-      await endGroup(child)
+      await this.#breakOff(child)
     }
+  }
+
+  // A git that finds its input cut off cleans up after itself better than one that is ended.
+  async #breakOff(child: ChildProcess): Promise<void> {
+    this.#isBrokenOff = true
+    child.stdin?.destroy()
+    await Promise.race([exitOf(child), setTimeout(breakOffWithinMs, null, { ref: false })])
+    await endGroup(child)
   }
 
   #serveHooks({ stdio: [, , , policy, protocol] }: ChildProcess): void {
@@ -158,6 +170,7 @@ class Push {
   async #judge(question: Question): Promise<'accept' | 'refuse'> {
     const { updates } = question
     const { git, config } = this.#deps
+    if (this.#isBrokenOff) return 'refuse'
     const broken = judgePush(updates, [], config.pushLimits)
     if (broken) return this.#refuse(broken)
     const inspected = await inspectCheckouts(question, { git, repository: this.#repository, limits: config.pushLimits })

@@ -1,4 +1,4 @@
-import { Transform } from 'node:stream'
+import { pipeline, Transform } from 'node:stream'
 import { constants, createZstdCompress } from 'node:zlib'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { sourceKey } from '../registry/bundle-store/keys.ts'
@@ -34,10 +34,12 @@ export async function keepSnapshot(
       ),
   })
   const compressed = createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } })
-  whole.once('error', (error) => compressed.destroy(error))
+  // An error travels down to the store, which reports it.
+  const source = pipeline(child.stdout, whole, compressed, () => undefined)
   try {
-    await store.put(key, child.stdout.pipe(whole).pipe(compressed))
+    await store.put(key, source)
   } finally {
+    source.destroy()
     await endGroup(child)
   }
   return key

@@ -235,9 +235,10 @@ export function runGit(cwd: string, args: string[], env: Record<string, string> 
     ...env,
   }
   return new Promise((resolve) => {
-    execFile('git', args, { cwd, env: complete, maxBuffer: 64 * 1_048_576 }, (error, stdout, stderr) => {
+    const child = execFile('git', args, { cwd, env: complete, maxBuffer: 64 * 1_048_576 }, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })
     })
+    child.stdin?.end()
   })
 }
 
