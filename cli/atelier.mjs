@@ -58,7 +58,7 @@ async function start() {
 function hand(file) {
   const child = spawn(file, [script, ...process.argv.slice(2)], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, ATELIER_LAUNCHED: '1' },
+    env: { ...process.env, ATELIER_LAUNCHED: '1', ATELIER_LAUNCHED_AT: String(performance.timeOrigin) },
   })
   // On a terminal Ctrl-C reaches the child by itself; passed on again it would count as a second one.
   process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'))

@@ -25,6 +25,7 @@ const allowed: Record<string, string[]> = {
     'registry/migrate.ts',
     'registry/secrets.ts',
     'registry/tokens.ts',
+    'registry/console-sessions.ts',
   ],
   'cli/serve.ts': ['cli/', 'git-gateway/main.ts', 'build-workers/main.ts', 'registry/main.ts', 'proxy/main.ts'],
   'test/': [''],

@@ -31,7 +31,7 @@ export async function up(args: string[] = []): Promise<void> {
   }
 }
 
-// The launcher that brought us to the pinned Node says when it began: a person waits for both.
+// The launcher that hands over to the pinned Node says when it began: a person waits for both.
 function sinceLaunch(): number {
   const launchedAt = Number(process.env.ATELIER_LAUNCHED_AT) || performance.timeOrigin
   return Date.now() - launchedAt

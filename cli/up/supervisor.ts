@@ -3,7 +3,7 @@ import { AppError, messageOf, toAppError } from '../../registry/errors.ts'
 import { migrate } from '../../registry/migrate.ts'
 import { loadKey } from '../../registry/secrets.ts'
 import { connect, isUnreachable } from '../../registry/sql.ts'
-import { makeSignInToken, provideAdminToken } from './access.ts'
+import { provideAccess } from './access.ts'
 import { addressesOf, writeAddresses } from './addresses.ts'
 import { embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
 import { type Home, prepareHome } from './home.ts'
@@ -18,8 +18,8 @@ import type { Terminal } from './terminal.ts'
 const proxyDeadlineMs = 40_000
 const roleDeadlineMs = 20_000
 
-/** The platform serves; its console's sign-in link carries this token. */
-export type Started = { signInToken: string; adminTokenFile: string }
+/** The platform serves; the code signs one browser in to its console, once. */
+export type Started = { signInCode: string; adminTokenFile: string }
 
 /** The whole platform on this machine: every role a child process, and the embedded Postgres unless the configuration names another. */
 export class Supervisor {
@@ -79,9 +79,9 @@ export class Supervisor {
       // First the proxy: it serves apps from its own disk before there is a database to ask.
       const proxy = this.#startRole('proxy', env)
       if (this.#passwords) this.#postgres = this.#startPostgres(this.#passwords)
-      const [signInToken] = await Promise.all([this.#startControlPlane(databaseUrl, env), proxy.serving])
+      const [{ signInCode }] = await Promise.all([this.#startControlPlane(databaseUrl, env), proxy.serving])
       await writeAddresses(this.#home.addressFile, addressesOf(this.#config, process.pid))
-      return { signInToken, adminTokenFile: this.#home.adminTokenFile }
+      return { signInCode, adminTokenFile: this.#home.adminTokenFile }
     } catch (thrown) {
       await this.stop()
       throw toAppError(thrown)
@@ -107,24 +107,23 @@ export class Supervisor {
     })
   }
 
-  async #startControlPlane(databaseUrl: string, env: NodeJS.ProcessEnv): Promise<string> {
+  async #startControlPlane(databaseUrl: string, env: NodeJS.ProcessEnv): Promise<{ signInCode: string }> {
     if (this.#postgres) await this.#terminal.during('starting the database', this.#postgres)
-    const signInToken = await this.#prepareDatabase(databaseUrl)
+    const access = await this.#prepareDatabase(databaseUrl)
     this.#stopping.signal.throwIfAborted()
     const roles = (['registry', 'gateway', 'worker'] as const).map((name) => this.#startRole(name, env))
     await this.#terminal.during(
       'starting registry, gateway and worker',
       Promise.all(roles.map(({ serving }) => serving)),
     )
-    return signInToken
+    return access
   }
 
-  async #prepareDatabase(url: string): Promise<string> {
+  async #prepareDatabase(url: string): Promise<{ signInCode: string }> {
     const sql = connect(url, { max: 2, name: 'atelier-up' })
     try {
       await this.#terminal.during('migrating the database', migrate(sql))
-      await provideAdminToken(sql, this.#home.adminTokenFile)
-      return await makeSignInToken(sql)
+      return await provideAccess(sql, this.#home.adminTokenFile)
     } catch (cause) {
       if (!isUnreachable(cause) || this.#postgres) throw cause
       const message = `the database that ATELIER_DATABASE_URL names cannot be reached (${messageOf(cause)})`
