@@ -38,7 +38,9 @@ export class DiskAllowance {
   }
 
   async isExceeded(): Promise<boolean> {
-    const { blocks, bfree, bsize } = await statfs(this.#path)
+    const fileSystem = await statfs(this.#path).catch(nullIfGone)
+    if (!fileSystem) return false
+    const { blocks, bfree, bsize } = fileSystem
     const used = (blocks - bfree) * bsize
     const filled = used - this.#usedWhenWalked
     if (filled < this.#leftWhenWalked / 4 && performance.now() - this.#walkedAt < 10_000) return false

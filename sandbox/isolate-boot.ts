@@ -5,14 +5,14 @@ import { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { SHARE_ENV, Worker } from 'node:worker_threads'
 import type { FromThread, HostSpec, Thrown, ToThread } from './isolate.worker.ts'
+import { findSyntaxError } from './isolate-syntax.ts'
+import { unsetVariables } from './isolate-unset.ts'
 
-export type HostReport =
-  | { listening: true }
-  | { error: { name: string; message: string; stack: string; code: string | null } }
-  | { exit: number }
+export type ReportedError = { name: string; message: string; stack: string; code: string | null; unset: string[] }
+export type HostReport = { listening: true } | { error: ReportedError } | { exit: number }
 
 const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
-const stopExitCode = 143
+const hasPlace = /^\S*\/.*:\d+$/m
 
 // The pipe's other end is the edge or the worker that started this host. process.exit() can hang on a thread that is blocked in
 // a system call, a signal does not.
@@ -23,7 +23,6 @@ control.on('close', endWithParent)
 control.resume()
 
 let thrown: Thrown | null = null
-let isStopping = false
 
 const thread = new Worker(new URL('./isolate.worker.mjs', import.meta.url), {
   name: 'app',
@@ -37,20 +36,18 @@ thread.on('message', (message: FromThread) => {
   if ('chdir' in message || 'umask' in message) serve(message)
 })
 thread.on('error', (error) => {
-  thrown ??= describe(error)
+  const { name, message, stack, code, text } = thrown ?? describe(error)
+  const place = name === 'SyntaxError' && !hasPlace.test(stack) ? findSyntaxError(spec.entry) : null
   // What Node prints when a process ends this way.
-  writeSync(2, `${thrown.text}\n`)
-  report({ error: { name: thrown.name, message: thrown.message, stack: thrown.stack, code: thrown.code } })
+  writeSync(2, `${place ?? text}\n`)
+  report({ error: { name, message, stack: place ?? stack, code, unset: unsetVariables(stack) } })
 })
 thread.on('exit', (code) => {
   report({ exit: code })
-  process.exit(isStopping && code === 1 && !thrown ? stopExitCode : code)
+  process.exit(code)
 })
 
-process.on('SIGTERM', () => {
-  isStopping = true
-  thread.postMessage({ stop: true } satisfies ToThread)
-})
+process.on('SIGTERM', () => thread.postMessage({ stop: true } satisfies ToThread))
 process.on('uncaughtException', (error) => writeSync(2, `${inspect(error)}\n`))
 
 // chdir and umask belong to the process, so a thread may not call them; it blocks until this thread has done so for it.

@@ -1,11 +1,12 @@
 import { AppError, messageOf } from '../registry/errors.ts'
-import type { HostReport } from './isolate-boot.ts'
+import type { HostReport, ReportedError } from './isolate-boot.ts'
 import { explainExit, explainSilence } from './isolate-failure.ts'
 import { type Exit, type Launched, launch } from './launch.ts'
 import { LineSplitter } from './lines.ts'
 import { prepareRuntime } from './runtime.ts'
 import type { SandboxUser } from './users.ts'
 
+export type { ReportedError } from './isolate-boot.ts'
 export { type Probe, probe } from './probe.ts'
 
 export type IsolateSpec = {
@@ -73,7 +74,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     readable: [spec.directory],
     listen: [spec.socketPath],
     control: true,
-    limits: { memoryMb: spec.memoryMb, processes: spec.processes ?? 256 },
+    limits: { memoryMb: spec.memoryMb, processes: spec.processes ?? 256, outputBytesPerSec },
     onOutput: (stream, chunk) => lines[stream].push(chunk),
   })
   readReports(launched, heard, listening.resolve)
@@ -102,12 +103,13 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
 /** What the host and the app said of themselves; every word of it is the app's. */
 export type Heard = {
   stderr: string[]
-  error: { name: string; message: string; stack: string; code: string | null } | null
+  error: ReportedError | null
   listens: boolean
 }
 
 const keptLines = 20
-const longestReport = 65_536
+const outputBytesPerSec = 4 * 1_048_576
+const longestReports = 1_048_576
 
 function resolveEntry({ directory, entry }: IsolateSpec): string {
   return `${directory.replace(/\/$/, '')}/${entry.replace(/^\.\//, '')}`
@@ -131,9 +133,12 @@ function defaultEnv({ directory }: IsolateSpec, bin: string): Record<string, str
 
 function readReports({ control }: Launched, heard: Heard, onListening: () => void): void {
   let waiting = ''
+  let left = longestReports
   control?.setEncoding('utf8').on('data', (chunk: string) => {
+    left -= chunk.length
+    if (left < 0) return void control.pause()
     const lines = (waiting + chunk).split('\n')
-    waiting = (lines.pop() ?? '').slice(0, longestReport)
+    waiting = lines.pop() ?? ''
     for (const line of lines) {
       const report = parseReport(line)
       if (report && 'listening' in report) {
@@ -150,15 +155,23 @@ function parseReport(line: string): HostReport | null {
     const report: unknown = JSON.parse(line)
     if (typeof report !== 'object' || report === null) return null
     if ('listening' in report) return { listening: true }
-    if ('error' in report && typeof report.error === 'object' && report.error !== null) {
-      const text = (name: string) => String(Reflect.get(Object(report.error), name) ?? '').slice(0, 4000)
-      return {
-        error: { name: text('name'), message: text('message'), stack: text('stack'), code: text('code') || null },
-      }
-    }
+    if ('error' in report && typeof report.error === 'object' && report.error !== null)
+      return { error: readError(report.error) }
     return null
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null
     throw new AppError('INTERNAL', messageOf(thrown), { cause: thrown })
+  }
+}
+
+function readError(error: object): ReportedError {
+  const text = (name: string) => String(Reflect.get(error, name) ?? '').slice(0, 4000)
+  const unset: unknown = Reflect.get(error, 'unset')
+  return {
+    name: text('name'),
+    message: text('message'),
+    stack: text('stack'),
+    code: text('code') || null,
+    unset: Array.isArray(unset) ? unset.slice(0, 5).map((name) => String(name).slice(0, 100)) : [],
   }
 }

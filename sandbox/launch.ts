@@ -4,10 +4,12 @@ import { stat } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { Duplex, type Readable } from 'node:stream'
 import { AppError, messageOf } from '../registry/errors.ts'
+import { closeStrayDescriptors } from './descriptors.ts'
 import { ListeningSocket } from './listening-socket.ts'
+import { passOutput, whenDrained } from './output.ts'
 import { ProgramTree } from './program-tree.ts'
 import type { SandboxUser } from './users.ts'
-import { findWalls, highestPassedDescriptor } from './walls.ts'
+import { type Confined, findWalls, highestPassedDescriptor, type Walls } from './walls.ts'
 import { watch } from './watchdog.ts'
 
 export type Limits = {
@@ -18,8 +20,10 @@ export type Limits = {
   processes?: number
   /** Of `cwd` and all below it; also the largest size of one file. */
   diskMb?: number
-  /** Standard output and standard error together. */
+  /** Standard output and standard error together; the job ends when it writes more. */
   outputBytes?: number
+  /** What is read of each of the two in a second; a program that writes more waits. */
+  outputBytesPerSec?: number
 }
 
 export type Program = {
@@ -63,38 +67,52 @@ export type Launched = {
  * Starts a program behind the walls this host offers: its own user, an empty environment, no terminal, a session of its own, caps.
  * The tree ends with the program, with a limit, with `stop`, and with this process, however that dies. Call it from the main
  * thread: the kernel takes the end of the starting thread for the end of the parent.
- * Throws SANDBOX_FAILED when the program cannot be started or a socket cannot be bound; a program that is not there exits with 127.
+ * Throws SANDBOX_FAILED when the program cannot be started or a socket cannot be bound, and the signal's reason when it is aborted
+ * already; a program that is not there exits with 127.
  */
-export async function launch(program: Program): Promise<Launched> {
-  const walls = await findWalls(program.user)
+export async function launch(program: Program, options: { walls?: Walls } = {}): Promise<Launched> {
+  program.signal?.throwIfAborted()
+  closeStrayDescriptors()
+  const walls = options.walls ?? (await findWalls(program.user))
   await checkPlace(program)
   const sockets = await bindAll(program.listen ?? [])
-  program.signal?.throwIfAborted()
-
-  // One turn of the event loop, so that no connection is accepted here.
-  for (const socket of sockets) socket.publish()
-  const { file, args, env, ...as } = walls.confine(program)
-  const descriptors = sockets.map((socket) => socket.descriptor)
-  const child = spawn(file, args, {
-    ...as,
-    env,
-    cwd: program.cwd,
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe', ...descriptors, ...(program.control ? ['pipe' as const] : [])],
-  })
-  for (const socket of sockets) socket.release()
-
-  const removeSockets = () => {
+  try {
+    const confined = walls.confine(program)
+    const child = spawnWith(sockets, program, confined)
+    const pid = await pidOf(child)
+    return supervise(program, child, new ProgramTree(pid, child, confined), sockets, confined.hasInit)
+  } catch (cause) {
     for (const socket of sockets) socket.remove()
+    throw new AppError('SANDBOX_FAILED', `${program.name} cannot be started: ${messageOf(cause)}`, { cause })
   }
-  const pid = await startedAs(child, program).catch((thrown: unknown) => {
-    removeSockets()
-    throw thrown
-  })
-  return superviseTree(program, child, new ProgramTree(pid, walls), removeSockets)
 }
 
-function superviseTree(program: Program, child: ChildProcess, tree: ProgramTree, removeSockets: () => void): Launched {
+// One turn of the event loop, so that no connection is accepted here.
+function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confined): ChildProcess {
+  const { file, args, env, uid, gid } = confined
+  const descriptors = sockets.map((socket) => socket.descriptor)
+  try {
+    for (const socket of sockets) socket.publish()
+    return spawn(file, args, {
+      uid,
+      gid,
+      env,
+      cwd: program.cwd,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', ...descriptors, ...(program.control ? ['pipe' as const] : [])],
+    })
+  } finally {
+    for (const socket of sockets) socket.release()
+  }
+}
+
+function supervise(
+  program: Program,
+  child: ChildProcess,
+  tree: ProgramTree,
+  sockets: ListeningSocket[],
+  hasInit: boolean,
+): Launched {
   let cause: ExitCause = 'exit'
   const end = (why: ExitCause) => {
     if (cause === 'exit' || cause === 'stopped') cause = why
@@ -103,27 +121,26 @@ function superviseTree(program: Program, child: ChildProcess, tree: ProgramTree,
   const onAbort = () => end('aborted')
   program.signal?.addEventListener('abort', onAbort, { once: true })
   if (program.signal?.aborted) onAbort()
-  passOutput(program, child, end)
+  passOutput(child, program, () => end('output'))
   const stopWatching = watch(tree, program, end)
 
   const finish = async (): Promise<Exit> => {
-    const [code, signal]: [number | null, NodeJS.Signals | null] = await whenEnded(child)
+    const { code, signal } = await tree.ended
     await tree.kill()
-    await outputDrained(child)
+    await whenDrained(child)
     stopWatching()
     program.signal?.removeEventListener('abort', onAbort)
-    removeSockets()
-    const exit = tree.walls.hasInit ? asTheInitSaw(code, signal) : { code, signal }
+    for (const socket of sockets) socket.remove()
+    const exit = hasInit ? asTheInitSaw(code, signal) : { code, signal }
     return { ...exit, cause: cause === 'exit' && exit.signal === 'SIGXFSZ' ? 'disk' : cause }
   }
   const exited = finish()
-  const control = child.stdio.at(3 + (program.listen?.length ?? 0))
   return {
     pid: tree.pid,
-    control: program.control && control instanceof Duplex ? control.on('error', () => control.destroy()) : null,
+    control: controlOf(child, program),
     exited,
-    stop: async (graceMs) => {
-      if (cause === 'exit' && !tree.isGone) cause = 'stopped'
+    stop: (graceMs) => {
+      if (cause === 'exit' && !tree.hasEnded) cause = 'stopped'
       tree.terminate()
       const timer = setTimeout(() => tree.kill(), graceMs)
       return exited.finally(() => clearTimeout(timer))
@@ -149,45 +166,17 @@ async function bindAll(paths: string[]): Promise<ListeningSocket[]> {
   throw failure.reason
 }
 
-async function startedAs(child: ChildProcess, { name }: Program): Promise<number> {
-  try {
-    await once(child, 'spawn')
-  } catch (cause) {
-    throw new AppError('SANDBOX_FAILED', `${name} cannot be started: ${messageOf(cause)}`, { cause })
-  }
-  // A later error is a signal that could not be sent; the end of the process is told by 'exit' all the same.
-  child.on('error', () => child.emit('signal-failed'))
-  if (child.pid === undefined) throw new AppError('SANDBOX_FAILED', `${name} has no process id`)
+async function pidOf(child: ChildProcess): Promise<number> {
+  await once(child, 'spawn')
+  if (child.pid === undefined) throw new Error('it has no process id')
   return child.pid
 }
 
-function passOutput({ limits, onOutput }: Program, child: ChildProcess, end: (why: ExitCause) => void): void {
-  let left = limits.outputBytes ?? Number.POSITIVE_INFINITY
-  for (const stream of ['stdout', 'stderr'] as const) {
-    child[stream]?.on('data', (chunk: Buffer) => {
-      if (left < 0) return
-      const whole = chunk.length <= left
-      onOutput?.(stream, whole ? chunk : chunk.subarray(0, left))
-      left -= chunk.length
-      if (!whole) end('output')
-    })
-  }
-}
-
-function whenEnded(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve([child.exitCode, child.signalCode])
-  return new Promise((ended) => child.once('exit', (code, signal) => ended([code, signal])))
-}
-
-// The tree is gone, so both pipes are at their end, unless the program gave one away over another socket.
-async function outputDrained(child: ChildProcess): Promise<void> {
-  const open = [child.stdout, child.stderr].filter(
-    (stream) => stream !== null && !stream.readableEnded && !stream.destroyed,
-  )
-  const drained = Promise.all(open.map((stream) => stream && new Promise((done) => stream.once('close', done))))
-  const timer = setTimeout(() => open.forEach((stream) => void stream?.destroy()), 1000)
-  await drained
-  clearTimeout(timer)
+function controlOf(child: ChildProcess, { listen = [], control }: Program): Readable | null {
+  const pipe = child.stdio.at(3 + listen.length)
+  if (!control || !(pipe instanceof Duplex)) return null
+  // A reset is the program's end, which `exited` tells.
+  return pipe.on('error', () => pipe.destroy())
 }
 
 // The shell that waits for the program reports its death by signal n as 128 + n.

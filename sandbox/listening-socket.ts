@@ -3,6 +3,7 @@ import { lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { AppError, codeOf, messageOf } from '../registry/errors.ts'
+import { createLog } from '../registry/log.ts'
 
 // sockaddr_un.sun_path holds 108 bytes, the last of them NUL: unix(7).
 export const maxSocketPathBytes = 107
@@ -60,7 +61,8 @@ export class ListeningSocket {
     try {
       if (lstatSync(this.path, { bigint: true }).ino === this.#inode) rmSync(this.path)
     } catch (thrown) {
-      if (codeOf(thrown) !== 'ENOENT') throw thrown
+      if (codeOf(thrown) === 'ENOENT') return
+      createLog('sandbox').warn({ path: this.path, error: messageOf(thrown) }, 'cannot remove a socket')
     }
   }
 }

@@ -14,12 +14,11 @@ export function descendantsOf(pid: number): number[] {
   return found
 }
 
-/** Living processes of a session, daemons that left it not included. */
-export function membersOfSession(session: number): number[] {
-  if (!hasProc) return []
-  return readdirSync('/proc')
+/** Processes that were started with `NAME=value` in their environment, as far as this process may look. */
+export function processesWith(variable: string): number[] {
+  return absentAs([], () => readdirSync('/proc'))
     .map(Number)
-    .filter((pid) => pid > 0 && statOf(pid)?.session === session)
+    .filter((pid) => pid > 0 && procText(pid, 'environ').split('\0').includes(variable))
 }
 
 /** Resident memory in bytes; pages that processes share count once for each. */
@@ -58,14 +57,14 @@ export function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-type Stat = { state: string; session: number; startTime: number }
+type Stat = { state: string; startTime: number }
 
 // proc(5): the second field is the command in parentheses and may itself hold spaces and parentheses.
 function statOf(pid: number): Stat | null {
   const text = procText(pid, 'stat')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   if (fields.length < 20) return null
-  return { state: fields[0] ?? '', session: Number(fields[3]), startTime: Number(fields[19]) }
+  return { state: fields[0] ?? '', startTime: Number(fields[19]) }
 }
 
 // A child belongs to the thread that started it, so every thread's list is read.

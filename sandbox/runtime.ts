@@ -61,6 +61,8 @@ const bootScripts = [
   'isolate-process.ts',
   'isolate-listen.ts',
   'isolate-fetch.ts',
+  'isolate-syntax.ts',
+  'isolate-unset.ts',
 ]
 
 async function prepare(home: string): Promise<Runtime> {
@@ -82,7 +84,7 @@ async function openRuntimeFolder(home: string): Promise<string> {
   await chmod(folder, 0o711)
   if (process.getuid?.() !== 0) return folder
 
-  await chmod(dirname(folder), (await stat(dirname(folder))).mode | 0o111)
+  await chmod(dirname(folder), ((await stat(dirname(folder))).mode & 0o777) | 0o111)
   const closed = await closedAncestor(folder)
   if (closed)
     throw new AppError(
@@ -95,15 +97,12 @@ async function openRuntimeFolder(home: string): Promise<string> {
 // A set of scripts that import one another by './name.ts'; the folder's name is the digest of their texts.
 async function stageScripts(folder: string, paths: string[]): Promise<string> {
   const sources = await Promise.all(paths.map((path) => readFile(path, 'utf8')))
-  const digest = createHash('sha256')
-    .update(JSON.stringify([process.version, sources]))
-    .digest('hex')
-    .slice(0, 16)
-  return placeOnce(join(folder, `scripts-${digest}`), async (place) => {
-    await mkdir(place)
+  return placeOnce(join(folder, `scripts-${digestOf([process.version, ...sources])}`), async (place) => {
     for (const [index, source] of sources.entries()) {
       const script = withoutTypes(source).replace(/(from|import\() *'(\.\/[^']+)\.ts'/g, "$1 '$2.mjs'")
-      await writeFile(join(place, scriptName(basename(paths[index] ?? ''))), script, { mode: 0o644 })
+      const path = join(place, scriptName(basename(paths[index] ?? '')))
+      await writeFile(path, script)
+      await chmod(path, 0o644)
     }
   })
 }
@@ -125,30 +124,22 @@ async function reachableNode(folder: string): Promise<string> {
   const node = await realpath(process.execPath)
   if (!(await isClosed(node))) return node
   const { size, mtimeMs } = await stat(node)
-  const place = join(folder, `node-${process.version}-${size.toString(36)}${Math.trunc(mtimeMs).toString(36)}`)
-  return join(
-    await placeOnce(place, async (temporary) => {
-      await mkdir(temporary)
-      await copyTree(node, join(temporary, 'node'))
-      await chmod(join(temporary, 'node'), 0o755)
-    }),
-    'node',
-  )
+  const place = join(folder, `node-${process.version}-${digestOf([size, mtimeMs])}`)
+  return join(await placeOnce(place, (temporary) => copyTree(node, join(temporary, 'node'))), 'node')
 }
 
 async function reachableModules(folder: string): Promise<string> {
-  const npm = packageFolder('npm')
-  const modules = dirname(npm)
-  if (!(await isClosed(join(npm, 'bin', 'npm-cli.js')))) return modules
   const found = packages.map((name) => ({ name, from: packageFolder(name) }))
+  const modules = dirname(packageFolder('npm'))
+  const areTogether = found.every(({ name, from }) => from === join(modules, name))
+  if (areTogether && !(await isClosed(join(modules, 'npm', 'bin', 'npm-cli.js')))) return modules
+
   const versions = await Promise.all(found.map(({ from }) => readFile(join(from, 'package.json'), 'utf8')))
-  const digest = createHash('sha256').update(JSON.stringify(versions)).digest('hex').slice(0, 16)
-  return join(
-    await placeOnce(join(folder, `tools-${digest}`), async (temporary) => {
-      for (const { name, from } of found) await copyTree(from, join(temporary, 'node_modules', name))
-    }),
-    'node_modules',
-  )
+  const place = await placeOnce(join(folder, `tools-${digestOf(versions)}`), async (temporary) => {
+    for (const { name, from } of found) await copyTree(from, join(temporary, 'node_modules', name))
+    for (const parent of ['node_modules', 'node_modules/@esbuild']) await chmod(join(temporary, parent), 0o755)
+  })
+  return join(place, 'node_modules')
 }
 
 function packageFolder(name: string): string {
@@ -156,18 +147,23 @@ function packageFolder(name: string): string {
 }
 
 async function linkCommands(folder: string, commands: Record<string, string>): Promise<string> {
-  const digest = createHash('sha256').update(JSON.stringify(commands)).digest('hex').slice(0, 16)
-  return placeOnce(join(folder, `bin-${digest}`), async (place) => {
-    await mkdir(place)
+  return placeOnce(join(folder, `bin-${digestOf(Object.values(commands))}`), async (place) => {
     for (const [name, target] of Object.entries(commands)) await symlink(target, join(place, name))
   })
 }
 
-// Another role may be placing the same; whoever renames first wins and the other throws its own copy away.
+function digestOf(parts: (string | number)[]): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16)
+}
+
+// Another role may be placing the same; whoever renames first wins and the other throws its own copy away. Modes are set after
+// the fact, whatever the umask.
 async function placeOnce(place: string, fill: (temporary: string) => Promise<void>): Promise<string> {
   if (await exists(place)) return place
   const temporary = join(dirname(place), `.${randomBytes(6).toString('hex')}`)
   try {
+    await mkdir(temporary)
+    await chmod(temporary, 0o755)
     await fill(temporary)
     await rename(temporary, place)
   } catch (thrown) {
@@ -181,7 +177,8 @@ async function placeOnce(place: string, fill: (temporary: string) => Promise<voi
 async function copyTree(from: string, to: string): Promise<void> {
   const entry = await lstat(from)
   if (entry.isDirectory()) {
-    await mkdir(to, { recursive: true, mode: 0o755 })
+    await mkdir(to, { recursive: true })
+    await chmod(to, 0o755)
     await Promise.all((await readdir(from)).map((name) => copyTree(join(from, name), join(to, name))))
   } else if (entry.isSymbolicLink()) {
     await symlink(await readlink(from), to)

@@ -83,6 +83,9 @@ async function writeUids(home: string, uids: Uids): Promise<void> {
 // One file a block, named by its first uid, holding the home it belongs to. A block whose home is gone is free again,
 // unless a process still runs under one of its uids.
 async function leaseBlock(home: string): Promise<number> {
+  for (const base of await readdir(leaseRoot).catch(ifMissing([]))) {
+    if ((await ownerOf(Number(base))) === null) await rm(join(leaseRoot, base), { force: true })
+  }
   const avoid = await subordinateRanges()
   const live = await runningUids()
   const start = Math.floor(Math.random() * blockCount)

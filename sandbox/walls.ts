@@ -1,12 +1,24 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../registry/errors.ts'
 import type { SandboxUser } from './users.ts'
 
-export type WallsName = 'user-namespace' | 'root-namespace' | 'group'
+export type WallsName = 'user-namespace' | 'user-namespace, host /proc' | 'root-namespace' | 'group'
 
-export type Confined = { file: string; args: string[]; uid?: number; gid?: number; env: Record<string, string> }
+/** What to spawn in the program's place. */
+export type Confined = {
+  file: string
+  args: string[]
+  env: Record<string, string>
+  uid?: number
+  gid?: number
+  /** The program runs under an init of its own (PID 1 of a PID namespace): when that ends, nothing of the tree is left. */
+  hasInit: boolean
+  /** `NAME=value`, in the environment of the program and all it starts, where nothing better ties them together. */
+  mark?: string
+}
 export type Confinable = {
   file: string
   args: string[]
@@ -18,40 +30,36 @@ export type Confinable = {
 /** How programs are walled in on this host: what the kernel and the installed tools allow, found by trying. */
 export type Walls = {
   name: WallsName
-  /** The program runs under an init of its own (PID 1 of a PID namespace): when that ends, nothing of the tree is left. */
-  hasInit: boolean
   confine(program: Confinable): Confined
 }
 
 /**
- * The strongest walls that work here for this user; tried once per process and kind of user, about 5 ms.
+ * The strongest walls that work here for this user; tried once per process and kind of user, about 10 ms.
  * - `user-namespace`: the program's user first, then a user + PID + mount namespace with its own /proc.
  * - `root-namespace`: where user namespaces are switched off but the platform runs as root: PID + mount namespace, then the user.
- * - `group`: a process group only. A daemon that leaves it may outlive its job until the watchdog has seen it.
+ * - `group`: a process group only; daemons are found by a variable in their environment, and may outlive a killed platform.
  */
-export function findWalls(user: SandboxUser): Promise<Walls> {
+export async function findWalls(user: SandboxUser): Promise<Walls> {
   const kind = user.uid === null ? 'own' : 'leased'
-  const known = found.get(kind)
-  if (known) return known
-  const search = tryWalls(user)
+  const search = found.get(kind) ?? tryWalls(user)
   found.set(kind, search)
-  return search
+  return (await search)[0] ?? processGroup()
 }
 
-const found = new Map<string, Promise<Walls>>()
-
-async function tryWalls(user: SandboxUser): Promise<Walls> {
-  if (process.platform === 'linux') {
-    const candidates = [userNamespace(true), userNamespace(false), ...(user.uid === null ? [] : [rootNamespace()])]
-    for (const walls of candidates) if (walls && (await holds(walls, user))) return walls
-  }
-  return processGroup()
+/** All walls that work here for this user, the strongest first. */
+export async function tryWalls(user: SandboxUser): Promise<Walls[]> {
+  if (process.platform !== 'linux') return [processGroup()]
+  const candidates = [userNamespace(true), userNamespace(false), user.uid === null ? null : rootNamespace()]
+  const tried = await Promise.all(candidates.map(async (walls) => (walls && (await holds(walls, user)) ? [walls] : [])))
+  return [...tried.flat(), processGroup()]
 }
+
+const found = new Map<string, Promise<Walls[]>>()
 
 async function holds(walls: Walls, user: SandboxUser): Promise<boolean> {
-  const { file, args, ...options } = walls.confine({ file: '/bin/true', args: [], env: {}, user, limits: {} })
+  const { file, args, env, uid, gid } = walls.confine({ file: '/bin/true', args: [], env: {}, user, limits: {} })
   return new Promise((settle) => {
-    execFile(file, args, { ...options, cwd: '/', timeout: 5000 }, (error) => settle(error === null))
+    execFile(file, args, { env, uid, gid, cwd: '/', timeout: 5000 }, (error) => settle(error === null))
   })
 }
 
@@ -75,9 +83,9 @@ function userNamespace(ownProc: boolean): Walls | null {
     ...(ownProc ? ['--mount-proc'] : []),
   ]
   return {
-    name: 'user-namespace',
-    hasInit: true,
+    name: ownProc ? 'user-namespace' : 'user-namespace, host /proc',
     confine: ({ file, args, env, user, limits }) => ({
+      hasInit: true,
       file: setpriv,
       args: [
         ...['--no-new-privs', ...parentDies, '--', unshare, ...namespaces, '--', '/bin/sh', '-c', initScript, 'init'],
@@ -95,8 +103,8 @@ function rootNamespace(): Walls | null {
   if (!setpriv || !unshare) return null
   return {
     name: 'root-namespace',
-    hasInit: true,
     confine: ({ file, args, env, user, limits }) => ({
+      hasInit: true,
       file: setpriv,
       args: [
         ...[...parentDies, '--', unshare, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
@@ -125,11 +133,18 @@ function processGroup(): Walls {
   const setpriv = process.platform === 'linux' ? tool('setpriv') : null
   return {
     name: 'group',
-    hasInit: false,
     confine: ({ file, args, env, user, limits }) => {
       const inner = limited(user.uid === null ? { ...limits, processes: undefined } : limits, file, args)
       const [first = file, ...rest] = setpriv ? [setpriv, '--no-new-privs', ...parentDies, '--', ...inner] : inner
-      return { file: first, args: rest, env, ...spawnedAs(user) }
+      const mark = randomBytes(12).toString('hex')
+      return {
+        hasInit: false,
+        file: first,
+        args: rest,
+        env: { ...env, ATELIER_JOB: mark },
+        mark: `ATELIER_JOB=${mark}`,
+        ...spawnedAs(user),
+      }
     },
   }
 }

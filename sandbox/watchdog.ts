@@ -1,3 +1,5 @@
+import { messageOf } from '../registry/errors.ts'
+import { createLog } from '../registry/log.ts'
 import { DiskAllowance } from './disk-usage.ts'
 import type { ExitCause, Program } from './launch.ts'
 import { proportionalBytes, residentBytes } from './process-tree.ts'
@@ -19,9 +21,16 @@ export function watch(tree: ProgramTree, { limits, cwd }: Program, end: (why: Ex
   }
 }
 
-// Each look says in how many milliseconds to look again; a slow one never meets itself.
+// Each look says in how many milliseconds to look again; a slow one never meets itself. A look that fails (no descriptor left to
+// read /proc with) is no reason to stop looking.
 async function keepLooking(look: () => number | Promise<number>, signal: AbortSignal): Promise<void> {
-  for (let pauseMs = 1000; await passes(pauseMs, signal); ) pauseMs = await look()
+  for (let pauseMs = 1000; await passes(pauseMs, signal); ) {
+    try {
+      pauseMs = await look()
+    } catch (error) {
+      createLog('sandbox').warn({ error: messageOf(error) }, 'cannot look after a program')
+    }
+  }
 }
 
 function passes(ms: number, signal: AbortSignal): Promise<boolean> {

@@ -1,0 +1,307 @@
+import { once } from 'node:events'
+import { stat } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
+import { expect, test } from 'vitest'
+import { probe } from './isolate.ts'
+import { processesSaying, ThrowAwayHome } from './throw-away-home.ts'
+
+const isRoot = process.getuid?.() === 0
+
+const commonJsServer = `
+  const http = require('node:http')
+  const server = http.createServer((request, response) => response.end(JSON.stringify({
+    isMain: require.main === module,
+    argv: process.argv.slice(1),
+    cwd: process.cwd(),
+    host: request.headers.host,
+    peer: request.socket.remoteAddress,
+    greeting: process.env.GREETING,
+    names: Object.keys(process.env).sort(),
+    isMainThread: require('node:worker_threads').isMainThread,
+  })))
+  server.listen(process.env.PORT, () => console.log('listens on', server.address().port))
+`
+
+test('a CommonJS server is served as if it were a process of its own', async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const files = { 'src/index.js': commonJsServer }
+  const isolate = await home.isolate({ files, entry: 'src/index.js', env: { GREETING: 'hello', PORT: '4321' }, lines })
+  await isolate.ready(10_000)
+  const answer = await probe({ socketPath: isolate.socketPath, path: '/', timeoutMs: 5000, host: 'hello.example' })
+  expect(answer.status).toBe(200)
+  expect(answer.durationMs).toBeGreaterThan(0)
+  const directory = `${home.path}/app-0`
+  expect(JSON.parse(answer.body)).toEqual({
+    isMain: true,
+    argv: [`${directory}/src/index.js`],
+    cwd: directory,
+    host: 'hello.example',
+    peer: '127.0.0.1',
+    greeting: 'hello',
+    names: ['GREETING', 'HOME', 'HOST', 'LANG', 'NODE_ENV', 'PATH', 'PORT'],
+    isMainThread: true,
+  })
+  expect(lines).toEqual(['listens on 4321'])
+
+  const exit = await isolate.stop(5000)
+  expect(exit).toMatchObject({ code: 0, cause: 'stopped' })
+  await expect(stat(isolate.socketPath)).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+test('an ES module with a top-level await and TypeScript syntax is an entry too', async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    import { createServer, type Server } from 'node:http'
+    await Promise.resolve()
+    const server: Server = createServer((_, response) => response.end(String(import.meta.main)))
+    server.listen({ port: 8080, host: '0.0.0.0' })
+  `
+  const isolate = await home.isolate({
+    files: { 'package.json': '{"type":"module"}', 'server.ts': server },
+    entry: 'server.ts',
+  })
+  await isolate.ready(10_000)
+  expect(await text(isolate.socketPath)).toBe('true')
+})
+
+test.for([
+  ['port', 'listen(3000)'],
+  ['port, host, backlog and callback', `listen(3000, '127.0.0.1', 5, () => console.log('listening'))`],
+  ['options', `listen({ port: 3000, host: '::1' }, () => console.log('listening'))`],
+  ['a path', `listen('/no/such/folder/app.sock', () => console.log('listening'))`],
+  ['nothing', 'listen()'],
+  ['a callback alone', `listen(() => console.log('listening'))`],
+] as const)("listen with %s is taken to the platform's socket", async ([, call]) => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const server = `const server = require('http').createServer((_, response) => response.end(JSON.stringify(server.address()))).${call}`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+  const address: unknown = JSON.parse(await text(isolate.socketPath))
+  expect(address).toEqual(
+    call.includes('path') || call.includes('/no/such')
+      ? '/no/such/folder/app.sock'
+      : expect.objectContaining({ port: 3000 }),
+  )
+  if (call.includes('console.log')) expect(lines).toEqual(['listening'])
+})
+
+test("a probe for a free port and a second server do not take the app's place", async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const server = `
+    const net = require('net'), http = require('http')
+    const search = net.createServer().listen(3000, () => search.close(() => {
+      http.createServer((_, response) => response.end('app')).listen(3000, () => {
+        const metrics = http.createServer((_, response) => response.end('metrics')).listen(9090, async () => {
+          const { address, port } = metrics.address()
+          console.log(await (await fetch('http://' + address + ':' + port)).text())
+        })
+      })
+    }))`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+  expect(await text(isolate.socketPath)).toBe('app')
+  await expect
+    .poll(() => lines)
+    .toEqual([expect.stringMatching(/port 9090 is not reachable from outside.*127\.0\.0\.1:\d+/), 'metrics'])
+})
+
+test('chdir moves the whole process, relative paths with it', async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    process.chdir(__dirname)
+    const before = process.umask(0o027)
+    let failure
+    try { process.chdir('nowhere') } catch ({ code, message }) { failure = { code, message } }
+    require('http').createServer((_, response) => response.end(JSON.stringify({
+      cwd: process.cwd(), text: require('fs').readFileSync('note.txt', 'utf8'), failure, umask: [before, process.umask()],
+    }))).listen(0)`
+  const isolate = await home.isolate({
+    files: { 'deep/index.js': server, 'deep/note.txt': 'found' },
+    entry: 'deep/index.js',
+  })
+  await isolate.ready(10_000)
+  const seen = JSON.parse(await text(isolate.socketPath))
+  expect(seen).toMatchObject({
+    cwd: `${home.path}/app-0/deep`,
+    text: 'found',
+    failure: { code: 'ENOENT' },
+    umask: [0o022, 0o027],
+  })
+  expect(seen.failure.message).toContain('chdir')
+})
+
+test('SIGTERM handlers run when the app is stopped, and may take their time', async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const server = `
+    const server = require('http').createServer((_, response) => response.end('hi')).listen(0)
+    process.on('SIGTERM', (signal) => server.close(() => { console.log('closed on', signal); process.exit(7) }))`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+  expect(await isolate.stop(10_000)).toMatchObject({ code: 7, cause: 'stopped' })
+  expect(lines).toEqual(['closed on SIGTERM'])
+})
+
+test('a request in flight is answered before a stopped app ends, and an idle connection does not hold it', async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const server = `
+    require('http').createServer((request, response) => {
+      if (request.url === '/') return response.end('quick')
+      console.log('started')
+      response.write('slow ')
+      setTimeout(() => response.end('but whole'), 400)
+    }).listen(0)`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+  const idle = connect(isolate.socketPath)
+  idle.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+  await once(idle, 'data')
+  const slow = text(isolate.socketPath, '/slow')
+  await expect.poll(() => lines).toEqual(['started'])
+  const stopped = isolate.stop(10_000)
+  expect(await slow).toBe('slow but whole')
+  expect(await stopped).toMatchObject({ code: 0, cause: 'stopped' })
+  idle.destroy()
+})
+
+test('an app that never ends when asked is killed after the grace time, with what it started', async () => {
+  await using home = await ThrowAwayHome.make()
+  const seconds = `8${process.pid}`
+  const server = `
+    require('http').createServer((_, response) => { response.end(); console.log('spins'); for (;;); }).listen(0)
+    require('child_process').spawn('sleep', ['${seconds}'], { detached: true, stdio: 'ignore' })`
+  const lines: string[] = []
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+  const asking = open(isolate.socketPath, '/').catch(() => null)
+  await expect.poll(() => lines).toEqual(['spins'])
+  expect(await processesSaying(`sleep\0${seconds}`)).toHaveLength(1)
+  expect(await isolate.stop(300)).toMatchObject({ signal: 'SIGKILL', cause: 'stopped' })
+  await asking
+  expect(await processesSaying(`sleep\0${seconds}`)).toEqual([])
+})
+
+test('server-sent events, an upgrade and a hundred requests at once go through', async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    const server = require('http').createServer((request, response) => {
+      if (request.url !== '/events') return response.end(request.url)
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      let count = 0
+      const timer = setInterval(() => response.write('data: ' + ++count + '\\n\\n'), 20)
+      request.on('close', () => { clearInterval(timer); console.log('left') })
+    }).listen(0)
+    server.on('upgrade', (request, socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\\r\\nupgrade: echo\\r\\nconnection: upgrade\\r\\n\\r\\n')
+      socket.pipe(socket)
+    })`
+  const lines: string[] = []
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
+  await isolate.ready(10_000)
+
+  const paths = Array.from({ length: 100 }, (_, index) => `/${index}`)
+  expect(await Promise.all(paths.map((path) => text(isolate.socketPath, path)))).toEqual(paths)
+
+  const events = await open(isolate.socketPath, '/events')
+  const seen: string[] = []
+  for await (const event of events.setEncoding('utf8')) if (seen.push(event) === 3) break
+  expect(seen.join('')).toContain('data: 3\n\n')
+  await expect.poll(() => lines).toEqual(['left'])
+
+  const upgrading = request({
+    socketPath: isolate.socketPath,
+    headers: { upgrade: 'echo', connection: 'upgrade' },
+  }).end()
+  const [, socket] = await once(upgrading, 'upgrade')
+  socket.write('ping')
+  expect(String((await once(socket, 'data'))[0])).toBe('ping')
+  socket.destroy()
+})
+
+test('output is whole even when the app ends in the next moment', async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const script = `
+    for (let i = 0; i < 3000; i++) console.log('line ' + i)
+    process.stdout.write('no end of line: ✓')
+    console.error('last word')
+    process.exit(4)`
+  const isolate = await home.isolate({ files: { 'index.js': script }, entry: 'index.js', lines })
+  await expect(isolate.ready(10_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
+  const numbers = Array.from({ length: 3000 }, (_, index) => `line ${index}`)
+  expect(lines.filter((line) => line.startsWith('line'))).toEqual(numbers)
+  expect(lines).toContain('no end of line: ✓')
+  expect(lines).toContain('last word')
+})
+
+test("an app sees neither the platform's environment nor other processes", async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    const fs = require('fs')
+    const readable = fs.readdirSync('/proc').filter((name) => /^\\d+$/.test(name)).flatMap((pid) => {
+      try { return fs.readFileSync('/proc/' + pid + '/environ', 'utf8').split('\\0') } catch { return [] }
+    })
+    require('http').createServer((_, response) => response.end(JSON.stringify(readable))).listen(0)`
+  process.env['PLATFORM_SECRET'] = 'swordfish'
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', env: { OWN: 'mine' } })
+  await isolate.ready(10_000)
+  const seen: string[] = JSON.parse(await text(isolate.socketPath))
+  expect(seen).toContain('OWN=mine')
+  expect(seen.join('\n')).not.toContain('swordfish')
+})
+
+test('a heap that is too large and buffers that are too large end the app, with the reason', async () => {
+  await using home = await ThrowAwayHome.make()
+  const heap = `const held = []; setInterval(() => { for (let i = 0; i < 1e5; i++) held.push({ i, text: 'x' + i }) }, 1)
+    require('http').createServer(() => {}).listen(0)`
+  const first = await home.isolate({ files: { 'index.js': heap }, entry: 'index.js', memoryMb: 128 })
+  const exit = await first.exited
+  expect(exit.error.code).toBe('APP_CRASHED')
+  expect(exit.error.message).toContain('it ran out of memory; an app here has 128 MB')
+
+  const buffers = `const held = []; setInterval(() => held.push(Buffer.alloc(1e7, 1)), 10)
+    require('http').createServer(() => {}).listen(0)`
+  const second = await home.isolate({ files: { 'index.js': buffers }, entry: 'index.js', memoryMb: 128 })
+  expect((await second.exited).error.message).toContain('used more than 128 MB of memory')
+})
+
+test('cluster workers serve through the primary', async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    const cluster = require('cluster')
+    if (cluster.isPrimary) cluster.fork()
+    else require('http').createServer((_, response) => response.end('from ' + cluster.worker.id)).listen(3000)`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js' })
+  await isolate.ready(10_000)
+  expect(await text(isolate.socketPath)).toBe('from 1')
+})
+
+test('an app runs under its own user and cannot change what it was deployed with', async () => {
+  await using home = await ThrowAwayHome.make()
+  const server = `
+    let failure = null
+    try { require('fs').appendFileSync(__filename, '// changed') } catch ({ code }) { failure = code }
+    require('http').createServer((_, response) => response.end(JSON.stringify([process.getuid(), failure]))).listen(0)`
+  const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js' })
+  await isolate.ready(10_000)
+  expect(JSON.parse(await text(isolate.socketPath))).toEqual(
+    isRoot ? [home.appUser.uid, 'EACCES'] : [process.getuid?.(), null],
+  )
+})
+
+function open(socketPath: string, path: string): Promise<IncomingMessage> {
+  return new Promise((answered, failed) => {
+    request({ socketPath, path, agent: false, headers: { host: 'hello.example' } }, answered)
+      .once('error', failed)
+      .end()
+  })
+}
+
+async function text(socketPath: string, path = '/'): Promise<string> {
+  return Buffer.concat(await (await open(socketPath, path)).toArray()).toString()
+}
