@@ -27,7 +27,7 @@ export class Client {
   /** The JSON answer, not yet read by a schema. Fails with the platform's own message when it refuses. */
   async call(method: string, path: string, request: Request = {}): Promise<unknown> {
     const response = await this.#send(method, path, request)
-    const text = await readAll(response)
+    const text = (await Array.fromAsync(this.#chunksOf(response))).join('')
     if (response.statusCode === 204) return null
     return this.#accept(response, text)
   }
@@ -35,16 +35,24 @@ export class Client {
   /** The answer's lines of JSON as they come, not yet read by a schema; blank lines keep the connection alive and are skipped. */
   async *stream(method: string, path: string, request: Request = {}): AsyncGenerator<unknown> {
     const response = await this.#send(method, path, request)
-    if (!isSuccess(response)) this.#accept(response, await readAll(response))
+    if (!isSuccess(response)) this.#accept(response, (await Array.fromAsync(this.#chunksOf(response))).join(''))
 
     let rest = ''
-    response.setEncoding('utf8')
-    for await (const chunk of response) {
+    for await (const chunk of this.#chunksOf(response)) {
       const lines = `${rest}${chunk}`.split('\n')
       rest = lines.pop() ?? ''
       for (const line of lines) if (line.trim()) yield this.#parse(line)
     }
     if (rest.trim()) yield this.#parse(rest)
+  }
+
+  async *#chunksOf(response: IncomingMessage): AsyncGenerator<string> {
+    response.setEncoding('utf8')
+    try {
+      yield* response
+    } catch (thrown) {
+      throw this.#unreachable(thrown instanceof Error ? thrown : new Error(String(thrown)))
+    }
   }
 
   async #send(method: string, path: string, request: Request): Promise<IncomingMessage> {
@@ -123,12 +131,6 @@ const lookupLocalhost: LookupFunction = (hostname, options, done) => {
 
 function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
   return statusCode >= 200 && statusCode < 300
-}
-
-async function readAll(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  for await (const chunk of response) chunks.push(chunk)
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 // What refuses may not be the platform but a proxy before it, with a page of its own.

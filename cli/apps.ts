@@ -1,0 +1,50 @@
+import type { Command } from 'commander'
+import { ask } from './ask.ts'
+import { connect, listsByDefault, withJson } from './context.ts'
+import { Failure } from './failure.ts'
+import { ago, print, printJson, printTable } from './output.ts'
+import { readFields, readList } from './reply.ts'
+
+export function register(program: Command): void {
+  const apps = listsByDefault(withJson(program.command('apps')).description('list, create and remove apps'), list)
+  withJson(apps.command('list')).description('list the apps you may see').action(list)
+  withJson(apps.command('create')).description('create an app').argument('<name>').action(create)
+  apps
+    .command('rm')
+    .description('remove an app with its deployments, variables and logs')
+    .argument('<name>')
+    .option('--yes', 'do not ask')
+    .action(remove)
+}
+
+type Options = { json?: true }
+
+async function list(_: Options, command: Command): Promise<void> {
+  const reply = await (await connect()).call('GET', 'apps')
+  if (command.optsWithGlobals().json) return printJson(reply)
+  const apps = readList(reply, 'apps', (app) => readFields(app, { id: 'string', url: 'string', created_at: 'string' }))
+  if (apps.length === 0) return print('No apps yet; make one with: atelier link <app>')
+  printTable(
+    ['APP', 'ADDRESS', 'CREATED'],
+    apps.map(({ id, url, created_at }) => [id, url, ago(created_at)]),
+  )
+}
+
+async function create(name: string, _: Options, command: Command): Promise<void> {
+  const reply = await (await connect()).call('POST', 'apps', { json: { name } })
+  if (command.optsWithGlobals().json) return printJson(reply)
+  const { id, git_url } = readFields(reply, { id: 'string', git_url: 'string' })
+  print(`Created ${id}; connect a repository to it with: atelier link ${id}`)
+  print(`or: git remote add atelier ${git_url}`)
+}
+
+async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
+  const client = await connect()
+  await client.call('GET', `apps/${encodeURIComponent(name)}`)
+  if (!yes) {
+    const answer = await ask(`${name} goes with all its deployments, variables and logs. Type its name to remove it: `)
+    if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')
+  }
+  await client.call('DELETE', `apps/${encodeURIComponent(name)}`)
+  print(`Removed ${name}`)
+}

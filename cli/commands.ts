@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+
+/** A command's file exports `register`, which adds it to the program; it is loaded only when it is the one that runs. */
+type CommandFile = { register(program: Command): void }
+type Entry = { summary: string; load(): Promise<CommandFile> }
+
+/** Every command, in the order `atelier help` shows them. */
+export const commands: Record<string, Entry> = {
+  up: { summary: 'start the whole platform in this terminal', load: () => import('./up.ts') },
+  serve: { summary: 'run one role of the platform', load: () => import('./serve.ts') },
+  login: { summary: 'sign in to a platform', load: () => import('./login.ts') },
+  link: {
+    summary: 'connect this git repository to an app, so that git push deploys it',
+    load: () => import('./link.ts'),
+  },
+  apps: { summary: 'list, create and remove apps', load: () => import('./apps.ts') },
+  deploy: { summary: 'deploy a folder without git', load: () => import('./deploy.ts') },
+  redeploy: {
+    summary: 'deploy a built version again, with the variables as they are now',
+    load: () => import('./redeploy.ts'),
+  },
+  deploys: { summary: 'list deployments', load: () => import('./deploys.ts') },
+  rollback: { summary: 'go back to the previous live version, or to a named one', load: () => import('./rollback.ts') },
+  promote: { summary: 'make a preview or an earlier version production', load: () => import('./promote.ts') },
+  cancel: { summary: 'cancel a queued or running deployment', load: () => import('./cancel.ts') },
+  status: { summary: 'show what is live where', load: () => import('./status.ts') },
+  logs: { summary: "read an app's log, or the build log of a deployment", load: () => import('./logs.ts') },
+  env: { summary: 'list, set and unset variables', load: () => import('./env.ts') },
+  open: { summary: 'open the app, or the console, in a browser', load: () => import('./open.ts') },
+  tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
+  version: { summary: 'print the version of this command', load: () => import('./version.ts') },
+}

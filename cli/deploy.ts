@@ -1,0 +1,32 @@
+import { stat } from 'node:fs/promises'
+import type { Command } from 'commander'
+import { type AppOptions, connectToApp, withApp } from './context.ts'
+import { usage } from './failure.ts'
+import { follow } from './follow.ts'
+import { print, printJson } from './output.ts'
+import { packFolder } from './source.ts'
+
+type Options = AppOptions & { version?: string; branch?: string }
+
+export function register(program: Command): void {
+  withApp(program.command('deploy'))
+    .description('deploy a folder without git; what .gitignore names, .git and node_modules stay at home')
+    .argument('[folder]', 'what to deploy', '.')
+    .option('--version <version>', 'its name, as in 1.2.3; default: the time')
+    .option('--branch <branch>', 'deploy a preview of this branch')
+    .action(deploy)
+}
+
+async function deploy(folder: string, options: Options): Promise<void> {
+  const found = await stat(folder).catch(() => null)
+  if (!found?.isDirectory()) throw usage(`${folder} is not a folder; deploy one, as in: atelier deploy dist`)
+  const { client, app } = await connectToApp(options)
+  const { version, branch, json = false } = options
+  const body = await packFolder(folder)
+  const start = () =>
+    client.stream('POST', 'deploy', { query: { app, version, branch }, stream: { body, type: 'application/gzip' } })
+  const deployment = await follow(client, start, { json })
+  if (json) printJson(deployment)
+  else if (deployment.environment === 'preview')
+    print(`       make it production: atelier promote v${deployment.number}`)
+}

@@ -1,0 +1,76 @@
+import type { Command } from 'commander'
+import type { Client } from './client.ts'
+import { type AppOptions, connect, connectToApp, withApp } from './context.ts'
+import { findById, findByVersion, isDeploymentId } from './deployment-name.ts'
+import { Failure } from './failure.ts'
+import { follow, followFrom } from './follow.ts'
+import { paint, print } from './output.ts'
+import { field, readFields, shortVersion } from './reply.ts'
+
+type Options = AppOptions & { follow?: true; tail?: string }
+
+export function register(program: Command): void {
+  withApp(program.command('logs'))
+    .description('read what an app writes, or the build log of a deployment')
+    .argument('[name]', 'an app, or a deployment by its id, number or version; default: the app of this repository')
+    .option('-f, --follow', 'go on as more comes; of a running build: until it is live or has failed')
+    .option('-n, --tail <lines>', "how many of an app's newest lines to begin with", '200')
+    .action(logs)
+}
+
+async function logs(name: string | undefined, options: Options): Promise<void> {
+  if (name === undefined) {
+    const { client, app } = await connectToApp(options)
+    return appLog(client, app, options)
+  }
+  if (isDeploymentId(name)) {
+    const client = await connect()
+    if (await findById(client, name)) return buildLog(client, name, options)
+  }
+  if (isVersion(name)) {
+    const { client, app } = await connectToApp(options)
+    const deployment = await findByVersion(client, app, name)
+    if (deployment) return buildLog(client, deployment.id, options)
+    throw new Failure(`${app} has no deployment ${name}; see: atelier deploys --app ${app}`, {
+      code: 'DEPLOYMENT_NOT_FOUND',
+    })
+  }
+  return appLog(await connect(), name, options)
+}
+
+// What cannot be an app's name, or is written like a commit.
+function isVersion(name: string): boolean {
+  return /^(v\d+|[0-9a-f]{7,64}|\d.*)$/.test(name)
+}
+
+async function buildLog(client: Client, id: string, { follow: isFollowed, json }: Options): Promise<void> {
+  if (isFollowed && !json) {
+    await follow(client, () => followFrom(client, id))
+    return
+  }
+  const query = { follow: isFollowed }
+  for await (const event of client.stream('GET', `deployments/${id}/logs`, { query })) {
+    if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
+    else print(readFields(event, { text: 'string' }).text)
+  }
+}
+
+async function appLog(client: Client, app: string, { follow: isFollowed, tail, json }: Options): Promise<void> {
+  const query = { follow: isFollowed, tail }
+  for await (const event of client.stream('GET', `apps/${encodeURIComponent(app)}/logs`, { query })) {
+    if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
+    else if (field(event, 'type') === 'log') printAppLine(event)
+    else if (field(event, 'error')) throw new Failure(readFields(field(event, 'error'), { message: 'string' }).message)
+  }
+}
+
+function printAppLine(event: unknown): void {
+  const { at, version, stream, text } = readFields(event, {
+    at: 'string',
+    version: 'string',
+    stream: 'string',
+    text: 'string',
+  })
+  const head = paint('dim', `${at.slice(0, 19).replace('T', ' ')} ${shortVersion(version)}`)
+  print(`${head} ${stream === 'stderr' ? paint('yellow', text) : text}`)
+}

@@ -1,0 +1,75 @@
+import { Command, CommanderError } from 'commander'
+import { commands } from './commands.ts'
+import { type ExitCode, toFailure } from './failure.ts'
+import { note, printJson } from './output.ts'
+import { ownVersion } from './version.ts'
+
+/** Runs one command line to its end and returns the exit code; every failure has been told on stderr by then. */
+export async function run(args: string[]): Promise<ExitCode> {
+  endQuietlyWhenNobodyReads()
+  const program = new Command('atelier')
+    .description('git push to live on your own server')
+    .version(ownVersion(), '-V, --version', 'print the version of this command')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 your input or a failed deployment, 2 usage, 3 the platform or its network.',
+    )
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ outputError: (text) => note(usageError(text)) })
+  try {
+    await registerCommands(program, args)
+    await program.parseAsync(args, { from: 'user' })
+    return 0
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) return tell(thrown, args)
+    if (thrown.exitCode === 0) return 0
+    if (thrown.code !== 'commander.help') note(usageLine(program, args))
+    return 2
+  }
+}
+
+// "error: unknown option '--apq'\n(Did you mean --app?)" in the house's one line.
+function usageError(text: string): string {
+  return `atelier: ${text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\.?\n\(Did you mean (one of )?(.*)\?\)$/s, '; did you mean $1$2?')}`
+}
+
+function usageLine(program: Command, args: string[]): string {
+  let command = program
+  for (const arg of args) command = command.commands.find((one) => one.name() === arg) ?? command
+  const path: string[] = []
+  for (let one: Command | null = command; one; one = one.parent) path.unshift(one.name())
+  return `usage: ${path.join(' ')} ${command.usage()}; more with --help`
+}
+
+// Only the command that runs is loaded; the others are known by name, for the list and for suggestions.
+async function registerCommands(program: Command, args: string[]): Promise<void> {
+  const [first, second] = args
+  const wanted = first === 'help' ? second : first
+  for (const [name, { summary, load }] of Object.entries(commands)) {
+    if (name === wanted) (await load()).register(program)
+    else program.command(name).description(summary)
+  }
+}
+
+function tell(thrown: unknown, args: string[]): ExitCode {
+  const failure = toFailure(thrown)
+  note(`atelier: ${failure.message}`)
+  if (process.env.ATELIER_DEBUG && failure.stack) note(failure.stack)
+  if (args.includes('--json')) printJson({ error: { code: failure.code, message: failure.message } })
+  return failure.exitCode
+}
+
+// `atelier logs | head` is no failure.
+function endQuietlyWhenNobodyReads(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error) => {
+      if ('code' in error && error.code === 'EPIPE') process.exit(0)
+      throw error
+    })
+}

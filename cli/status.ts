@@ -1,0 +1,43 @@
+import type { Command } from 'commander'
+import { Client } from './client.ts'
+import { type AppOptions, appOfRemote, withApp } from './context.ts'
+import { readRemoteUrl } from './git.ts'
+import { ago, print, printJson, printTable } from './output.ts'
+import { findPlatform } from './platform.ts'
+import { field, readDeployment, readFields, readList, shortVersion } from './reply.ts'
+
+export function register(program: Command): void {
+  withApp(program.command('status'))
+    .description('show what is live where and what is on its way; in a linked repository of that app, else of all')
+    .action(status)
+}
+
+async function status(options: AppOptions): Promise<void> {
+  const remoteUrl = await readRemoteUrl()
+  const client = new Client(findPlatform(remoteUrl))
+  const app = options.app ?? (remoteUrl && appOfRemote(remoteUrl))
+  const reply = await client.call('GET', 'status', { query: { app } })
+  if (options.json) return printJson(reply)
+
+  const platform = readFields(field(reply, 'platform'), { edges: 'number', queued: 'number', running: 'number' })
+  print(`${client.platform.api}: ${edgesOf(platform.edges)}, ${platform.running} building, ${platform.queued} waiting`)
+  const rows = readList(reply, 'apps', readRow)
+  if (rows.length === 0) return print('No apps yet; make one with: atelier link <app>')
+  printTable(['APP', 'BRANCH', 'LIVE', 'SINCE', 'NEWEST ATTEMPT', 'ADDRESS'], rows)
+}
+
+function readRow(state: unknown): string[] {
+  const { app_id, branch, url } = readFields(state, { app_id: 'string', branch: 'string', url: 'string' })
+  const live = readOptional(field(state, 'live'))
+  const latest = readOptional(field(state, 'latest'))
+  const attempt = latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state}` : ''
+  return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.live_at ?? null), attempt, url]
+}
+
+function readOptional(reply: unknown) {
+  return reply ? readDeployment(reply) : null
+}
+
+function edgesOf(count: number): string {
+  return count === 1 ? '1 edge serving' : `${count} edges serving`
+}

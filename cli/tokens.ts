@@ -1,0 +1,67 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { connect, listsByDefault, withJson } from './context.ts'
+import { ago, print, printJson, printTable } from './output.ts'
+import { readFields, readList } from './reply.ts'
+
+type CreateOptions = { scope: string; app?: string; expires?: number; json?: true }
+
+export function register(program: Command): void {
+  const tokens = listsByDefault(
+    withJson(program.command('tokens')).description('list, create and remove API tokens'),
+    list,
+  )
+  withJson(tokens.command('list')).description('list tokens; their secrets are not kept').action(list)
+  withJson(tokens.command('create'))
+    .description('create a token; its secret is printed this once')
+    .argument('<name>', 'what it is for')
+    .addOption(new Option('--scope <scope>', 'what it may do').choices(['read', 'deploy', 'admin']).default('deploy'))
+    .option('-a, --app <app>', 'good for this app only')
+    .option('--expires <days>', 'after so many days', parseDays)
+    .action(create)
+  tokens.command('rm').description('remove a token').argument('<id>').action(remove)
+}
+
+async function list(_: unknown, command: Command): Promise<void> {
+  const reply = await (await connect()).call('GET', 'tokens')
+  if (command.optsWithGlobals().json) return printJson(reply)
+  const tokens = readList(reply, 'tokens', (token) =>
+    readFields(token, {
+      id: 'string',
+      name: 'string',
+      scope: 'string',
+      app_id: 'string?',
+      expires_at: 'string?',
+      last_used_at: 'string?',
+    }),
+  )
+  printTable(
+    ['ID', 'NAME', 'SCOPE', 'APP', 'EXPIRES', 'LAST USED'],
+    tokens.map((one) => [
+      one.id,
+      one.name,
+      one.scope,
+      one.app_id ?? 'all',
+      one.expires_at?.slice(0, 10) ?? 'never',
+      one.last_used_at ? ago(one.last_used_at) : 'never',
+    ]),
+  )
+}
+
+async function create(name: string, { scope, app, expires }: CreateOptions, command: Command): Promise<void> {
+  const json = { name, scope, app_id: app, expires_in_days: expires }
+  const reply = await (await connect()).call('POST', 'tokens', { json })
+  if (command.optsWithGlobals().json) return printJson(reply)
+  // Alone on its line, and alone on stdout: it can be piped to where it is needed.
+  print(readFields(reply, { secret: 'string' }).secret)
+}
+
+async function remove(id: string): Promise<void> {
+  await (await connect()).call('DELETE', `tokens/${encodeURIComponent(id)}`)
+  print(`Removed the token ${id}`)
+}
+
+function parseDays(text: string): number {
+  const days = Number(text)
+  if (Number.isInteger(days) && days >= 1 && days <= 3650) return days
+  throw new InvalidArgumentError('It must be a number of days from 1 to 3650.')
+}
