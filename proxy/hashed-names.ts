@@ -5,6 +5,7 @@ const hashedDirectory =
 const lastName = /([^/]+)\.[a-z0-9]+(?:\.map)?$/i
 const hexHash = /[.-]([0-9a-f]{8,64})(?=\.|$)/i
 const shortHash = /[.-]([A-Za-z0-9_-]{8}|[A-Z2-7]{8})(?=\.|$)/
+const consonants = /[bcdfghjklmnpqrstvwxz]{4}/i
 const words = /^(?:[a-z]{0,2}(?:[A-Z]?[a-z]{2,}))+[-_]?\d*$|^[A-Z]+\d*$|^\d+$|^[a-z]+(?:[-_][a-z]+)+$/
 
 /**
@@ -18,5 +19,9 @@ export function isHashedName(path: string): boolean {
   const hex = hexHash.exec(name)?.[1] ?? ''
   if (/\d/.test(hex) && /[a-f]/i.test(hex)) return true
   const short = shortHash.exec(name)?.[1] ?? ''
-  return hashedDirectory.test(path) && short !== '' && /[A-Z0-9_]/.test(short) && !words.test(short)
+  return hashedDirectory.test(path) && short !== '' && /[A-Z0-9_]/.test(short) && !isWords(short)
+}
+
+function isWords(text: string): boolean {
+  return words.test(text) && !consonants.test(text)
 }
