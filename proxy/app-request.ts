@@ -112,16 +112,16 @@ class Sending {
     const { method, bodyLength } = this.#request
     const mayRepeat = bodyLength === 0 && isIdempotent(method)
     let upstream = this.#host.upstream() ?? (await this.#host.whenUp(this.#waitMs))
-    let fresh = false
+    let stale: UpstreamError | null = null
     for (let tries = 1; ; tries++) {
       if (this.#isAborted) throw new UpstreamError('aborted', 'the client is gone')
-      this.#exchange = upstream.send(this.#request, { fresh })
+      this.#exchange = upstream.send(this.#request, { fresh: stale !== null })
       try {
         return await this.#exchange.response
       } catch (thrown) {
-        const fault = thrown instanceof UpstreamError ? thrown.fault : null
-        if (fault === 'stale' && mayRepeat && !fresh) fresh = true
-        else if (fault === 'unsent' && !fresh && tries < maxUnsentTries) {
+        if (stale !== null || !(thrown instanceof UpstreamError)) throw stale ?? thrown
+        if (thrown.fault === 'stale' && mayRepeat) stale = thrown
+        else if (thrown.fault === 'unsent' && tries < maxUnsentTries) {
           upstream = await this.#host.whenUpAgain(upstream, this.#waitMs)
         } else throw thrown
       }

@@ -100,12 +100,24 @@ export class TestEdge {
     await rm(this.config.home, { recursive: true, force: true })
   }
 
-  /** Builds, prepares and puts a bundle before the users of `app`. Throws with the edge's reason when it cannot be prepared. */
+  /**
+   * Builds, prepares and puts a bundle before the users of `app`, and returns when they see it. Throws with the edge's reason when it
+   * cannot be prepared.
+   */
   async deploy(app: string, bundle: TestBundle, branch = 'main'): Promise<Deployment> {
     const deployment = await this.prepare(app, bundle, branch)
     const live = await goLive(this.sql, deployment.id, { config: this.config, by: 'test' })
     if (!live) throw new Error(`${app} did not go live`)
+    await this.untilServed(live.label, live.version)
     return live
+  }
+
+  /** Resolves when the host's responses come from this version; throws after 10 s. */
+  async untilServed(host: string, version: string): Promise<void> {
+    const deadline = performance.now() + 10_000
+    while ((await this.ask(host, '/', { method: 'HEAD' })).headers['x-atelier-deployment'] !== version) {
+      if (performance.now() > deadline) throw new Error(`${host} does not serve ${version}`)
+    }
   }
 
   /** As far as ready on the edge. */
