@@ -119,7 +119,8 @@ class Sending {
       try {
         return await this.#exchange.response
       } catch (thrown) {
-        if (stale !== null || !(thrown instanceof UpstreamError)) throw stale ?? thrown
+        if (!(thrown instanceof UpstreamError)) throw thrown
+        if (stale) throw thrown.fault === 'unsent' ? stale : thrown
         if (thrown.fault === 'stale' && mayRepeat) stale = thrown
         else if (thrown.fault === 'unsent' && tries < maxUnsentTries) {
           upstream = await this.#host.whenUpAgain(upstream, this.#waitMs)

@@ -75,6 +75,7 @@ export class Deployment {
     if (retiring.signal.aborted) return false
     if (!isDrained) {
       this.#log.warn({ deployment: this.ref.id, requests: this.inFlight.count }, 'drain deadline passed')
+      this.inFlight.cut()
     }
     await this.close()
     return true

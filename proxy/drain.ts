@@ -1,24 +1,34 @@
-/** Counts what is in flight, so that whoever ends something can wait for the last of it. */
+import type { EventEmitter } from 'node:events'
+
+/** A response or a socket that somebody waits for: it ends with `close`. */
+export type Ongoing = EventEmitter & { destroy(): unknown }
+
+/** What is in flight, so that whoever ends something can wait for the last of it, or cut it. */
 export class InFlight {
-  #count = 0
+  readonly #ongoing = new Set<Ongoing>()
   #waiting: (() => void)[] = []
 
   get count(): number {
-    return this.#count
+    return this.#ongoing.size
   }
 
-  begin(): void {
-    this.#count++
+  /** Counts it until it closes. */
+  add(one: Ongoing): void {
+    this.#ongoing.add(one)
+    one.on('close', () => {
+      this.#ongoing.delete(one)
+      if (this.#ongoing.size === 0) for (const resolve of this.#waiting.splice(0)) resolve()
+    })
   }
 
-  end(): void {
-    this.#count--
-    if (this.#count === 0) for (const resolve of this.#waiting.splice(0)) resolve()
+  /** Ends all of it now. */
+  cut(): void {
+    for (const one of this.#ongoing) one.destroy()
   }
 
   /** Resolves true when nothing is in flight, false after `deadlineMs` or on abort. */
   async drained(deadlineMs: number, signal?: AbortSignal): Promise<boolean> {
-    if (this.#count === 0) return true
+    if (this.#ongoing.size === 0) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const done = () => resolve(true)
     const giveUp = () => resolve(false)

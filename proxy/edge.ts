@@ -31,15 +31,14 @@ type Visit = { deployment: Deployment; visitor: string[] }
 export class Edge {
   readonly inFlight = new InFlight()
   readonly #deps: EdgeDeps
-  readonly #endless = new Set<ServerResponse | Socket>()
+  readonly #endless = new InFlight()
 
   constructor(deps: EdgeDeps) {
     this.#deps = deps
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    this.inFlight.begin()
-    response.on('close', () => this.inFlight.end())
+    this.inFlight.add(response)
     const admitted = checkRequest(request)
     if ('status' in admitted) {
       pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
@@ -73,7 +72,7 @@ export class Edge {
 
   /** Cuts what has no end of its own: event streams and WebSockets, whose clients connect again by themselves. */
   cutEndless(): void {
-    for (const one of this.#endless) one.destroy()
+    this.#endless.cut()
   }
 
   #serveRoute(route: Route, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
@@ -84,8 +83,7 @@ export class Edge {
     }
     const { deployment } = visit
     // In the same turn of the event loop as the choice: from here on a drain waits for this request.
-    deployment.inFlight.begin()
-    response.on('close', () => deployment.inFlight.end())
+    deployment.inFlight.add(response)
     const loaded = deployment.loaded
     if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
     else void this.#serveWhenLoaded(visit, target, request, response)
@@ -106,7 +104,7 @@ export class Edge {
     }
     const appCall = { ...call, ref: deployment.ref, forwarding: forwardingOf(request) }
     const { limits, log, appsDomain } = this.#deps
-    const onEndless = (endless: ServerResponse) => this.#trackEndless(endless)
+    const onEndless = (endless: ServerResponse) => this.#endless.add(endless)
     void serveFromApp(appCall, host, { limits, log, cookieSuffix: appsDomain, onEndless })
   }
 
@@ -145,8 +143,7 @@ export class Edge {
     }
     const { deployment } = visit
     const { ref, headers } = deployment
-    deployment.inFlight.begin()
-    socket.once('close', () => deployment.inFlight.end())
+    deployment.inFlight.add(socket)
     try {
       const { host } = await deployment.whenLoaded()
       if (!host) {
@@ -155,7 +152,7 @@ export class Edge {
       }
       const { socketPath } = await host.whenUp(this.#deps.limits.waitForHostMs)
       if (socket.destroyed) return
-      this.#trackEndless(socket)
+      this.#endless.add(socket)
       const onFailure = () => pages.connectionLost(ref.appId)
       const forwarding = forwardingOf(request)
       this.#deps.upgrades.pass({ request, socket, head, target, socketPath, forwarding, headers, onFailure })
@@ -171,11 +168,6 @@ export class Edge {
     if (!chosen) return null
     const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
     return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie] }
-  }
-
-  #trackEndless(one: ServerResponse | Socket): void {
-    this.#endless.add(one)
-    one.on('close', () => this.#endless.delete(one))
   }
 }
 

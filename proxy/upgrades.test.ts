@@ -1,0 +1,167 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createDatabase, type TestDatabase } from '../test/support/database.ts'
+import { TestEdge } from '../test/support/edge.ts'
+
+let database: TestDatabase
+let edge: TestEdge
+
+// The WebSocket handshake by hand, and then an echo of bytes: what the edge carries is a stream.
+const live = `
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:http'
+let sockets = 0
+const server = createServer((request, response) => {
+  if (request.url === '/events') {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    response.flushHeaders()
+    const timer = setInterval(() => response.write('data: tick VERSION\\n\\n'), 20)
+    response.on('close', () => clearInterval(timer))
+    return
+  }
+  if (request.url === '/quiet') {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.flushHeaders()
+    return
+  }
+  response.end(JSON.stringify({ sockets }))
+})
+server.on('upgrade', (request, socket, head) => {
+  if (request.url === '/refuse') return socket.end('HTTP/1.1 403 Forbidden\\r\\nContent-Length: 2\\r\\nX-Atelier-Deployment: forged\\r\\n\\r\\nno')
+  if (request.url === '/hostile') return socket.end('HTTP/1.1 099 N\\x01o\\r\\nContent-Length: 2\\r\\n\\r\\nno')
+  if (request.url === '/hang') return
+  if (request.url === '/drop') return socket.destroy()
+  sockets++
+  socket.on('close', () => sockets--)
+  socket.on('error', () => undefined)
+  const accept = createHash('sha1').update(request.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64')
+  socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Accept: ' + accept + '\\r\\n\\r\\n')
+  socket.write('VERSION:' + request.headers['x-forwarded-for'] + ';')
+  socket.pipe(socket)
+})
+server.listen(3000)
+`
+const app = (version: string) => ({ kind: 'server' as const, server: { 'index.mjs': live.replaceAll('VERSION', version) } })
+
+beforeAll(async () => {
+  database = await createDatabase()
+  edge = await TestEdge.start(database.url)
+  await edge.deploy('live', app('one'))
+})
+
+afterAll(async () => {
+  await edge?.[Symbol.asyncDispose]()
+  await database?.[Symbol.asyncDispose]()
+})
+
+const handshake = (path: string) =>
+  [
+    `GET ${path} HTTP/1.1`,
+    'Host: live.apps.localhost',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    'X-Forwarded-For: 6.6.6.6',
+    '',
+    '',
+  ].join('\r\n')
+
+async function open(path: string) {
+  const socket = await edge.socket()
+  socket.on('error', () => undefined)
+  const heard = { text: '' }
+  socket.on('data', (chunk) => {
+    heard.text += chunk.toString('latin1')
+  })
+  socket.write(handshake(path))
+  return { socket, heard }
+}
+
+const openSockets = async () => JSON.parse((await edge.ask('live', '/')).body).sockets
+
+test('a WebSocket is carried both ways, and either side closes it', async () => {
+  const { socket, heard } = await open('/socket')
+  await expect.poll(() => heard.text).toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n[^]*\r\n\r\none:127\.0\.0\.1;$/)
+  expect(heard.text.toLowerCase()).toContain('sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=')
+  socket.write('hello')
+  await expect.poll(() => heard.text).toMatch(/hello$/)
+  expect(await openSockets()).toBe(1)
+  socket.resetAndDestroy()
+  await expect.poll(openSockets).toBe(0)
+})
+
+test('a refused handshake arrives as the app gave it, without what only the platform says', async () => {
+  const { socket, heard } = await open('/refuse')
+  await once(socket, 'close')
+  expect(heard.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[^]*no$/)
+  expect(heard.text).not.toContain('forged')
+})
+
+test('a hostile or missing answer to a handshake is a 502 for that client alone', async () => {
+  for (const path of ['/hostile', '/drop']) {
+    const { socket, heard } = await open(path)
+    await once(socket, 'close')
+    expect(heard.text).toMatch(/^HTTP\/1\.1 502 /)
+  }
+  expect(await openSockets()).toBe(0)
+})
+
+test('clients that reset before, during and after the handshake leave nothing behind', async () => {
+  for (let round = 0; round < 20; round++) {
+    for (const path of ['/hang', '/socket', '/refuse', '/nothing']) {
+      const socket = connect(edge.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write(handshake(path))
+      if (round % 2 === 0) await once(socket, 'connect')
+      if (round % 4 === 0 && path !== '/hang') await once(socket, 'data')
+      socket.resetAndDestroy()
+    }
+  }
+  await expect.poll(openSockets).toBe(0)
+})
+
+test('server-sent events arrive as they are written, also before the first one', async () => {
+  const socket = await edge.socket()
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  socket.write('GET /quiet HTTP/1.1\r\nHost: live.apps.localhost\r\n\r\n')
+  await expect.poll(() => text).toMatch(/^HTTP\/1\.1 200 OK[^]*text\/event-stream[^]*\r\n\r\n$/)
+  socket.destroy()
+})
+
+test('streams and WebSockets go on over a flip, on the version they began with', async () => {
+  await edge.deploy('live', app('two'))
+  const { socket, heard } = await open('/socket')
+  await expect.poll(() => heard.text).toContain('two:')
+  const events = await edge.socket()
+  let ticks = ''
+  events.on('data', (chunk) => {
+    ticks += chunk
+  })
+  events.write('GET /events HTTP/1.1\r\nHost: live.apps.localhost\r\n\r\n')
+  await expect.poll(() => ticks).toContain('tick two')
+
+  await edge.deploy('live', app('three'))
+  const seen = ticks.length
+  await expect.poll(() => ticks.length).toBeGreaterThan(seen + 200)
+  expect(ticks).not.toContain('tick three')
+  socket.write('still here')
+  await expect.poll(() => heard.text).toMatch(/still here$/)
+  const fresh = await open('/socket')
+  await expect.poll(() => fresh.heard.text).toContain('three:')
+  for (const one of [socket, events, fresh.socket]) one.destroy()
+})
+
+test('what still runs at the drain deadline is cut', async () => {
+  await edge.deploy('live', { ...app('four'), drain_timeout_sec: 0.2 })
+  const { socket, heard } = await open('/socket')
+  await expect.poll(() => heard.text).toContain('four:')
+  const closed = once(socket, 'close')
+  await edge.deploy('live', app('five'))
+  await closed
+  expect(await openSockets()).toBe(0)
+})
