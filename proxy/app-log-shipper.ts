@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { type AppLogStream, appendAppLog, type NewAppLogLine } from '../registry/app-logs.ts'
 import type { Log } from '../registry/log.ts'
 import { isUnreachable, type Sql } from '../registry/sql.ts'
@@ -6,6 +7,7 @@ import type { DeploymentRef } from './deployment.ts'
 const flushAfterMs = 200
 const retryAfterMs = 2_000
 const batchLines = 500
+const closeTimeoutMs = 1_000
 const maxLines = 5_000
 const maxLineLength = 4_000
 
@@ -20,6 +22,7 @@ export class AppLogShipper {
   #dropped = new Map<string, { first: NewAppLogLine; count: number }>()
   #timer: NodeJS.Timeout | null = null
   #shipping: Promise<void> | null = null
+  #isClosed = false
 
   constructor(sql: Sql, { log }: { log: Log }) {
     this.#sql = sql
@@ -33,14 +36,16 @@ export class AppLogShipper {
     this.#schedule(flushAfterMs)
   }
 
-  /** Ships what is left, as far as Postgres takes it. */
+  /** Ships what is left, if Postgres takes it within a second. */
   async close(): Promise<void> {
-    await this.#shipping
-    await this.#ship()
+    const shipping = (this.#shipping ?? Promise.resolve()).then(() => this.#ship())
+    await Promise.race([shipping, pause(closeTimeoutMs)])
+    this.#isClosed = true
     if (this.#timer) clearTimeout(this.#timer)
   }
 
   #schedule(afterMs: number): void {
+    if (this.#isClosed) return
     this.#timer ??= setTimeout(() => {
       this.#timer = null
       this.#shipping ??= this.#ship().finally(() => {

@@ -110,10 +110,12 @@ export class Host {
   /** Ends the process; who still waits is turned away. */
   async stop(): Promise<void> {
     if (this.#restart) clearTimeout(this.#restart)
+    // An app that is not up yet has nothing to finish.
+    const graceMs = this.#state.name === 'ready' ? this.#deps.limits.stopGraceMs : 0
     if (this.#state.name === 'ready') this.#state.upstream.close()
     this.#state = { name: 'stopped' }
     this.#turnAway(new HostUnavailable('stopped', 1000))
-    await this.#current?.stop(this.#deps.limits.stopGraceMs)
+    await this.#current?.stop(graceMs)
   }
 
   async #start(): Promise<void> {
@@ -127,7 +129,7 @@ export class Host {
       })
       this.#current = isolate
       if (this.#isStopped()) {
-        await isolate.stop(this.#deps.limits.stopGraceMs)
+        await isolate.stop(0)
         throw new HostUnavailable('stopped', 1000)
       }
       await this.#untilReady(isolate)

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { endLease, renewLease } from '../registry/edges.ts'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
@@ -20,6 +21,7 @@ export type RegistryLinkDeps = {
 const compareEveryMs = 5_000
 const leaseEveryMs = 1_500
 const answerTimeoutMs = 4_000
+const endTimeoutMs = 1_000
 const endedStates = ['failed', 'cancelled', 'removed']
 
 /**
@@ -48,11 +50,13 @@ export class RegistryLink {
     ])
   }
 
-  /** Gives the lease back and stops asking. */
+  /** Gives the lease back, if the registry answers, and stops asking. */
   async close(): Promise<void> {
     this.#stopping.abort()
     await this.#running
-    await this.#attempt(() => endLease(this.#deps.sql, this.#deps.edgeId))
+    if (this.#isDown) return
+    const ended = endLease(this.#deps.sql, this.#deps.edgeId).catch((thrown: unknown) => this.#noteDown(thrown))
+    await Promise.race([ended, pause(endTimeoutMs)])
   }
 
   // Asked for once: the driver subscribes again after every lost connection and every failed attempt, this first one included,
@@ -65,26 +69,31 @@ export class RegistryLink {
     this.#deps.sql.listen(channel, onPayload, onListening).catch((thrown: unknown) => this.#noteDown(thrown))
   }
 
+  // One question at a time: while a server that hangs has not answered the last one, the next is not asked.
   async #repeat(wakeup: Wakeup, everyMs: number, task: () => Promise<void>): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
-      await this.#attempt(task)
-      await wakeup.next({ timeoutMs: everyMs, signal: this.#stopping.signal })
+    const { signal } = this.#stopping
+    let isAsking = false
+    while (!signal.aborted) {
+      if (!isAsking) {
+        isAsking = true
+        const asking = task()
+          .then(
+            () => this.#noteUp(),
+            (thrown: unknown) => this.#noteDown(thrown),
+          )
+          .finally(() => {
+            isAsking = false
+          })
+        await Promise.race([asking, pause(answerTimeoutMs, null, { signal, ref: false }).catch(() => null)])
+        if (isAsking && !signal.aborted) this.#noteDown(new Error(`no answer for ${answerTimeoutMs} ms`))
+      }
+      await wakeup.next({ timeoutMs: everyMs, signal })
     }
   }
 
-  // A server that hangs is left alone after a while; its answer, should it come, is still taken.
-  async #attempt(task: () => Promise<void>): Promise<void> {
-    const { promise: tooLong, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(() => reject(new Error(`no answer for ${answerTimeoutMs} ms`)), answerTimeoutMs)
-    try {
-      await Promise.race([task(), tooLong])
-      if (this.#isDown) this.#deps.log.info('the registry answers again')
-      this.#isDown = false
-    } catch (thrown) {
-      this.#noteDown(thrown)
-    } finally {
-      clearTimeout(timer)
-    }
+  #noteUp(): void {
+    if (this.#isDown) this.#deps.log.info('the registry answers again')
+    this.#isDown = false
   }
 
   #noteDown(thrown: unknown): void {

@@ -19,7 +19,8 @@ test('a visitor stays on an arm while the weight stands, and only moves towards 
 })
 
 test('another rollout takes other visitors', () => {
-  const chosen = (rollout: string) => visitors.filter((visitor) => chooseArm({ rollout, weight: 10 }, visitor) === 'candidate')
+  const chosen = (rollout: string) =>
+    visitors.filter((visitor) => chooseArm({ rollout, weight: 10 }, visitor) === 'candidate')
   const first = new Set(chosen('r1'))
   const both = chosen('r2').filter((visitor) => first.has(visitor))
   expect(both.length / first.size).toBeCloseTo(0.1, 1)
@@ -44,7 +45,13 @@ test('no cookie is set when there is nothing to split', () => {
 test('only a cookie of ours is taken for a visitor', () => {
   expect(readVisitor('a=1; atelier_visitor=abcdefghijklmnop; b=2')).toBe('abcdefghijklmnop')
   expect(readVisitor(visitorSetCookie('abcdefghijklmnop'))).toBe('abcdefghijklmnop')
-  for (const foreign of [undefined, '', 'xatelier_visitor=abcdefghijklmnop', 'atelier_visitor=short', 'atelier_visitor=<abcdefghijklmnop>']) {
+  for (const foreign of [
+    undefined,
+    '',
+    'xatelier_visitor=abcdefghijklmnop',
+    'atelier_visitor=short',
+    'atelier_visitor=<abcdefghijklmnop>',
+  ]) {
     expect(readVisitor(foreign)).toBeNull()
   }
 })

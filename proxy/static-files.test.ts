@@ -67,7 +67,10 @@ test.each([
   ['/docs/a%20b/', '/docs/a%20b'],
 ])('GET %s is redirected to %s on the same host', async (path, location) => {
   const answer = await edge.ask('site', path)
-  expect(answer).toMatchObject({ status: 308, headers: { location, 'cache-control': 'public, max-age=0, must-revalidate' } })
+  expect(answer).toMatchObject({
+    status: 308,
+    headers: { location, 'cache-control': 'public, max-age=0, must-revalidate' },
+  })
 })
 
 test.each([
@@ -91,9 +94,7 @@ test.each([
   '/__proto__',
   '/constructor',
 ])('GET %s is a 404, and never a redirect', async (path) => {
-  const answer = await edge.raw(
-    `GET ${path} HTTP/1.1\r\nHost: site.apps.localhost\r\nConnection: close\r\n\r\n`,
-  )
+  const answer = await edge.raw(`GET ${path} HTTP/1.1\r\nHost: site.apps.localhost\r\nConnection: close\r\n\r\n`)
   expect(answer.split('\r\n')[0]).toBe('HTTP/1.1 404 Not Found')
   expect(answer).not.toContain('SECRET')
   expect(answer).not.toContain('root:')

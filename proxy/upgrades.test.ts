@@ -42,7 +42,10 @@ server.on('upgrade', (request, socket, head) => {
 })
 server.listen(3000)
 `
-const app = (version: string) => ({ kind: 'server' as const, server: { 'index.mjs': live.replaceAll('VERSION', version) } })
+const app = (version: string) => ({
+  kind: 'server' as const,
+  server: { 'index.mjs': live.replaceAll('VERSION', version) },
+})
 
 beforeAll(async () => {
   database = await createDatabase()
@@ -83,7 +86,9 @@ const openSockets = async () => JSON.parse((await edge.ask('live', '/')).body).s
 
 test('a WebSocket is carried both ways, and either side closes it', async () => {
   const { socket, heard } = await open('/socket')
-  await expect.poll(() => heard.text).toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n[^]*\r\n\r\none:127\.0\.0\.1;$/)
+  await expect
+    .poll(() => heard.text)
+    .toMatch(/^HTTP\/1\.1 101 Switching Protocols\r\n[\s\S]*\r\n\r\none:127\.0\.0\.1;$/)
   expect(heard.text.toLowerCase()).toContain('sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=')
   socket.write('hello')
   await expect.poll(() => heard.text).toMatch(/hello$/)
@@ -95,7 +100,7 @@ test('a WebSocket is carried both ways, and either side closes it', async () => 
 test('a refused handshake arrives as the app gave it, without what only the platform says', async () => {
   const { socket, heard } = await open('/refuse')
   await once(socket, 'close')
-  expect(heard.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[^]*no$/)
+  expect(heard.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[\s\S]*no$/)
   expect(heard.text).not.toContain('forged')
 })
 
@@ -129,7 +134,7 @@ test('server-sent events arrive as they are written, also before the first one',
     text += chunk
   })
   socket.write('GET /quiet HTTP/1.1\r\nHost: live.apps.localhost\r\n\r\n')
-  await expect.poll(() => text).toMatch(/^HTTP\/1\.1 200 OK[^]*text\/event-stream[^]*\r\n\r\n$/)
+  await expect.poll(() => text).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*text\/event-stream[\s\S]*\r\n\r\n$/)
   socket.destroy()
 })
 
