@@ -1,0 +1,183 @@
+import { z } from 'zod'
+import { closestTo } from './spelling.ts'
+
+const seconds = (low: number, high: number) => z.number().min(low).max(high)
+const text = z.string().min(1)
+// Paths in the config are inside the app; a leading ./ is dropped so that they compare with the paths of the source tree.
+const appPath = text
+  .transform((path) => path.replace(/^(\.\/)+/, '').replace(/\/+$/, ''))
+  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must be a path inside the app')
+  .refine((path) => !/[\0\n\r]/.test(path), 'must be one line')
+const urlPath = text.regex(/^\/[^\s?#]*$/, 'must be a path that starts with /, such as /health')
+const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name such as VITE_API_URL')
+
+const stages = z.array(z.number().int().min(1).max(100)).min(1).check(risingStages)
+
+const build = z.strictObject({
+  bundler: z.enum(['esbuild', 'bun', 'custom']).optional(),
+  /** Folder of the app inside the repository, for monorepos. */
+  root: appPath.optional(),
+  entry: appPath.optional(),
+  output: appPath.optional(),
+  script: text.optional(),
+  env: z.record(envName, z.string()).default({}),
+  static: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      concurrent: z.number().int().min(1).max(64).default(4),
+      paths: z.array(urlPath).default([]),
+    })
+    .optional(),
+})
+
+const canary = z.strictObject({
+  stages: stages.default([5, 25, 50, 100]),
+  observationWindowSec: seconds(1, 86_400).default(300),
+  autoRollback: z
+    .strictObject({
+      errorRateThreshold: z.number().min(0).max(1).default(0.02),
+      latencyP95Threshold: z.number().min(1).max(100).default(1.5),
+    })
+    .prefault({}),
+})
+
+const deployments = z.strictObject({
+  canary: z.union([z.literal('skip'), canary]).optional(),
+  keepVersions: z.number().int().min(1).max(1000).default(10),
+  drainTimeoutSec: seconds(0, 3600).default(30),
+  healthCheck: z.strictObject({ path: urlPath.optional(), timeoutSec: seconds(0.1, 300).default(5) }).prefault({}),
+})
+
+const database = z.strictObject({
+  provision: z.boolean().optional(),
+  migrations: appPath.optional(),
+  release: text.optional(),
+})
+
+const hooks = z.strictObject({
+  preBuild: text.optional(),
+  postBuild: text.optional(),
+  preDeploy: text.optional(),
+  postDeploy: text.optional(),
+  onRollback: text.optional(),
+  timeoutSec: seconds(1, 3600).default(60),
+})
+
+const schema = z.strictObject({
+  build: build.prefault({}),
+  deployments: deployments.prefault({}),
+  database: database.optional(),
+  hooks: hooks.prefault({}),
+})
+
+/** The settings of `atelier.config.ts`, with every default filled in. */
+export type AppConfig = z.infer<typeof schema>
+
+export const defaultAppConfig: AppConfig = schema.parse({})
+
+export type ConfigReading = { config: AppConfig; problems: [] } | { config: null; problems: string[] }
+
+/** Reads what a config file exported; every problem is one line that begins with its path. */
+export function readAppConfig(value: unknown): ConfigReading {
+  const read = schema.safeParse(value, { reportInput: true })
+  if (read.success) return { config: read.data, problems: [] }
+  return { config: null, problems: read.error.issues.flatMap((issue) => describeIssue(issue)) }
+}
+
+type Issue = z.core.$ZodIssue
+
+function describeIssue(issue: Issue, above: PropertyKey[] = []): string[] {
+  const path = [...above, ...issue.path]
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => describeUnknownKey(path, key))
+  if (issue.code === 'invalid_union') {
+    const inner = branchOf(issue)
+    if (inner) return inner.flatMap((problem) => describeIssue(problem, path))
+  }
+  if (issue.code === 'invalid_key') {
+    return issue.issues.map((inner) => `${formatPath(path)}: the name ${inner.message}`)
+  }
+  return [`${formatPath(path) || 'the config'}: ${describeProblem(issue)}`]
+}
+
+// Of the alternatives of a union, the one that the value resembles: its problems lie deeper than the value itself.
+function branchOf(issue: z.core.$ZodIssueInvalidUnion): Issue[] | undefined {
+  return issue.errors.find((problems) =>
+    problems.every((problem) => problem.path.length > 0 || problem.code === 'unrecognized_keys'),
+  )
+}
+
+function describeUnknownKey(path: PropertyKey[], key: string): string {
+  const known = knownKeys(path)
+  const close = closestTo(key, known)
+  const full = formatPath([...path, key])
+  if (close) return `${full}: there is no such setting; did you mean ${close}?`
+  return `${full}: there is no such setting${known.length > 0 ? ` (there are ${known.join(', ')})` : ''}`
+}
+
+const shapes: Record<string, Record<string, unknown>> = {
+  '': schema.shape,
+  build: build.shape,
+  'build.static': { enabled: 1, concurrent: 1, paths: 1 },
+  deployments: deployments.shape,
+  'deployments.canary': canary.shape,
+  'deployments.canary.autoRollback': { errorRateThreshold: 1, latencyP95Threshold: 1 },
+  'deployments.healthCheck': { path: 1, timeoutSec: 1 },
+  database: database.shape,
+  hooks: hooks.shape,
+}
+
+function knownKeys(path: PropertyKey[]): string[] {
+  return Object.keys(shapes[path.map(String).join('.')] ?? {})
+}
+
+const nouns: Record<string, string> = {
+  string: 'text in quotes',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object { … }',
+  record: 'an object { … }',
+}
+
+function describeProblem(issue: Issue): string {
+  const wanted = describeWanted(issue)
+  if (wanted) return `must be ${wanted}, not ${show(issue.input)}`
+  if (issue.code === 'too_small') {
+    if (issue.origin === 'string') return 'must not be empty'
+    return issue.origin === 'array'
+      ? `must have at least ${issue.minimum}`
+      : `must be at least ${issue.minimum}, not ${show(issue.input)}`
+  }
+  if (issue.code === 'too_big') return `must be at most ${issue.maximum}, not ${show(issue.input)}`
+  return issue.message
+}
+
+function describeWanted(issue: Issue): string | null {
+  if (issue.code === 'invalid_type') return nouns[issue.expected] ?? issue.expected
+  if (issue.code === 'invalid_value') return issue.values.map((value) => `'${String(value)}'`).join(' or ')
+  if (issue.code !== 'invalid_union') return null
+  return issue.errors.flatMap((problems) => problems.map((problem) => describeWanted(problem))).join(' or ')
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object' && value !== null) return 'an object'
+  const written = typeof value === 'string' ? `'${value}'` : String(value)
+  return written.length > 60 ? `${written.slice(0, 57)}…` : written
+}
+
+function formatPath(path: PropertyKey[]): string {
+  return path.map((part, at) => (typeof part === 'number' ? `[${part}]` : `${at ? '.' : ''}${String(part)}`)).join('')
+}
+
+function risingStages({ value, issues }: z.core.ParsePayload<number[]>): void {
+  for (const [at, stage] of value.entries()) {
+    const before = value[at - 1]
+    if (before !== undefined && stage <= before) {
+      const message = `must be greater than the stage before (${before})`
+      issues.push({ code: 'custom', message, input: value, path: [at] })
+    }
+  }
+}
