@@ -1,0 +1,314 @@
+import { expect, test } from 'vitest'
+import { defaultAppConfig, readAppConfig } from './app-config.ts'
+import { detectFramework, whatIsLookedFor } from './framework.ts'
+import { readPackageJson } from './package-json.ts'
+import { treeOf } from './source-tree.ts'
+
+const fetchEntry = "import { Hono } from 'hono'\nconst app = new Hono()\nexport default app\n"
+const listener = "const http = require('http')\nhttp.createServer((q, s) => s.end('hi')).listen(process.env.PORT)\n"
+
+type Files = Record<string, string | object>
+type Case = [name: string, files: Files, config: object, expected: object]
+
+test.each<Case>([
+  [
+    'a plain folder',
+    { 'index.html': '', 'app.js': 'document.title' },
+    {},
+    { transform: 'copy', root: '', reason: 'Static files detected (index.html)' },
+  ],
+  [
+    'a public folder',
+    { 'public/index.html': '' },
+    {},
+    { transform: 'copy', root: 'public', reason: 'Static files detected (public/index.html)' },
+  ],
+  ['a dist folder', { 'dist/index.html': '' }, {}, { transform: 'copy', root: 'dist' }],
+  [
+    'a folder the config names',
+    { 'www/index.html': '' },
+    { build: { output: 'www' } },
+    { transform: 'copy', root: 'www' },
+  ],
+  [
+    'a static page with its own tooling',
+    { 'index.html': '', 'package.json': { devDependencies: { prettier: '3' } } },
+    {},
+    { transform: 'copy' },
+  ],
+  [
+    'Hono',
+    { 'package.json': { dependencies: { hono: '4' } }, 'src/index.ts': fetchEntry },
+    {},
+    {
+      framework: 'hono',
+      transform: 'bundle',
+      entry: 'src/index.ts',
+      reason: 'Hono detected (hono in package.json, src/index.ts)',
+    },
+  ],
+  [
+    'Hono by main',
+    { 'package.json': { main: './api.js', dependencies: { hono: '4' } }, 'api.js': fetchEntry },
+    {},
+    { transform: 'bundle', entry: 'api.js' },
+  ],
+  [
+    'Hono by build.entry',
+    { 'package.json': { dependencies: { hono: '4' } }, 'lib/x.ts': fetchEntry },
+    { build: { entry: 'lib/x.ts' } },
+    { entry: 'lib/x.ts', reason: 'Hono detected (hono in package.json, build.entry: lib/x.ts)' },
+  ],
+  [
+    'a bare fetch app without package.json',
+    { 'index.js': 'export default { fetch: () => new Response("hi") }' },
+    {},
+    {
+      framework: 'fetch',
+      transform: 'bundle',
+      entry: 'index.js',
+      reason: 'fetch app detected (default export with fetch in index.js)',
+    },
+  ],
+  [
+    'a fetch app beside pages',
+    { 'index.html': '', 'src/index.ts': 'export default { async fetch(request) {} }' },
+    {},
+    { transform: 'bundle' },
+  ],
+  [
+    'Hono on Node',
+    {
+      'package.json': {
+        scripts: { build: 'tsc', start: 'node dist/index.js' },
+        dependencies: { hono: '4', '@hono/node-server': '1' },
+      },
+      'src/index.ts': "import { serve } from '@hono/node-server'\nserve(app)",
+    },
+    {},
+    { framework: 'node-server', transform: 'server', entry: 'dist/index.js', build: true },
+  ],
+  [
+    'Vite',
+    {
+      'package.json': {
+        devDependencies: { vite: '8', '@vitejs/plugin-react': '5' },
+        dependencies: { react: '19' },
+        scripts: { build: 'tsc -b && vite build' },
+      },
+      'vite.config.ts': 'export default {}',
+      'index.html': '',
+    },
+    {},
+    {
+      framework: 'vite',
+      transform: 'site',
+      tool: 'vite',
+      output: 'dist',
+      reason: 'Vite + React detected (vite in package.json, vite.config.ts)',
+    },
+  ],
+  [
+    'Vite without a config',
+    { 'package.json': { devDependencies: { vite: '8' } }, 'index.html': '' },
+    {},
+    { transform: 'site', output: 'dist', reason: 'Vite detected (vite in package.json, index.html)' },
+  ],
+  [
+    'Vite with an outDir',
+    {
+      'package.json': { devDependencies: { vite: '8', vue: '3' } },
+      'vite.config.js': "export default { build: { outDir: './build/web' } }",
+      'index.html': '',
+    },
+    {},
+    { output: 'build/web' },
+  ],
+  [
+    'Vite with a root',
+    {
+      'package.json': { devDependencies: { vite: '8' }, scripts: { build: 'vite build' } },
+      'vite.config.js': "export default {\n  root: 'client',\n  build: { outDir: '../public' },\n}",
+    },
+    {},
+    { output: 'public' },
+  ],
+  [
+    'Vite with build.output',
+    { 'package.json': { devDependencies: { vite: '8' } }, 'index.html': '' },
+    { build: { output: 'out' } },
+    { output: 'out' },
+  ],
+  [
+    'Vite in the scaffold of svelte',
+    { 'package.json': { devDependencies: { vite: '8', svelte: '5' } }, 'vite.config.ts': '', 'index.html': '' },
+    {},
+    { reason: 'Vite + Svelte detected (vite in package.json, vite.config.ts)' },
+  ],
+  [
+    'an Express server with Vite pages',
+    {
+      'package.json': {
+        dependencies: { express: '5' },
+        devDependencies: { vite: '8' },
+        scripts: { build: 'vite build', start: 'node server.js' },
+      },
+      'index.html': '',
+      'server.js': listener,
+    },
+    {},
+    { framework: 'express', transform: 'server', build: true },
+  ],
+  [
+    'Astro',
+    { 'package.json': { dependencies: { astro: '6' } }, 'astro.config.mjs': '' },
+    {},
+    { framework: 'astro', transform: 'site', output: 'dist' },
+  ],
+  [
+    'express-generator',
+    {
+      'package.json': { scripts: { start: 'node ./bin/www' }, dependencies: { express: '4' } },
+      'bin/www': listener,
+      'app.js': 'module.exports = app',
+    },
+    {},
+    {
+      framework: 'express',
+      transform: 'server',
+      entry: 'bin/www',
+      build: false,
+      reason: 'Express detected (express in package.json, start script: node ./bin/www)',
+    },
+  ],
+  [
+    'Fastify by its file',
+    { 'package.json': { type: 'module', dependencies: { fastify: '5' } }, 'server.js': 'app.listen({ port: 3000 })' },
+    {},
+    {
+      framework: 'fastify',
+      entry: 'server.js',
+      reason: 'Fastify detected (fastify in package.json, server.js listens)',
+    },
+  ],
+  [
+    'Koa by main',
+    { 'package.json': { main: 'lib/run.js', dependencies: { koa: '3' } }, 'lib/run.js': 'app.listen(3000)' },
+    {},
+    { framework: 'koa', entry: 'lib/run.js' },
+  ],
+  [
+    'Express with bin/www and no start script',
+    { 'package.json': { dependencies: { express: '4' } }, 'app.js': 'module.exports = app', 'bin/www': listener },
+    {},
+    { entry: 'bin/www' },
+  ],
+  [
+    'bare http by its file',
+    { 'app.js': listener },
+    {},
+    { framework: 'node', entry: 'app.js', reason: 'Node server detected (app.js listens)' },
+  ],
+  [
+    'bare http by its start script',
+    {
+      'package.json': { scripts: { start: 'NODE_ENV=production node --enable-source-maps web/run.mjs --port 80' } },
+      'web/run.mjs': '',
+    },
+    {},
+    { entry: 'web/run.mjs', notes: ['not applied from the start command: --enable-source-maps'] },
+  ],
+  [
+    'node .',
+    { 'package.json': { main: 'run.js', scripts: { start: 'node .' } }, 'run.js': '' },
+    {},
+    { entry: 'run.js' },
+  ],
+  [
+    'a start script that builds first',
+    { 'package.json': { scripts: { build: 'tsc', start: 'npm run build && node dist/server' } }, 'src/server.ts': '' },
+    {},
+    { entry: 'dist/server', build: true },
+  ],
+  [
+    'TypeScript started by tsx',
+    {
+      'package.json': { scripts: { start: 'tsx src/server.ts' }, dependencies: { express: '5' } },
+      'src/server.ts': '',
+    },
+    {},
+    { entry: 'src/server.ts' },
+  ],
+  [
+    'a Procfile',
+    { Procfile: 'worker: node w.js\nweb: node web.js\n', 'web.js': '' },
+    {},
+    { entry: 'web.js', reason: 'Node server detected (Procfile: node web.js)' },
+  ],
+  [
+    'a build script of the config',
+    { 'package.json': {} },
+    { build: { script: 'scripts/build.sh', output: 'out/' } },
+    { framework: 'custom', transform: 'script', script: 'scripts/build.sh', output: 'out', entry: null },
+  ],
+])('%s is detected', (_, files, config, expected) => {
+  expect(detect(files, config)).toMatchObject(expected)
+})
+
+test.each<[string, Files, object, string]>([
+  ['an empty commit', {}, {}, 'the commit holds no files'],
+  ['a README alone', { 'README.md': '' }, {}, 'no kind of app was recognised; say what to run in atelier.config.ts'],
+  [
+    'Next.js',
+    { 'package.json': { dependencies: { next: '16' }, scripts: { build: 'next build', start: 'next start' } } },
+    {},
+    'Next.js apps are not supported yet',
+  ],
+  [
+    'SvelteKit without a start script',
+    { 'package.json': { devDependencies: { '@sveltejs/kit': '2', vite: '8' } }, 'vite.config.ts': '' },
+    {},
+    '@sveltejs/kit needs to say what it leaves',
+  ],
+  ['Python', { 'requirements.txt': '', 'app.py': '' }, {}, 'this looks like Python (requirements.txt)'],
+  [
+    'Express without a file',
+    { 'package.json': { dependencies: { express: '5' } } },
+    {},
+    'express is in package.json, and no file to start was found',
+  ],
+  [
+    'a start script of another kind',
+    { 'package.json': { scripts: { start: 'deno run x.ts' } } },
+    {},
+    'the start script is "deno run x.ts", and no file to start was found',
+  ],
+  [
+    'an entry that is not there',
+    { 'src/index.js': '' },
+    { build: { entry: 'src/index.ts' } },
+    'build.entry in atelier.config is src/index.ts, and there is no such file; did you mean src/index.js?',
+  ],
+  ['bun', {}, { build: { bundler: 'bun' } }, "build.bundler: 'bun' is not supported yet"],
+  ['package.json that is no JSON', { 'package.json': '{ "name": }' }, {}, 'package.json cannot be read'],
+])('%s is refused with what to do', (_, files, config, message) => {
+  expect(() => detect(files, config)).toThrow(message)
+})
+
+test('what was looked for can be listed', () => {
+  expect(whatIsLookedFor()).toHaveLength(5)
+})
+
+function detect(files: Files, config: object) {
+  const tree = treeOf(
+    Object.fromEntries(
+      Object.entries(files).map(([path, content]) => [
+        path,
+        typeof content === 'string' ? content : JSON.stringify(content),
+      ]),
+    ),
+  )
+  const reading = readAppConfig(config)
+  expect(reading.problems).toEqual([])
+  return detectFramework({ tree, pkg: readPackageJson(tree), config: reading.config ?? defaultAppConfig })
+}

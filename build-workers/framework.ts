@@ -1,0 +1,139 @@
+import { AppError } from '../registry/errors.ts'
+import type { AppConfig } from './app-config.ts'
+import { detectFetchApp } from './fetch-app.ts'
+import { detectNodeServer, namesNodeServer } from './node-server.ts'
+import { dependsOn, type PackageJson } from './package-json.ts'
+import { detectSite, kits } from './site.ts'
+import { firstFile, type SourceTree } from './source-tree.ts'
+import { closestTo } from './spelling.ts'
+
+/** How an app is built, and why so. Paths are inside the app. */
+export type Plan = {
+  /** For the manifest: `hono`, `vite`, `express`, `static`, … */
+  framework: string
+  /** For the log: `Hono detected (hono in package.json, src/index.ts)`. */
+  reason: string
+  /** What the person should know besides. */
+  notes: string[]
+} & Transform
+
+export type Transform =
+  /** The files below `root` as they are. */
+  | { transform: 'copy'; root: string }
+  /** A program that writes a folder of static files: a script of package.json, or the tool itself. `output` null: as the tool's config says. */
+  | { transform: 'site'; tool: string; output: string }
+  /** One ES module with a default export that has `fetch`, made by esbuild. */
+  | { transform: 'bundle'; entry: string }
+  /** A program that listens. `build`: scripts.build runs first, and `entry` may be its product; null: as package.json says after it ran. */
+  | { transform: 'server'; entry: string; build: boolean }
+  /** build.script of the config; `entry` null: its output is static. */
+  | { transform: 'script'; script: string; output: string; entry: string | null }
+
+export type App = { tree: SourceTree; pkg: PackageJson | null; config: AppConfig }
+
+type Detector = { looksFor: string; detect(app: App): Plan | null }
+
+// In this order: what the person said, then the kinds that say most about themselves, last the plain folder.
+const detectors: Detector[] = [
+  { looksFor: 'build.script or build.entry in atelier.config.ts', detect: detectConfigured },
+  { looksFor: 'vite in package.json with an index.html or a vite.config', detect: detectSite },
+  {
+    looksFor: 'hono in package.json, or a default export with fetch in src/index.ts or index.ts',
+    detect: detectFetchApp,
+  },
+  {
+    looksFor:
+      'a start script such as "node server.js", express, fastify or koa in package.json, or a server.js, app.js, index.js or bin/www that listens',
+    detect: detectNodeServer,
+  },
+  { looksFor: 'an index.html in the top folder, public/ or dist/', detect: detectStatic },
+]
+
+/** Chooses how to build the app. Throws FRAMEWORK_UNKNOWN, ENTRY_NOT_FOUND; pure. */
+export function detectFramework(app: App): Plan {
+  for (const { detect } of detectors) {
+    const plan = detect(app)
+    if (plan) return plan
+  }
+  throw new AppError('FRAMEWORK_UNKNOWN', describeUnknown(app))
+}
+
+/** What detection looks for, one line each. */
+export function whatIsLookedFor(): string[] {
+  return detectors.map(({ looksFor }) => looksFor)
+}
+
+function detectConfigured(app: App): Plan | null {
+  const { build } = app.config
+  if (build.bundler === 'bun')
+    throw new AppError(
+      'CONFIG_INVALID',
+      "build.bundler: 'bun' is not supported yet; leave it out (esbuild bundles), or set build.script",
+    )
+  if (build.script) {
+    return {
+      framework: 'custom',
+      reason: 'Custom build detected (build.script in atelier.config)',
+      notes: [],
+      transform: 'script',
+      script: build.script,
+      output: build.output ?? 'dist',
+      entry: build.entry ?? null,
+    }
+  }
+  if (build.bundler === 'custom')
+    throw new AppError('CONFIG_INVALID', "build.script: is needed when build.bundler is 'custom'")
+  if (!build.entry) return null
+  if (!app.tree.hasFile(build.entry) && !app.pkg?.scripts['build']) throw entryMissing(app.tree, build.entry)
+  return detectFetchApp(app) ?? detectNodeServer(app)
+}
+
+function entryMissing(tree: SourceTree, entry: string): AppError {
+  const close = closestTo(entry, [...tree.paths()].filter((path) => path.split('/').length < 5).slice(0, 2000))
+  const hint = close ? `; did you mean ${close}?` : ''
+  return new AppError('ENTRY_NOT_FOUND', `build.entry in atelier.config is ${entry}, and there is no such file${hint}`)
+}
+
+function detectStatic({ tree, config }: App): Plan | null {
+  const { output } = config.build
+  const places = output === undefined ? ['', 'public', 'dist'] : [output]
+  const index = firstFile(
+    tree,
+    places.map((place) => (place ? `${place}/index.html` : 'index.html')),
+  )
+  if (!index) return null
+  return {
+    framework: 'static',
+    reason: `Static files detected (${index})`,
+    notes: [],
+    transform: 'copy',
+    root: index.slice(0, -'index.html'.length).replace(/\/$/, ''),
+  }
+}
+
+const foreign: [file: string, what: string][] = [
+  ['requirements.txt', 'Python'],
+  ['pyproject.toml', 'Python'],
+  ['Gemfile', 'Ruby'],
+  ['go.mod', 'Go'],
+  ['composer.json', 'PHP'],
+  ['Cargo.toml', 'Rust'],
+  ['pom.xml', 'Java'],
+  ['Dockerfile', 'Docker'],
+]
+
+function describeUnknown({ tree, pkg }: App): string {
+  const [first] = tree.paths()
+  if (first === undefined) return 'the commit holds no files; add an index.html or an app, commit, and push again'
+  if (dependsOn(pkg, 'next'))
+    return 'Next.js apps are not supported yet; a static export works with build.script: "npx next build" and build.output: "out" in atelier.config.ts'
+  const kit = kits.find((name) => dependsOn(pkg, name))
+  if (kit)
+    return `${kit} needs to say what it leaves: with a Node adapter set the start script (such as "node build/index.js"); for static pages set build.script and build.output in atelier.config.ts`
+  const said = namesNodeServer(pkg)
+  if (said)
+    return `${said}, and no file to start was found; set the start script to "node <file>", or build.entry in atelier.config.ts`
+  const other = foreign.find(([file]) => tree.hasFile(file))
+  if (other) return `this looks like ${other[1]} (${other[0]}); Atelier runs static sites and Node apps`
+  return 'no kind of app was recognised; say what to run in atelier.config.ts: export default { build: { entry: "src/index.ts" } }'
+}

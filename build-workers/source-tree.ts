@@ -1,0 +1,38 @@
+/** What detection may ask of an app's files. Paths are relative to the app, `/`-separated, without a leading `./`. */
+export interface SourceTree {
+  hasFile(path: string): boolean
+  hasDirectory(path: string): boolean
+  /** The text of a file of at most 1 MB, else null. */
+  read(path: string): string | null
+  paths(): Iterable<string>
+}
+
+/** A tree held in memory. */
+export function treeOf(files: Record<string, string>): SourceTree {
+  const paths = Object.keys(files)
+  return {
+    hasFile: (path) => Object.hasOwn(files, path),
+    hasDirectory: (path) => paths.some((known) => known.startsWith(`${path}/`)),
+    read: (path) => (Object.hasOwn(files, path) ? (files[path] ?? null) : null),
+    paths: () => paths,
+  }
+}
+
+/** The part of a tree below a directory (`''`: the whole). */
+export function subtree(tree: SourceTree, directory: string): SourceTree {
+  if (directory === '') return tree
+  const prefix = `${directory}/`
+  return {
+    hasFile: (path) => tree.hasFile(prefix + path),
+    hasDirectory: (path) => tree.hasDirectory(prefix + path),
+    read: (path) => tree.read(prefix + path),
+    paths: function* () {
+      for (const path of tree.paths()) if (path.startsWith(prefix)) yield path.slice(prefix.length)
+    },
+  }
+}
+
+/** The first of the paths that is a file, or null. */
+export function firstFile(tree: SourceTree, paths: string[]): string | null {
+  return paths.find((path) => tree.hasFile(path)) ?? null
+}
