@@ -1,0 +1,100 @@
+import type { PackageJson } from './package-json.ts'
+import type { SourceTree } from './source-tree.ts'
+
+export type PackageManager = {
+  name: 'npm' | 'pnpm' | 'yarn'
+  /** Yarn 2 and later, which share no options with the classic one. */
+  isBerry: boolean
+  /** Exact version to fetch; null: npm, which comes with the platform, or a program in the app's own tree. */
+  version: string | null
+  /** Digest that package.json demands of the package manager itself, as corepack writes it: `sha512.<hex>`. */
+  digest: string | null
+  /** Path inside the app of Yarn's own program (`yarnPath`), which then runs instead of a fetched one. */
+  ownProgram: string | null
+  lockfile: string | null
+  notes: string[]
+}
+
+const lockfiles = {
+  npm: ['package-lock.json', 'npm-shrinkwrap.json'],
+  pnpm: ['pnpm-lock.yaml'],
+  yarn: ['yarn.lock'],
+} as const
+
+// What is fetched when package.json names no version: the newest that reads and keeps the lockfile's own format.
+const pnpmByLockfile: [format: string, version: string][] = [
+  ['5.', '7.33.7'],
+  ['6.', '8.15.9'],
+  ['9.', '10.34.9'],
+]
+const pnpmDefault = '10.34.9'
+const yarnClassic = '1.22.22'
+const berryByLockfile: [format: number, version: string][] = [
+  [4, '2.4.3'],
+  [6, '3.8.6'],
+]
+const berryDefault = '4.18.1'
+
+/** Chooses by `packageManager` of package.json, else by the lockfile; pure. */
+export function choosePackageManager(tree: SourceTree, pkg: PackageJson): PackageManager {
+  const declared = /^(npm|pnpm|yarn|bun)@(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)(?:\+(sha\d+\.[0-9a-f]+))?$/.exec(
+    pkg.packageManager ?? '',
+  )
+  const notes: string[] = []
+  if (pkg.packageManager && !declared)
+    notes.push(`packageManager ${JSON.stringify(pkg.packageManager)} is not read: it must be <name>@<version>`)
+  if (declared?.[1] === 'bun' || tree.hasFile('bun.lock') || tree.hasFile('bun.lockb'))
+    notes.push('bun is not supported; npm, pnpm or yarn installs instead')
+
+  const present = (['pnpm', 'yarn', 'npm'] as const).filter((name) => lockfileOf(tree, name) !== null)
+  const name = isSupported(declared?.[1]) ? declared[1] : (present[0] ?? 'npm')
+  const ignored = present.filter((other) => other !== name).map((other) => lockfileOf(tree, other))
+  if (ignored.length > 0)
+    notes.push(`${ignored.join(' and ')} ${ignored.length > 1 ? 'are' : 'is'} not used: ${name} installs`)
+
+  const version = declared?.[1] === name ? (declared[2] ?? null) : null
+  const digest = version ? (declared?.[3] ?? null) : null
+  const lockfile = lockfileOf(tree, name)
+  if (name === 'npm') return { name, isBerry: false, version: null, digest: null, ownProgram: null, lockfile, notes }
+  if (name === 'pnpm')
+    return { name, isBerry: false, version: version ?? pnpmVersion(tree), digest, ownProgram: null, lockfile, notes }
+
+  const isBerry = version ? !version.startsWith('1.') : usesBerry(tree)
+  const ownProgram = isBerry ? yarnPath(tree) : null
+  return {
+    name,
+    isBerry,
+    version: ownProgram ? null : (version ?? (isBerry ? berryVersion(tree) : yarnClassic)),
+    digest: isBerry ? null : digest,
+    ownProgram,
+    lockfile,
+    notes,
+  }
+}
+
+function isSupported(name: string | undefined): name is PackageManager['name'] {
+  return name === 'npm' || name === 'pnpm' || name === 'yarn'
+}
+
+function lockfileOf(tree: SourceTree, name: PackageManager['name']): string | null {
+  return lockfiles[name].find((file) => tree.hasFile(file)) ?? null
+}
+
+function pnpmVersion(tree: SourceTree): string {
+  const format = /^lockfileVersion:\s*['"]?([\d.]+)/m.exec(tree.read('pnpm-lock.yaml') ?? '')?.[1] ?? ''
+  return pnpmByLockfile.find(([prefix]) => format.startsWith(prefix))?.[1] ?? pnpmDefault
+}
+
+function usesBerry(tree: SourceTree): boolean {
+  return tree.hasFile('.yarnrc.yml') || /^__metadata:/m.test(tree.read('yarn.lock') ?? '')
+}
+
+function berryVersion(tree: SourceTree): string {
+  const format = Number(/^__metadata:\s*\n\s+version:\s*(\d+)/m.exec(tree.read('yarn.lock') ?? '')?.[1] ?? 8)
+  return berryByLockfile.find(([newest]) => format <= newest)?.[1] ?? berryDefault
+}
+
+function yarnPath(tree: SourceTree): string | null {
+  const path = /^yarnPath:\s*['"]?([^'"\n]+?)['"]?\s*$/m.exec(tree.read('.yarnrc.yml') ?? '')?.[1]?.replace(/^\.\//, '')
+  return path && tree.hasFile(path) ? path : null
+}
