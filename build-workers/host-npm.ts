@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { chmod, copyFile, mkdir, rename } from 'node:fs/promises'
+import { delimiter, join, sep } from 'node:path'
+import { promisify } from 'node:util'
+import { codeOf, messageOf } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+
+/** What builds are told of the host's npm: where packages come from and which certificates to trust; never a token. */
+export type HostNpm = { registry: string; cafile: string | null; extraCa: string | null }
+
+const defaultRegistry = 'https://registry.npmjs.org/'
+
+/**
+ * Asks the host's own npm (not the one the platform brings, which does not know the host's npmrc files) for its registry and CA file, and
+ * copies the certificates to where every build may read them.
+ */
+export async function readHostNpm(
+  env: Record<string, string | undefined>,
+  { toolsDir, log }: { toolsDir: string; log: Log },
+): Promise<HostNpm> {
+  const { registry, cafile } = await askNpm(env, log)
+  await mkdir(toolsDir, { recursive: true, mode: 0o755 })
+  const extra = env['NODE_EXTRA_CA_CERTS'] || cafile
+  return {
+    registry,
+    cafile: cafile ? await copyCertificates(cafile, join(toolsDir, 'npm-ca.pem'), log) : null,
+    extraCa: extra ? await copyCertificates(extra, join(toolsDir, 'extra-ca.pem'), log) : null,
+  }
+}
+
+async function askNpm(
+  env: Record<string, string | undefined>,
+  log: Log,
+): Promise<{ registry: string; cafile: string | null }> {
+  const npm = findHostNpm(env['PATH'] ?? '')
+  if (!npm) return { registry: defaultRegistry, cafile: null }
+  try {
+    const { stdout } = await promisify(execFile)(npm, ['config', 'get', 'registry', 'cafile'], {
+      timeout: 10_000,
+      cwd: '/',
+    })
+    const registry = /^registry=(https?:\/\/\S+)$/m.exec(stdout)?.[1]
+    const cafile = /^cafile=(\/.*)$/m.exec(stdout)?.[1]
+    return { registry: withoutCredentials(registry ?? defaultRegistry), cafile: cafile ?? null }
+  } catch (thrown) {
+    log.warn({ err: messageOf(thrown) }, 'host npm settings not read, using the public registry')
+    return { registry: defaultRegistry, cafile: null }
+  }
+}
+
+function findHostNpm(path: string): string | null {
+  const folders = path.split(delimiter).filter((folder) => folder && !folder.split(sep).includes('node_modules'))
+  return folders.map((folder) => join(folder, 'npm')).find(isExecutable) ?? null
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch (thrown) {
+    if (['ENOENT', 'EACCES', 'ENOTDIR'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  }
+}
+
+function withoutCredentials(registry: string): string {
+  const url = new URL(registry)
+  url.username = ''
+  url.password = ''
+  return url.href
+}
+
+async function copyCertificates(from: string, to: string, log: Log): Promise<string | null> {
+  try {
+    const temporary = `${to}.${process.pid}`
+    await copyFile(from, temporary)
+    await chmod(temporary, 0o644)
+    await rename(temporary, to)
+    return to
+  } catch (thrown) {
+    log.warn({ err: messageOf(thrown), file: from }, 'certificates not read, builds do without them')
+    return null
+  }
+}
