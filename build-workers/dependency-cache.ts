@@ -90,7 +90,7 @@ export class DependencyCache {
     if (!index) return null
     const making = join(entry, `.making-${randomUUID()}`)
     const entries = index.roots.map((root) =>
-      walk(join(entry, 'tree', root), { below: root, skip: isLeftover, uid: owner?.uid ?? null }),
+      walk(join(entry, 'tree'), { from: root, below: root, skip: isLeftover, uid: owner?.uid ?? null }),
     )
     await pipeline(
       archive(chained(entries), { checkHardLinks: false }),
@@ -138,7 +138,7 @@ function collect(roots: string[], from: string, to: string, owner: Owner | null)
   mkdirSync(to)
   for (const root of roots) {
     mkdirSync(join(to, root), { recursive: true })
-    for (const entry of walk(join(from, root), { below: root, uid: owner?.uid ?? null, skip: isLeftover })) {
+    for (const entry of walk(from, { from: root, below: root, uid: owner?.uid ?? null, skip: isLeftover })) {
       const target = join(to, entry.path)
       if (entry.kind === 'directory') {
         mkdirSync(target)

@@ -2,7 +2,7 @@
 export interface SourceTree {
   hasFile(path: string): boolean
   hasDirectory(path: string): boolean
-  /** The text of a file of at most 1 MB, else null. */
+  /** The text of a file of at most 64 MB (lockfiles are long), else null. */
   read(path: string): string | null
   paths(): Iterable<string>
 }

@@ -197,7 +197,7 @@ function refused(why: string): AppError {
   return new AppError('SOURCE_INVALID', `the source cannot be taken: ${why}`)
 }
 
-const maxTextBytes = 1_048_576
+const maxTextBytes = 64 * 1_048_576
 
 function unpackedTree(root: string, files: Set<string>, directories: Set<string>): SourceTree {
   return {

@@ -10,7 +10,7 @@ import {
   type Stats,
 } from 'node:fs'
 import { join } from 'node:path'
-import { AppError } from '../registry/errors.ts'
+import { AppError, codeOf } from '../registry/errors.ts'
 import { staysInside } from './links.ts'
 
 export type WalkedFile = {
@@ -33,6 +33,8 @@ export type Walked =
   | { kind: 'symlink'; path: string; target: string }
 
 export type WalkOptions = {
+  /** Where below the root the walk begins; default: at the root itself. */
+  from?: string
   /** Path of the walked directory in what is published, put before every path: `node_modules`. Links may lead anywhere in there. */
   below?: string
   /** Entries (and all below them) that are passed over, unread. */
@@ -50,14 +52,66 @@ const directoryFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_D
  * hold (links out, hard links to elsewhere, devices, sockets, pipes, setuid files, foreign owners, unprintable names) ends it with
  * OUTPUT_INVALID and the path.
  */
-export function* walk(root: string, { below = '', skip = () => false, uid }: WalkOptions): Generator<Walked> {
+export function* walk(
+  root: string,
+  { from = '', below = '', skip = () => false, uid }: WalkOptions,
+): Generator<Walked> {
   const owner = uid ?? process.getuid?.() ?? null
-  const descriptor = openSync(root, directoryFlags)
+  const descriptor = openInside(root, from, directoryFlags)
   try {
-    yield* walkDirectory({ at: placeOf(descriptor, root), path: below }, { skip, owner })
+    yield* walkDirectory({ at: placeOf(descriptor, join(root, from)), path: below }, { skip, owner })
   } finally {
     closeSync(descriptor)
   }
+}
+
+/** The text of a file that a build has written, of at most `most` bytes; null: there is no such file. */
+export function readInside(root: string, path: string, most = 1_048_576): string | null {
+  try {
+    const descriptor = openInside(root, path, fileFlags)
+    try {
+      const stats = fstatSync(descriptor)
+      if (!stats.isFile()) return null
+      const text = Buffer.alloc(Math.min(stats.size, most))
+      return text.toString('utf8', 0, readSync(descriptor, text))
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return null
+    throw thrown
+  }
+}
+
+/** Whether a build has written this folder (not a symlink to one). */
+export function isFolderInside(root: string, path: string): boolean {
+  try {
+    closeSync(openInside(root, path, directoryFlags))
+    return true
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  }
+}
+
+// The root is the platform's; every step below it is opened by itself and may not be a symlink.
+function openInside(root: string, path: string, flags: number): number {
+  const names = path.split('/').filter(Boolean)
+  let descriptor = openSync(root, names.length > 0 ? directoryFlags : flags)
+  let at = root
+  for (const [index, name] of names.entries()) {
+    const place = placeOf(descriptor, at)
+    at = join(at, name)
+    try {
+      const next = openSync(`${place}/${name}`, index === names.length - 1 ? flags : directoryFlags)
+      closeSync(descriptor)
+      descriptor = next
+    } catch (thrown) {
+      closeSync(descriptor)
+      throw thrown
+    }
+  }
+  return descriptor
 }
 
 type Place = { at: string; path: string }

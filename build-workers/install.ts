@@ -1,0 +1,185 @@
+import { lchown, mkdir, rename, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
+import { AppError } from '../registry/errors.ts'
+import type { Runtime } from '../sandbox/runtime.ts'
+import { type DependencyCache, moveRoots } from './dependency-cache.ts'
+import { decidingFiles, dependencyKey, type Flavour } from './dependency-key.ts'
+import { explainInstallFailure, installCommands, shownCommand } from './install-commands.ts'
+import type { PackageJson } from './package-json.ts'
+import type { PackageManager } from './package-manager.ts'
+import type { Tool } from './package-tools.ts'
+import type { Programs } from './programs.ts'
+import type { SourceTree } from './source-tree.ts'
+import { isFolderInside } from './walk.ts'
+import type { Workspace } from './workspace.ts'
+
+export type InstallerDeps = {
+  tree: SourceTree
+  pkg: PackageJson
+  manager: PackageManager
+  /** Where the package manager is; fetched when it is first needed. */
+  tool: () => Promise<Tool>
+  /** Version of the npm that the platform brings. */
+  npmVersion: string
+  cache: DependencyCache
+  workspace: Workspace
+  programs: Programs
+  runtime: Runtime
+  /** Without NODE_ENV: installs for a build need devDependencies whatever the app's own variables say. */
+  env: Record<string, string>
+  log: StepLog
+}
+
+/** Installs an app's dependencies, exactly as its lockfile says, or puts back what an earlier build with the same lockfile installed. */
+export class Installer {
+  readonly #deps: InstallerDeps
+  // Read before anything of the app's has run: afterwards its folder holds whatever its programs put there.
+  readonly #files: Map<string, string>
+
+  constructor(deps: InstallerDeps) {
+    this.#deps = deps
+    this.#files = decidingFiles(deps.tree, deps.manager)
+  }
+
+  /** All dependencies, in the app's folder. */
+  async installAll(): Promise<void> {
+    const { manager, workspace, log, cache } = this.#deps
+    const commands = installCommands(manager).full
+    await log.step('Installing', shown(manager, commands), async (step) => {
+      const staging = workspace.beside('staging')
+      const roots = await cache.restore(this.#key('full'), staging, workspace.owner)
+      if (!roots) {
+        await this.#install(commands, workspace.app)
+        return this.#keep('full', workspace.app)
+      }
+      step.detail(`${shown(manager, commands)} (cache hit)`)
+      await this.#moveAside(roots)
+      moveRoots(roots, staging, workspace.app)
+      await this.#runOwnScripts()
+    })
+  }
+
+  /**
+   * The dependencies that run in production, as one zstd frame of a tar archive. `afterBuild`: everything is installed in the app's folder
+   * already, and stays as it is there.
+   */
+  async archiveProduction({ afterBuild }: { afterBuild: boolean }): Promise<string> {
+    const { manager, workspace, log, cache } = this.#deps
+    const key = this.#key('production')
+    const { production, reduce } = installCommands(manager)
+    const commands = afterBuild ? reduce.commands : production
+    const detail = afterBuild ? 'production dependencies' : shown(manager, commands)
+    return log.step('Installing', detail, async (step) => {
+      const kept = await cache.archive(key, workspace.owner)
+      if (kept) {
+        step.detail(`${detail} (cache hit)`)
+        return kept
+      }
+      const folder = afterBuild ? await this.#productionFolder(reduce.fromFull) : workspace.app
+      await this.#install(commands, folder)
+      await this.#keep('production', folder)
+      const made = await cache.archive(key, workspace.owner)
+      return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
+    })
+  }
+
+  #key(flavour: Flavour): string {
+    const { manager, npmVersion } = this.#deps
+    const version = manager.version ?? manager.ownProgram ?? npmVersion
+    return dependencyKey(this.#files, { manager, version, flavour, nodeVersion: process.version, today: today() })
+  }
+
+  async #install(commands: string[][], folder: string): Promise<void> {
+    const { manager, programs, env, log } = this.#deps
+    const lines: string[] = []
+    const onLine = (line: string) => {
+      lines.push(line)
+      if (lines.length > 200) lines.shift()
+      log.output(line)
+    }
+    for (const args of commands) {
+      const name = shownCommand(manager, args)
+      try {
+        await programs.run({ name, ...(await this.#command(args)), cwd: folder, env, code: 'INSTALL_FAILED', onLine })
+      } catch (thrown) {
+        if (!(thrown instanceof AppError) || thrown.code !== 'INSTALL_FAILED') throw thrown
+        const why = explainInstallFailure(manager, lines)
+        throw why ? new AppError('INSTALL_FAILED', `install failed: ${why}`, { cause: thrown }) : thrown
+      }
+    }
+  }
+
+  async #command(args: string[]): Promise<{ file: string; args: string[] }> {
+    const { manager, runtime, workspace } = this.#deps
+    if (manager.name === 'npm') return { file: runtime.node, args: [runtime.npmCli, ...args] }
+    if (manager.ownProgram) return { file: runtime.node, args: [join(workspace.app, manager.ownProgram), ...args] }
+    const tool = await this.#deps.tool()
+    return tool.isScript ? { file: runtime.node, args: [tool.file, ...args] } : { file: tool.file, args }
+  }
+
+  async #keep(flavour: Flavour, folder: string): Promise<void> {
+    const { cache, workspace } = this.#deps
+    const packages = [...this.#files.keys()].filter((path) => /(^|\/)package\.json$/.test(path))
+    const roots = packages
+      .map((path) => join(dirname(path), 'node_modules'))
+      .filter((root) => isFolderInside(folder, root))
+    await cache.keep(this.#key(flavour), folder, { roots, owner: workspace.owner })
+  }
+
+  // A folder with nothing but what decides about dependencies, so that what is kept cannot depend on what the build did.
+  async #productionFolder(fromFull: boolean): Promise<string> {
+    const { workspace, cache } = this.#deps
+    const folder = workspace.beside('production')
+    const restored = fromFull ? await cache.restore(this.#key('full'), folder, workspace.owner) : null
+    if (!restored) await mkdir(folder, { mode: 0o700 })
+    const made = new Set<string>()
+    for (const [path, text] of this.#files) {
+      for (let parent = dirname(path); parent !== '.'; parent = dirname(parent)) made.add(parent)
+      await mkdir(dirname(join(folder, path)), { recursive: true })
+      await writeFile(join(folder, path), text)
+      made.add(path)
+    }
+    const { owner } = workspace
+    // The top last: until then nobody else can come in between.
+    if (owner) for (const path of [...made, '.']) await lchown(join(folder, path), owner.uid, owner.gid)
+    return folder
+  }
+
+  async #moveAside(roots: string[]): Promise<void> {
+    const { workspace } = this.#deps
+    const present = roots.filter((root) => isFolderInside(workspace.app, root))
+    await mkdir(workspace.beside('replaced'), { recursive: true, mode: 0o700 })
+    for (const [at, root] of present.entries())
+      await rename(join(workspace.app, root), join(workspace.beside('replaced'), String(at)))
+  }
+
+  // The scripts of dependencies ran when these were installed; the project's own may make things outside node_modules, so they run anew.
+  async #runOwnScripts(): Promise<void> {
+    const { pkg, programs, runtime, env } = this.#deps
+    for (const script of ownScripts(pkg))
+      await programs.run({
+        name: `npm run ${script}`,
+        file: runtime.node,
+        args: [runtime.npmCli, 'run', script],
+        env,
+        code: 'INSTALL_FAILED',
+      })
+  }
+}
+
+/** The project's own scripts that a package manager runs after installing, in their order. */
+export function ownScripts(pkg: PackageJson): string[] {
+  const has = (name: string) => pkg.scripts[name] !== undefined
+  // `npm run install` runs preinstall and postinstall around it.
+  const around = has('install') ? ['install'] : ['preinstall', 'postinstall'].filter(has)
+  return [...around, ...['prepare'].filter(has)]
+}
+
+function shown(manager: PackageManager, commands: string[][]): string {
+  return shownCommand(manager, commands[0] ?? [])
+}
+
+function today(): string {
+  return new Date().toISOString().slice(0, 10)
+}
