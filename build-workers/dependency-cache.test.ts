@@ -45,7 +45,7 @@ test('a build that writes into a linked file spoils the entry, and nobody gets i
   await cache.restore('key', into, null)
   appendFileSync(join(into, 'node_modules/pkg/index.js'), '// patched')
   expect(await cache.restore('key', next(), null)).toBeNull()
-  expect(await cache.archive('key', null)).toBeNull()
+  expect(await cache.archive('key', { withGenerated: true, owner: null })).toBeNull()
 })
 
 test('writing a new file or a generated client does not spoil it', async () => {
@@ -59,11 +59,18 @@ test('writing a new file or a generated client does not spoil it', async () => {
 
 test('the archive of an entry unpacks to the same modules', async () => {
   const { cache } = await kept('key')
-  const made = await cache.archive('key', null)
+  const made = await cache.archive('key', { withGenerated: true, owner: null })
   const into = next()
   const tree = await unpack(createReadStream(made ?? ''), into, { limits: { files: 100, bytes: 1e6 }, owner: null })
   expect([...tree.paths()].sort()).toEqual(['node_modules/.prisma/client.js', 'node_modules/pkg/index.js'])
-  expect(await cache.archive('key', null)).toBe(made)
+  expect(await cache.archive('key', { withGenerated: true, owner: null })).toBe(made)
+
+  const plain = await cache.archive('key', { withGenerated: false, owner: null })
+  const unpacked = await unpack(createReadStream(plain ?? ''), next(), {
+    limits: { files: 100, bytes: 1e6 },
+    owner: null,
+  })
+  expect([...unpacked.paths()]).toEqual(['node_modules/pkg/index.js'])
 })
 
 test('only the entries used last are kept, and leftovers of a killed worker go', async () => {

@@ -12,7 +12,7 @@ import {
   utimesSync,
 } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { codeOf } from '../registry/errors.ts'
@@ -77,11 +77,15 @@ export class DependencyCache {
   }
 
   /**
-   * The dependencies of `key` as tar in one zstd frame, without the end marker; made on first use. Null: the cache has none for the key.
+   * The dependencies of `key` as tar in one zstd frame, without the end marker; made on first use. `withGenerated: false` leaves out what
+   * tools have generated into `node_modules/.<tool>`, for builds that generate it anew. Null: the cache has none for the key.
    */
-  async archive(key: string, owner: Owner | null): Promise<string | null> {
+  async archive(
+    key: string,
+    { withGenerated, owner }: { withGenerated: boolean; owner: Owner | null },
+  ): Promise<string | null> {
     const entry = join(this.#directory, key)
-    const made = join(entry, 'modules.tar.zst')
+    const made = join(entry, withGenerated ? 'modules.tar.zst' : 'modules-plain.tar.zst')
     if (await isThere(made)) {
       markUsed(entry)
       return made
@@ -89,11 +93,12 @@ export class DependencyCache {
     const index = await readIndex(entry)
     if (!index) return null
     const making = join(entry, `.making-${randomUUID()}`)
-    const entries = index.roots.map((root) =>
-      walk(join(entry, 'tree'), { from: root, below: root, skip: isLeftover, uid: owner?.uid ?? null }),
+    const skip = (path: string) => isLeftover(path) || (!withGenerated && isGenerated(path, index.roots))
+    const walks = index.roots.map((from) =>
+      walk(join(entry, 'tree'), { from, below: from, skip, uid: owner?.uid ?? null }),
     )
     await pipeline(
-      archive(chained(entries), { checkHardLinks: false }),
+      archive(chained(walks), { checkHardLinks: false }),
       createZstdCompress(compression),
       createWriteStream(making, { flags: 'wx', mode: 0o600 }),
     )
@@ -129,6 +134,14 @@ const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 /** Parts of node_modules that tools keep for themselves and a running app has no use for. */
 function isLeftover(path: string): boolean {
   return /(^|\/)node_modules\/(\.cache|\.vite|\.vite-temp)$/.test(path)
+}
+
+/** Folders such as `node_modules/.prisma`, which a tool generates from the app's own files. */
+export function isGenerated(path: string, roots: string[]): boolean {
+  const name = basename(path)
+  return (
+    name.startsWith('.') && name !== '.bin' && name !== '.pnpm' && roots.includes(dirname(path)) && !isLeftover(path)
+  )
 }
 
 class Stale extends Error {}

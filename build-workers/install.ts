@@ -15,6 +15,8 @@ import { isFolderInside } from './walk.ts'
 import type { Workspace } from './workspace.ts'
 
 export type InstallerDeps = {
+  /** Where the lockfile is: the app's folder, or the top of its workspace. */
+  folder: string
   tree: SourceTree
   pkg: PackageJson
   manager: PackageManager
@@ -50,12 +52,12 @@ export class Installer {
       const staging = workspace.beside('staging')
       const roots = await cache.restore(this.#key('full'), staging, workspace.owner)
       if (!roots) {
-        await this.#install(commands, workspace.app)
-        return this.#keep('full', workspace.app)
+        await this.#install(commands, this.#deps.folder)
+        return this.#keep('full', this.#deps.folder)
       }
       step.detail(`${shown(manager, commands)} (cache hit)`)
       await this.#moveAside(roots)
-      moveRoots(roots, staging, workspace.app)
+      moveRoots(roots, staging, this.#deps.folder)
       await this.#runOwnScripts()
     })
   }
@@ -71,15 +73,17 @@ export class Installer {
     const commands = afterBuild ? reduce.commands : production
     const detail = afterBuild ? 'production dependencies' : shown(manager, commands)
     return log.step('Installing', detail, async (step) => {
-      const kept = await cache.archive(key, workspace.owner)
+      // A build has generated its own clients by now, and they go into the bundle from its folder.
+      const form = { withGenerated: !afterBuild, owner: workspace.owner }
+      const kept = await cache.archive(key, form)
       if (kept) {
         step.detail(`${detail} (cache hit)`)
         return kept
       }
-      const folder = afterBuild ? await this.#productionFolder(reduce.fromFull) : workspace.app
+      const folder = afterBuild ? await this.#productionFolder(reduce.fromFull) : this.#deps.folder
       await this.#install(commands, folder)
       await this.#keep('production', folder)
-      const made = await cache.archive(key, workspace.owner)
+      const made = await cache.archive(key, form)
       return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
     })
   }
@@ -111,9 +115,9 @@ export class Installer {
   }
 
   async #command(args: string[]): Promise<{ file: string; args: string[] }> {
-    const { manager, runtime, workspace } = this.#deps
+    const { manager, runtime } = this.#deps
     if (manager.name === 'npm') return { file: runtime.node, args: [runtime.npmCli, ...args] }
-    if (manager.ownProgram) return { file: runtime.node, args: [join(workspace.app, manager.ownProgram), ...args] }
+    if (manager.ownProgram) return { file: runtime.node, args: [join(this.#deps.folder, manager.ownProgram), ...args] }
     const tool = await this.#deps.tool()
     return tool.isScript ? { file: runtime.node, args: [tool.file, ...args] } : { file: tool.file, args }
   }
@@ -148,10 +152,10 @@ export class Installer {
 
   async #moveAside(roots: string[]): Promise<void> {
     const { workspace } = this.#deps
-    const present = roots.filter((root) => isFolderInside(workspace.app, root))
+    const present = roots.filter((root) => isFolderInside(this.#deps.folder, root))
     await mkdir(workspace.beside('replaced'), { recursive: true, mode: 0o700 })
     for (const [at, root] of present.entries())
-      await rename(join(workspace.app, root), join(workspace.beside('replaced'), String(at)))
+      await rename(join(this.#deps.folder, root), join(workspace.beside('replaced'), String(at)))
   }
 
   // The scripts of dependencies ran when these were installed; the project's own may make things outside node_modules, so they run anew.

@@ -83,6 +83,11 @@ export function readInside(root: string, path: string, most = 1_048_576): string
   }
 }
 
+/** A descriptor of a file that a build has written, to be closed by the caller. */
+export function openFileInside(root: string, path: string): number {
+  return openInside(root, path, fileFlags)
+}
+
 /** Whether a build has written this folder (not a symlink to one). */
 export function isFolderInside(root: string, path: string): boolean {
   try {
@@ -169,7 +174,8 @@ function readLink(at: string, path: string): Walked {
   const target = readlinkSync(at)
   if (!staysInside(path, target))
     throw unfit(path, `is a symlink to ${JSON.stringify(target)}, outside what is published`)
-  return { kind: 'symlink', path, target }
+  const steps = target.split('/').filter((step) => step !== '' && step !== '.')
+  return { kind: 'symlink', path, target: steps.join('/') || '.' }
 }
 
 /** The bytes of a walked file. Throws OUTPUT_INVALID when it is no longer as long as it was. */

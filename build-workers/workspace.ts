@@ -27,11 +27,16 @@ export class Workspace {
   /** A fresh one; what a former attempt left in the same place goes first. */
   static async create(root: string, user: SandboxUser): Promise<Workspace> {
     const workspace = new Workspace(root, user)
+    if (await mkdir(root, { recursive: true })) return workspace.#furnish()
     await workspace.remove()
-    await mkdir(root, { recursive: true })
-    await chmod(root, 0o711)
-    for (const folder of [workspace.home, workspace.tmp]) await makeFor(user, folder)
-    return workspace
+    await mkdir(root)
+    return workspace.#furnish()
+  }
+
+  async #furnish(): Promise<Workspace> {
+    await chmod(this.root, 0o711)
+    for (const folder of [this.home, this.tmp]) await makeFor(this.user, folder)
+    return this
   }
 
   /** Whom the build's files belong to; null: this process's own user. */

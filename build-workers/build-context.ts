@@ -1,0 +1,51 @@
+import type { StepLog } from '../registry/build-logs.ts'
+import type { Runtime } from '../sandbox/runtime.ts'
+import type { App } from './framework.ts'
+import type { Installer } from './install.ts'
+import type { Programs } from './programs.ts'
+import type { Workspace } from './workspace.ts'
+
+/** What the making of one build has at hand. */
+export type BuildContext = {
+  app: App
+  workspace: Workspace
+  /** The app's folder: the workspace's `app`, or a folder in it for a monorepo (`build.root`). */
+  folder: string
+  /** The same, relative to the workspace's `app`: `''`, `apps/web`. */
+  root: string
+  /** Null: there is nothing to install. `root` is where it installs, relative to the workspace's `app`. */
+  installer: { root: string; installer: Installer } | null
+  programs: Programs
+  runtime: Runtime
+  env: Record<string, string>
+  log: StepLog
+}
+
+/** Files to be published, below `from` in a folder of the platform's. */
+export type Part = { root: string; from: string; skip: (path: string) => boolean }
+
+/** What a build left to be packed. */
+export type BuildOutput = {
+  kind: 'static' | 'fetch' | 'server'
+  transforms: string[]
+  /** Served by the edge itself. */
+  pages: Part | null
+  /** `single-page`: unknown navigations answer index.html, if it is the only page and there is no 404.html. */
+  fallback: 'none' | 'single-page'
+  server: ServerOutput | null
+}
+
+export type ServerOutput = {
+  /** Relative to the server archive. */
+  entry: string
+  /** Packed in this order, each below its `below`. */
+  parts: (Part & { below: string })[]
+  files: { path: string; content: Buffer }[]
+  /** Path of a zstd frame of tar with node_modules. */
+  modules: string | null
+}
+
+/** Runs one of the app's programs in its folder; NODE_ENV is production unless the app's variables say otherwise. */
+export function buildStepEnv({ env }: BuildContext): Record<string, string> {
+  return { NODE_ENV: 'production', ...env }
+}

@@ -1,0 +1,161 @@
+import { appendBuildLog, StepLog } from '../registry/build-logs.ts'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import type { Config } from '../registry/config.ts'
+import {
+  type Claim,
+  claimBuild,
+  type DeploymentState,
+  moveDeployment,
+  nextQueued,
+  recordBuild,
+  releaseClaim,
+} from '../registry/deployments.ts'
+import { openEnvSnapshot } from '../registry/env-vars.ts'
+import { type AppError, toAppError } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import type { BuildQueue } from '../registry/queue.ts'
+import type { Key } from '../registry/secrets.ts'
+import type { Sql } from '../registry/sql.ts'
+import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
+import type { HostNpm } from './host-npm.ts'
+import { makeBuild } from './make-build.ts'
+import { createMask } from './mask.ts'
+import { putLive } from './put-live.ts'
+
+export type BuildDeps = {
+  sql: Sql
+  store: BundleStore
+  queue: BuildQueue
+  config: Config
+  key: Key
+  npm: Promise<HostNpm>
+  attempts: Attempts
+  workerId: string
+  log: Log
+}
+
+/**
+ * Takes one deployment from the queue to its users, or to the reason why not. A job may come twice, late or for a deployment that is long
+ * done: claiming decides, raises the attempt number, and whatever is written later is written for that attempt only.
+ */
+export async function build(deploymentId: string, deps: BuildDeps): Promise<void> {
+  const { sql, attempts, workerId, log } = deps
+  const controller = attempts.begin(deploymentId)
+  try {
+    const claim = await claimBuild(sql, deploymentId, workerId)
+    if (!claim) return log.info({ deployment: deploymentId }, 'build not claimed: done, or its route is busy')
+    await runAttempt(claim, controller, deps)
+    await wakeNext(claim, deps)
+  } finally {
+    attempts.end(deploymentId)
+  }
+}
+
+// Cleaning up comes last, so that users do not wait for it; the next deployment of the route does.
+async function runAttempt(claim: Claim, controller: AbortController, deps: BuildDeps): Promise<void> {
+  const { sql, log } = deps
+  const lines: string[] = []
+  const mask = createMask(openSecrets(claim, deps.key))
+  const steps = new StepLog(
+    async (written) => {
+      const shown = written.map(mask)
+      lines.push(...shown)
+      await appendBuildLog(sql, claim.id, shown)
+    },
+    { onError: (error) => log.error({ err: error, deployment: claim.id }, 'build log lines lost') },
+  )
+  await using cleanup = new AsyncDisposableStack()
+  const claimKeeping = keepClaim(claim, controller, { sql, log })
+  cleanup.defer(() => claimKeeping.close())
+  try {
+    if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
+    const attempt = new RunningAttempt(claim, sql)
+    if (!claim.buildId) {
+      const logText = () => lines.map((line) => `${line}\n`).join('')
+      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, cleanup, signal: controller.signal })
+      if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
+    } else {
+      await attempt.built()
+      await attempt.uploading()
+    }
+    await steps.flush()
+    await putLive(claim, { ...deps, signal: controller.signal })
+    log.info({ app: claim.appId, deployment: claim.id }, 'deployment built')
+  } catch (thrown) {
+    await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps })
+  }
+}
+
+/** Moves the deployment through its states, for this attempt only. */
+class RunningAttempt {
+  readonly #claim: Claim
+  readonly #sql: Sql
+
+  constructor(claim: Claim, sql: Sql) {
+    this.#claim = claim
+    this.#sql = sql
+  }
+
+  async built(): Promise<void> {
+    await this.#move('building', 'built')
+  }
+
+  async uploading(): Promise<void> {
+    await this.#move('built', 'uploading')
+  }
+
+  async #move(from: DeploymentState, to: DeploymentState): Promise<void> {
+    const { id, attempt, workerId } = this.#claim
+    const moved = await moveDeployment(this.#sql, id, { from, to, by: workerId, attempt })
+    if (!moved) throw new Fenced(`the deployment was no longer ${from}`)
+  }
+}
+
+const maxAttempts = 3
+
+// Cancelled or taken over: there is nothing left to say. The user's fault: failed, with the reason. Ours, or the worker stops: back to the
+// queue, where the reconciler finds it, until it has been tried often enough.
+async function settle(
+  claim: Claim,
+  thrown: unknown,
+  { sql, log, steps }: BuildDeps & { steps: StepLog },
+): Promise<void> {
+  const error = toAppError(thrown)
+  if (error instanceof Fenced) {
+    log.info({ deployment: claim.id, reason: error.message }, 'build ended from outside')
+    return steps.flush()
+  }
+  if (error instanceof Stopping) {
+    await steps.flush()
+    return releaseClaim(sql, claim, 'the build worker stopped; it is built again')
+  }
+  const [reason = '', ...details] = error.message.split('\n')
+  for (const line of details) steps.line(`       ${line.trimEnd()}`)
+  if (error.fault === 'platform') log.error({ err: error, deployment: claim.id }, 'build failed by our fault')
+  if (error.fault === 'platform' && claim.attempt < maxAttempts) {
+    steps.line(`-----> Again       ${reason}; it is tried again within half a minute`)
+    await steps.flush()
+    return releaseClaim(sql, claim, `${reason}; it is tried again`)
+  }
+  steps.line(`-----> Failed      ${reason}`)
+  await steps.flush()
+  await fail(sql, claim, { reason, error })
+}
+
+async function fail(sql: Sql, claim: Claim, { reason, error }: { reason: string; error: AppError }): Promise<void> {
+  const { id, attempt, workerId } = claim
+  const stateReason = reason.length > 500 ? `${reason.slice(0, 500)}…` : reason
+  for (const from of ['building', 'built', 'uploading'] as const) {
+    const move = { from, to: 'failed' as const, by: workerId, attempt, reason: stateReason, errorCode: error.code }
+    if (await moveDeployment(sql, id, move)) return
+  }
+}
+
+async function wakeNext({ routeId }: Claim, { sql, queue }: BuildDeps): Promise<void> {
+  const next = routeId && (await nextQueued(sql, routeId))
+  if (next) await queue.enqueueBuild(next)
+}
+
+function openSecrets({ appId, environment, envSnapshot }: Claim, key: Key): Record<string, string> {
+  return openEnvSnapshot(envSnapshot, { scope: { app: appId, environment }, key, purpose: 'run' })
+}

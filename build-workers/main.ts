@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { openStore } from '../registry/bundle-store/file.ts'
+import { readConfig } from '../registry/config.ts'
+import { createLog } from '../registry/log.ts'
+import { openQueue, startBuildWorker } from '../registry/queue.ts'
+import { loadKey } from '../registry/secrets.ts'
+import { onShutdown, tellReady } from '../registry/shutdown.ts'
+import { connect } from '../registry/sql.ts'
+import { prepareRuntime } from '../sandbox/runtime.ts'
+import { Attempts } from './attempt.ts'
+import { build } from './build.ts'
+import { readHostNpm } from './host-npm.ts'
+import { takeUpAfterFormerSelf } from './restart.ts'
+
+const config = readConfig(process.env)
+const log = createLog('worker')
+const sql = connect(config.databaseUrl, { max: config.buildConcurrency * 2 + 4, name: 'atelier-worker' })
+const store = openStore(config.storeUrl)
+const queue = openQueue(config, { log })
+const key = await loadKey(config)
+// One worker per home: whoever starts here takes over from a former self, also after a SIGKILL.
+const workerId = `worker-${hostname()}-${createHash('sha256').update(config.home).digest('hex').slice(0, 6)}`
+
+const attempts = await Attempts.start(sql)
+const npm = readHostNpm(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
+await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
+const deps = { sql, store, queue, config, key, npm, attempts, workerId, log }
+const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
+  concurrency: config.buildConcurrency,
+  log,
+})
+
+onShutdown(
+  async () => {
+    attempts.stopAll()
+    await worker.close()
+    await attempts.close()
+    await queue.close()
+    await sql.end({ timeout: 5 })
+  },
+  { log, deadlineMs: 15_000 },
+)
+tellReady()

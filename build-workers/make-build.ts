@@ -1,0 +1,172 @@
+import { chmod, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { appUrl, type Config } from '../registry/config.ts'
+import type { Claim } from '../registry/deployments.ts'
+import { openEnvSnapshot } from '../registry/env-vars.ts'
+import { AppError } from '../registry/errors.ts'
+import { newId } from '../registry/ids.ts'
+import type { Key } from '../registry/secrets.ts'
+import type { Sql } from '../registry/sql.ts'
+import { shortVersion } from '../registry/version.ts'
+import { leaseUser } from '../sandbox/users.ts'
+import type { BuildContext, BuildOutput } from './build-context.ts'
+import { EncodingMemory } from './encodings.ts'
+import type { Plan } from './framework.ts'
+import type { HostNpm } from './host-npm.ts'
+import { describeBuild, healthOf } from './manifest-facts.ts'
+import { openContext } from './open-context.ts'
+import { packPages } from './pack-pages.ts'
+import { packServer } from './pack-server.ts'
+import { type Packed, type Published, publish } from './publish.ts'
+import { unpack } from './source.ts'
+import type { SourceTree } from './source-tree.ts'
+import { copyStatic } from './transforms/copy.ts'
+import { buildFetchApp } from './transforms/fetch.ts'
+import { buildByScript } from './transforms/script.ts'
+import { buildNodeServer } from './transforms/server.ts'
+import { buildSite } from './transforms/site.ts'
+import { verifyPages, verifyServer } from './verify.ts'
+import { Workspace } from './workspace.ts'
+
+export type MakeDeps = {
+  sql: Sql
+  store: BundleStore
+  config: Config
+  key: Key
+  npm: Promise<HostNpm>
+  log: StepLog
+  /** The log so far. */
+  logText: () => string
+  /** Takes what is to be removed when the deployment has ended; users do not wait for it. */
+  cleanup: AsyncDisposableStack
+  signal: AbortSignal
+}
+
+export type MadeBuild = Published & { id: string; kind: string; framework: string; publicEnvHash: string }
+
+/** Where the deployment moves on; each throws when the attempt is no longer this worker's. */
+export type Milestones = { built(): Promise<void>; uploading(): Promise<void> }
+
+/** Makes a stored bundle from a deployment's source: unpack, detect, install, build, pack, verify, upload. */
+export async function makeBuild(claim: Claim, milestones: Milestones, deps: MakeDeps): Promise<MadeBuild> {
+  const startedAt = performance.now()
+  const { config, key, cleanup } = deps
+  const user = await leaseUser(config, { purpose: 'build', app: claim.appId })
+  const workspace = cleanup.use(await openWorkspace(config.home, claim.id, user))
+  const tree = await fetchSource(claim, workspace, deps)
+
+  const scope = { app: claim.appId, environment: claim.environment }
+  const appEnv = openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'build' })
+  const { context, plan, lockfile } = await openContext(claim, workspace, tree, { ...deps, appEnv })
+  const output = await runPlan(plan, context)
+  const packed = await pack(output, context, config)
+  await verify(claim, packed, { output, context, deps })
+  await milestones.built()
+
+  await milestones.uploading()
+  const name = { app: claim.appId, version: claim.version, build: newId() }
+  const facts = describeBuild({
+    claim,
+    build: name.build,
+    plan,
+    output,
+    lockfile,
+    appEnv,
+    context,
+    pages: packed.pages,
+  })
+  const memory = await EncodingMemory.open(join(config.home, 'cache', claim.appId, 'encodings.json'))
+  const published = await publish(packed, { name, facts, startedAt, logText: deps.logText }, { ...deps, memory })
+  return {
+    ...published,
+    id: name.build,
+    kind: facts.kind,
+    framework: facts.framework,
+    publicEnvHash: facts.public_env_hash,
+  }
+}
+
+async function openWorkspace(home: string, deploymentId: string, user: Workspace['user']): Promise<Workspace> {
+  const builds = join(home, 'builds')
+  await mkdir(builds, { recursive: true })
+  // Its folders have names nobody can guess or list.
+  await chmod(builds, 0o711)
+  return Workspace.create(join(builds, deploymentId), user)
+}
+
+async function fetchSource(
+  claim: Claim,
+  workspace: Workspace,
+  { store, config, signal }: MakeDeps,
+): Promise<SourceTree> {
+  if (!claim.sourceKey)
+    throw new AppError('SOURCE_INVALID', `deployment ${claim.id} has neither a source nor a build; push again`)
+  const { files, checkoutMb } = config.pushLimits
+  const archive = await store.get(claim.sourceKey)
+  const limits = { files, bytes: checkoutMb * 1_048_576 }
+  return unpack(archive, workspace.app, { limits, owner: workspace.owner, signal })
+}
+
+function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | BuildOutput {
+  switch (plan.transform) {
+    case 'copy':
+      return copyStatic(context, plan.root)
+    case 'site':
+      return buildSite(context, plan)
+    case 'bundle':
+      return buildFetchApp(context, plan.entry)
+    case 'server':
+      return buildNodeServer(context, plan)
+    case 'script':
+      return buildByScript(context, plan)
+  }
+}
+
+const maxPages = 100_000
+
+async function pack({ pages, server }: BuildOutput, { workspace }: BuildContext, config: Config): Promise<Packed> {
+  const uid = workspace.user.uid
+  const packed = {
+    pages: pages ? await packPages(pages, { uid, maxFiles: maxPages }) : [],
+    part: pages,
+    server: server && (await packServer(server, workspace.beside('server.tar.zst'), { uid })),
+  }
+  const bytes = packed.pages.reduce((sum, page) => sum + page.size, 0)
+  if (bytes > config.buildLimits.diskMb * 1_048_576)
+    throw new AppError(
+      'BUILD_LIMIT',
+      `the build left more than ${config.buildLimits.diskMb} MB (ATELIER_BUILD_DISK_MB on the server)`,
+    )
+  return packed
+}
+
+async function verify(
+  claim: Claim,
+  { pages, server }: Packed,
+  { output, context, deps }: { output: BuildOutput; context: BuildContext; deps: MakeDeps },
+): Promise<void> {
+  const { config, key, log, signal, cleanup } = deps
+  if (!server || output.kind === 'static') return verifyPages(pages, { folder: output.pages?.from ?? '', log })
+
+  const scope = { app: claim.appId, environment: claim.environment }
+  const { ended } = await verifyServer(
+    {
+      name: `${claim.appId} ${shortVersion(claim.version)}`,
+      home: config.home,
+      kind: output.kind,
+      packed: server,
+      directory: context.workspace.beside('verify'),
+      socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
+      env: openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'run' }),
+      user: await leaseUser(config, { purpose: 'app', app: claim.appId }),
+      memoryMb: config.appLimits.memoryMb,
+      processes: config.appLimits.processes,
+      health: healthOf(context.app.config),
+      host: new URL(appUrl(config, claim.label)).host,
+    },
+    { log, signal },
+  )
+  cleanup.defer(async () => void (await ended))
+}

@@ -1,0 +1,68 @@
+import { createHash } from 'node:crypto'
+import type { Claim } from '../registry/deployments.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import type { AppConfig } from './app-config.ts'
+import type { BuildContext, BuildOutput } from './build-context.ts'
+import type { Plan } from './framework.ts'
+import { isPublicName } from './mask.ts'
+import { isSinglePage, type Page } from './pack-pages.ts'
+import type { ManifestFacts } from './publish.ts'
+
+export type BuildParts = {
+  claim: Claim
+  build: string
+  plan: Plan
+  output: BuildOutput
+  pages: Page[]
+  context: BuildContext
+  /** The app's variables that the build saw. */
+  appEnv: Record<string, string>
+  lockfile: string | null
+}
+
+/** What the manifest says of a build besides its files. */
+export function describeBuild({
+  claim,
+  build,
+  plan,
+  output,
+  pages,
+  context,
+  appEnv,
+  lockfile,
+}: BuildParts): ManifestFacts {
+  const { config } = context.app
+  const env = { ...config.build.env, ...appEnv }
+  return {
+    app_id: claim.appId,
+    version: claim.version,
+    build,
+    framework: plan.framework,
+    kind: output.kind,
+    built_at: new Date().toISOString(),
+    built_by: claim.createdBy,
+    transforms_applied: output.transforms,
+    git_sha: claim.gitSha,
+    git_branch: claim.source === 'git' ? claim.branch : null,
+    env_names: [...new Set([...Object.keys(env), ...Object.keys(claim.envSnapshot)])].sort(),
+    public_env_hash: hashPublic(env),
+    node_version: process.versions.node,
+    lockfile_sha256: lockfile === null ? null : createHash('sha256').update(lockfile).digest('hex'),
+    spa_fallback: output.fallback === 'single-page' && isSinglePage(pages),
+    health: healthOf(config),
+    drain_timeout_sec: config.deployments.drainTimeoutSec,
+  }
+}
+
+/** A path that somebody chose must answer 2xx or 3xx; `/` only below 500, for an app may have nothing there. */
+export function healthOf({ deployments: { healthCheck } }: AppConfig): Manifest['health'] {
+  return { path: healthCheck.path ?? '/', timeout_sec: healthCheck.timeoutSec, strict: healthCheck.path !== undefined }
+}
+
+// What may be in the bundle for every browser to read: the same hash, the same inlined values.
+function hashPublic(env: Record<string, string>): string {
+  const entries = Object.entries(env)
+    .filter(([name]) => isPublicName(name))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  return createHash('sha256').update(JSON.stringify(entries)).digest('hex')
+}

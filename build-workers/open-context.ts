@@ -1,0 +1,142 @@
+import { chmod, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
+import type { Config } from '../registry/config.ts'
+import type { Claim } from '../registry/deployments.ts'
+import { AppError } from '../registry/errors.ts'
+import { shortVersion } from '../registry/version.ts'
+import { prepareRuntime } from '../sandbox/runtime.ts'
+import type { BuildContext } from './build-context.ts'
+import { buildEnv } from './build-env.ts'
+import { readConfigFile } from './config-file.ts'
+import { type App, detectFramework, type Plan, whatIsLookedFor } from './framework.ts'
+import { describeUnused } from './hooks.ts'
+import type { HostNpm } from './host-npm.ts'
+import { describeNodeDifference } from './node-version.ts'
+import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
+import { readPackageJson } from './package-json.ts'
+import { Programs } from './programs.ts'
+import { type SourceTree, subtree } from './source-tree.ts'
+import { makeFor, type Workspace } from './workspace.ts'
+
+export type OpenDeps = {
+  config: Config
+  npm: Promise<HostNpm>
+  log: StepLog
+  /** The app's own variables that builds may see. */
+  appEnv: Record<string, string>
+  signal: AbortSignal
+}
+
+export type Opened = { context: BuildContext; plan: Plan; lockfile: string | null }
+
+/** Reads the app's config, decides how to build it, says so in the log, and gathers what that needs. */
+export async function openContext(
+  claim: Claim,
+  workspace: Workspace,
+  tree: SourceTree,
+  deps: OpenDeps,
+): Promise<Opened> {
+  const { config, log, signal, appEnv } = deps
+  const [runtime, npm] = await Promise.all([prepareRuntime(config.home), deps.npm])
+  const caches = await openCaches(config.home, claim.appId, workspace)
+  const programs = new Programs({
+    workspace,
+    limits: config.buildLimits,
+    writable: [caches.downloads],
+    onLine: (line) => log.output(line),
+    signal,
+  })
+  const bins = [runtime.bin, toolBin(workspace)]
+  const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, npm }
+  const about = describeDeployment(claim)
+  const configEnv = buildEnv({ ...base, bins, configEnv: about, appEnv })
+  const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }
+  const appConfig = await readConfigFile(tree, evaluation)
+
+  const root = appConfig.build.root ?? ''
+  const app = readApp(tree, root, appConfig)
+  const folder = join(workspace.app, root)
+  const plan = detect(app)
+  const folders = [...new Set([folder, workspace.app])].map((place) => join(place, 'node_modules/.bin'))
+  const env = buildEnv({
+    ...base,
+    bins: [...bins, ...folders],
+    configEnv: { ...about, ...appConfig.build.env },
+    appEnv,
+  })
+  // NODE_ENV=production among the app's variables is meant for the app; installs for a build need devDependencies all the same.
+  const { NODE_ENV: _, ...installEnv } = env
+  const opened =
+    plan.transform === 'copy'
+      ? null
+      : await openInstaller(tree, root, {
+          workspace,
+          programs,
+          runtime,
+          env: installEnv,
+          log,
+          npm,
+          toolsDir: caches.tools,
+          modulesDir: caches.modules,
+          signal,
+        })
+  announce(claim, plan, { app, opened, log })
+  const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, log }
+  return { context, plan, lockfile: readLockfile(tree, opened) }
+}
+
+type Caches = { tools: string; modules: string; downloads: string }
+
+// What a package manager downloads is the build's own; what was installed is the platform's, and given out as links.
+async function openCaches(home: string, app: string, workspace: Workspace): Promise<Caches> {
+  const caches = join(home, 'cache')
+  const own = join(caches, app)
+  await mkdir(own, { recursive: true })
+  await Promise.all([chmod(caches, 0o711), chmod(own, 0o711)])
+  await makeFor(workspace.user, join(own, 'downloads'))
+  return { tools: join(caches, 'tools'), modules: join(own, 'modules'), downloads: join(own, 'downloads') }
+}
+
+function readApp(tree: SourceTree, root: string, config: App['config']): App {
+  if (root && !tree.hasDirectory(root))
+    throw new AppError('ENTRY_NOT_FOUND', `build.root in atelier.config is ${root}, and there is no such folder`)
+  const part = subtree(tree, root)
+  return { tree: part, pkg: readPackageJson(part), config }
+}
+
+function detect(app: App): Plan {
+  try {
+    return detectFramework(app)
+  } catch (thrown) {
+    if (!(thrown instanceof AppError) || thrown.code !== 'FRAMEWORK_UNKNOWN') throw thrown
+    const lines = ['looked for:', ...whatIsLookedFor().map((what) => `- ${what}`)]
+    throw new AppError('FRAMEWORK_UNKNOWN', [thrown.message, ...lines.map((line) => `  ${line}`)].join('\n'))
+  }
+}
+
+function announce(
+  claim: Claim,
+  plan: Plan,
+  { app, opened, log }: { app: App; opened: OpenedInstaller | null; log: StepLog },
+): void {
+  log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
+  const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
+  const notes = [node, ...plan.notes, ...(opened?.notes ?? []), describeUnused(app)]
+  for (const note of notes) if (note) log.line(`       ${note}`)
+}
+
+function describeDeployment(claim: Claim): Record<string, string> {
+  return {
+    ATELIER_APP: claim.appId,
+    ATELIER_VERSION: claim.version,
+    ATELIER_ENVIRONMENT: claim.environment,
+    ATELIER_BRANCH: claim.branch,
+    ATELIER_DEPLOYMENT: claim.id,
+  }
+}
+
+function readLockfile(tree: SourceTree, opened: OpenedInstaller | null): string | null {
+  const { lockfile = null } = opened?.manager ?? {}
+  return opened && lockfile ? subtree(tree, opened.root).read(lockfile) : null
+}

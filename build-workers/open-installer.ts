@@ -1,0 +1,90 @@
+import { mkdir, readFile, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
+import type { Runtime } from '../sandbox/runtime.ts'
+import { DependencyCache } from './dependency-cache.ts'
+import type { HostNpm } from './host-npm.ts'
+import { Installer, ownScripts } from './install.ts'
+import { hasDependencies, readPackageJson } from './package-json.ts'
+import { choosePackageManager, type PackageManager } from './package-manager.ts'
+import { fetchTool, type Tool } from './package-tools.ts'
+import type { Programs } from './programs.ts'
+import { type SourceTree, subtree } from './source-tree.ts'
+import type { Workspace } from './workspace.ts'
+
+export type OpenInstallerDeps = {
+  workspace: Workspace
+  programs: Programs
+  runtime: Runtime
+  env: Record<string, string>
+  log: StepLog
+  npm: HostNpm
+  /** Where fetched package managers are kept, for all apps. */
+  toolsDir: string
+  /** Where this app's dependencies are kept. */
+  modulesDir: string
+  signal: AbortSignal
+}
+
+export type OpenedInstaller = { root: string; installer: Installer; manager: PackageManager; notes: string[] }
+
+/** How to install what the app in `root` (of the whole tree) depends on; null when there is nothing to install. */
+export async function openInstaller(
+  tree: SourceTree,
+  root: string,
+  deps: OpenInstallerDeps,
+): Promise<OpenedInstaller | null> {
+  const { workspace, runtime, signal, npm, toolsDir } = deps
+  const place = installRoot(tree, root)
+  const part = subtree(tree, place)
+  const pkg = readPackageJson(part)
+  if (!pkg || !(hasDependencies(pkg) || ownScripts(pkg).length > 0)) return null
+
+  const manager = choosePackageManager(part, pkg)
+  const tool = async () => {
+    const fetched = await fetchTool(manager, { toolsDir, npm, signal })
+    await linkTool(workspace, manager.name, fetched)
+    return fetched
+  }
+  const installer = new Installer({
+    ...deps,
+    tree: part,
+    folder: join(workspace.app, place),
+    pkg,
+    manager,
+    tool,
+    npmVersion: await versionOf(join(runtime.modules, 'npm')),
+    cache: new DependencyCache(deps.modulesDir),
+  })
+  const notes = [...manager.notes]
+  if (!manager.lockfile)
+    notes.push(`no lockfile: every build may get other versions; run ${manager.name} install and commit its lockfile`)
+  return { root: place, installer, manager, notes }
+}
+
+/** Scripts of the app may call its package manager by name. */
+export function toolBin(workspace: Workspace): string {
+  return workspace.beside('bin')
+}
+
+// A member of a workspace is installed from the top, where the lockfile is.
+function installRoot(tree: SourceTree, root: string): string {
+  if (root === '') return ''
+  const own = subtree(tree, root)
+  if (['package-lock.json', 'pnpm-lock.yaml', 'yarn.lock', 'npm-shrinkwrap.json'].some((file) => own.hasFile(file)))
+    return root
+  const isWorkspace = tree.hasFile('pnpm-workspace.yaml') || readPackageJson(tree)?.['workspaces'] !== undefined
+  return isWorkspace ? '' : root
+}
+
+async function linkTool(workspace: Workspace, name: string, { file }: Tool): Promise<void> {
+  await mkdir(toolBin(workspace), { recursive: true, mode: 0o755 })
+  await symlink(file, join(toolBin(workspace), name)).catch((thrown: NodeJS.ErrnoException) => {
+    if (thrown.code !== 'EEXIST') throw thrown
+  })
+}
+
+async function versionOf(packageFolder: string): Promise<string> {
+  const read: unknown = JSON.parse(await readFile(join(packageFolder, 'package.json'), 'utf8'))
+  return typeof read === 'object' && read !== null && 'version' in read ? String(read.version) : ''
+}

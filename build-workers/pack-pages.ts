@@ -1,0 +1,86 @@
+import { createHash } from 'node:crypto'
+import { readSync } from 'node:fs'
+import { setImmediate as turn } from 'node:timers/promises'
+import { AppError } from '../registry/errors.ts'
+import type { Part } from './build-context.ts'
+import { contentType } from './content-types.ts'
+import { HardLinks, readWalked, unfit, type WalkedFile, walk } from './walk.ts'
+
+/** A static file as it will be published. */
+export type Page = {
+  path: string
+  size: number
+  sha256: string
+  contentType: string
+  /** The bytes, while they fit in memory; else they are read again from where they lie. */
+  content: Buffer | null
+}
+
+const heldBytes = 64 * 1_048_576
+const heldFileBytes = 4 * 1_048_576
+const partBytes = 1_048_576
+const turnMs = 20
+
+/** Reads and digests every file of a part, in the order of their paths. Throws OUTPUT_INVALID. */
+export async function packPages(
+  part: Part,
+  { uid, maxFiles }: { uid: number | null; maxFiles: number },
+): Promise<Page[]> {
+  const pages = new Map<string, Page>()
+  const links: { path: string; target: string }[] = []
+  const hardLinks = new HardLinks()
+  let held = 0
+  let lastTurn = performance.now()
+  for (const entry of walk(part.root, { from: part.from, skip: part.skip, uid })) {
+    if (entry.kind === 'symlink') links.push(entry)
+    if (entry.kind !== 'file') continue
+    hardLinks.see(entry)
+    const hold = entry.size <= heldFileBytes && held + entry.size <= heldBytes
+    pages.set(entry.path, digest(entry, hold))
+    if (hold) held += entry.size
+    if (pages.size > maxFiles) throw new AppError('OUTPUT_INVALID', `the build left more than ${maxFiles} static files`)
+    // Heartbeats and logs go on while a large folder is read.
+    if (performance.now() - lastTurn > turnMs) {
+      await turn()
+      lastTurn = performance.now()
+    }
+  }
+  hardLinks.check()
+  for (const link of links) pages.set(link.path, linked(link, pages))
+  return [...pages.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+/** Whether unknown navigations may answer index.html: it is the only page, and nobody wrote a 404.html. */
+export function isSinglePage(pages: Page[]): boolean {
+  const indexes = pages.filter(({ path }) => /(^|\/)index\.html$/.test(path))
+  return indexes.length === 1 && indexes[0]?.path === 'index.html' && !pages.some(({ path }) => path === '404.html')
+}
+
+function digest(file: WalkedFile, hold: boolean): Page {
+  const described = { path: file.path, size: file.size, contentType: contentType(file.path) }
+  const hash = createHash('sha256')
+  if (file.size <= heldFileBytes) {
+    const content = readWalked(file)
+    return { ...described, sha256: hash.update(content).digest('hex'), content: hold ? content : null }
+  }
+  const part = Buffer.allocUnsafe(partBytes)
+  for (let at = 0; at < file.size; ) {
+    const read = readSync(file.descriptor, part, 0, partBytes, at)
+    if (read === 0) throw unfit(file.path, 'changed while it was read')
+    hash.update(part.subarray(0, read))
+    at += read
+  }
+  return { ...described, sha256: hash.digest('hex'), content: null }
+}
+
+// A bundle's static files have no links: a link to a file becomes that file under another name.
+function linked({ path, target }: { path: string; target: string }, pages: Map<string, Page>): Page {
+  const place = path.split('/').slice(0, -1)
+  for (const step of target.split('/')) {
+    if (step === '..') place.pop()
+    else place.push(step)
+  }
+  const page = pages.get(place.join('/'))
+  if (!page) throw unfit(path, `is a symlink to ${JSON.stringify(target)}, which is no published file`)
+  return { ...page, path, contentType: contentType(path) }
+}

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
+import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
+import { archive, archivedFile, endOfArchive } from './archive.ts'
+import type { ServerOutput } from './build-context.ts'
+import { walk } from './walk.ts'
+
+export type PackedServer = { path: string; entry: string; sha256: string; size: number }
+
+const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+
+/**
+ * Writes `server.tar.zst`: the app's files in one zstd frame, its node_modules in another (made once and taken from the cache as it is), and
+ * the end of the archive. Frames after one another are one stream, and the same files give the same bytes. Throws OUTPUT_INVALID.
+ */
+export async function packServer(
+  output: ServerOutput,
+  path: string,
+  { uid }: { uid: number | null },
+): Promise<PackedServer> {
+  const hash = createHash('sha256')
+  let size = 0
+  await pipeline(
+    async function* () {
+      for await (const chunk of frames(output, uid)) {
+        hash.update(chunk)
+        size += chunk.length
+        yield chunk
+      }
+    },
+    createWriteStream(path, { flags: 'wx', mode: 0o600 }),
+  )
+  return { path, entry: output.entry, sha256: hash.digest('hex'), size }
+}
+
+async function* frames({ parts, files, modules }: ServerOutput, uid: number | null): AsyncGenerator<Buffer> {
+  yield* compressed(appEntries(parts, files, uid))
+  if (modules) yield* createReadStream(modules)
+  yield zstdCompressSync(endOfArchive, compression)
+}
+
+async function* appEntries(
+  parts: ServerOutput['parts'],
+  files: ServerOutput['files'],
+  uid: number | null,
+): AsyncGenerator<Buffer> {
+  for (const { root, from, below, skip } of parts) {
+    const replaced = new Set(files.map((file) => file.path))
+    const entries = walk(root, { from, below, skip: (path) => replaced.has(path) || skip(path), uid })
+    yield* archive(entries)
+  }
+  for (const { path, content } of files) yield archivedFile(path, content)
+}
+
+async function* compressed(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const zstd = createZstdCompress(compression)
+  const feeding = pipeline(chunks, zstd)
+  // Told to whoever reads: a failing source destroys the stream that is read here.
+  feeding.catch(() => undefined)
+  for await (const chunk of zstd) yield chunk
+  await feeding
+}

@@ -1,0 +1,182 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import type { StepLog } from '../registry/build-logs.ts'
+import { missingBlobs } from '../registry/bundle-store/bundles.ts'
+import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import {
+  type BuildName,
+  blobKey,
+  buildLogKey,
+  manifestKey,
+  routesKey,
+  serverKey,
+} from '../registry/bundle-store/keys.ts'
+import { type Manifest, manifest } from '../registry/manifest.ts'
+import type { Sql } from '../registry/sql.ts'
+import type { Part } from './build-context.ts'
+import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
+import type { Page } from './pack-pages.ts'
+import type { PackedServer } from './pack-server.ts'
+import { describeRoutes } from './routes.ts'
+import { formatSize } from './size.ts'
+import { openFileInside } from './walk.ts'
+
+export type Packed = { pages: Page[]; part: Part | null; server: PackedServer | null }
+/** What the manifest says besides the files. */
+export type ManifestFacts = Omit<Manifest, 'bundle_size' | 'routes' | 'files' | 'server' | 'build_duration_ms'>
+export type Published = { manifestKey: string; manifestSha256: string; bundleSize: number; durationMs: number }
+
+export type PublishDeps = { sql: Sql; store: BundleStore; memory: EncodingMemory; log: StepLog }
+
+const atOnce = 8
+
+/**
+ * Uploads what the store lacks, and the manifest when everything else is there: until it exists, the build does not. `startedAt` is the
+ * build's start on the monotonic clock; `logText` gives its log so far.
+ */
+export async function publish(
+  { pages, part, server }: Packed,
+  {
+    name,
+    facts,
+    startedAt,
+    logText,
+  }: { name: BuildName; facts: ManifestFacts; startedAt: number; logText: () => string },
+  { sql, store, memory, log }: PublishDeps,
+): Promise<Published> {
+  return log.step('Uploading', '', async (step) => {
+    const files = await encodeAll(pages, part, memory)
+    const digests = files.flatMap(({ page, siblings }) => [page.sha256, ...siblings.map(({ sha256 }) => sha256)])
+    const missing = digests.length > 0 ? await missingBlobs(sql, store, { ...name, digests }) : new Set<string>()
+    const changed = files.filter(({ page }) => missing.has(page.sha256)).length
+    step.detail(describeUpload({ changed, files: files.length, server }))
+
+    const routes = describeRoutes(pages, facts.kind)
+    await Promise.all([
+      uploadBlobs(files, missing, { part, store }),
+      server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
+      store.put(routesKey(name), Buffer.from(`${JSON.stringify(routes)}\n`)),
+    ])
+    await store.put(buildLogKey(name), Buffer.from(logText()))
+    const durationMs = Math.round(performance.now() - startedAt)
+    const written = writeManifest({ files, server, facts, routes, durationMs })
+    await store.put(manifestKey(name), written.bytes, { sha256: written.sha256 })
+    await memory.keep(
+      files.map(({ page, siblings }) => ({ sha256: page.sha256, encodings: siblings.map(describeSibling) })),
+    )
+    return {
+      manifestKey: manifestKey(name),
+      manifestSha256: written.sha256,
+      bundleSize: written.bundleSize,
+      durationMs,
+    }
+  })
+}
+
+type File = { page: Page; siblings: EncodedSibling[] }
+
+async function encodeAll(pages: Page[], part: Part | null, memory: EncodingMemory): Promise<File[]> {
+  return inTurns(pages, async (page) => {
+    const known = memory.recall(page.sha256)
+    if (known) return { page, siblings: known.map((sibling) => ({ ...sibling, content: null })) }
+    const isWorth = mayShrink(page.size, page.contentType)
+    return { page, siblings: isWorth ? await encode(await contentOf(page, part), page.contentType) : [] }
+  })
+}
+
+async function uploadBlobs(
+  files: File[],
+  missing: Set<string>,
+  { part, store }: { part: Part | null; store: BundleStore },
+): Promise<void> {
+  const left = new Set(missing)
+  await inTurns(files, async ({ page, siblings }) => {
+    if (left.delete(page.sha256)) {
+      const body = page.content ?? createReadStream('', { fd: openPage(page, part) })
+      await store.put(blobKey(page.sha256), body, { sha256: page.sha256 })
+    }
+    for (const sibling of siblings) {
+      if (!left.delete(sibling.sha256)) continue
+      // Remembered from an earlier build whose blobs have been collected since: made once more.
+      const content = sibling.content ?? (await encodeAgain(page, part, sibling))
+      await store.put(blobKey(sibling.sha256), content, { sha256: sibling.sha256 })
+    }
+  })
+}
+
+async function encodeAgain(page: Page, part: Part | null, wanted: EncodedSibling): Promise<Buffer> {
+  const made = await encode(await contentOf(page, part), page.contentType)
+  return made.find(({ encoding }) => encoding === wanted.encoding)?.content ?? Buffer.alloc(0)
+}
+
+async function contentOf(page: Page, part: Part | null): Promise<Buffer> {
+  return page.content ?? buffer(createReadStream('', { fd: openPage(page, part) }))
+}
+
+// Read a second time, and so checked against the digest of the first.
+function openPage({ path }: Page, part: Part | null): number {
+  return openFileInside(part?.root ?? '', join(part?.from ?? '', path))
+}
+
+function writeManifest({
+  files,
+  server,
+  facts,
+  routes,
+  durationMs,
+}: {
+  files: File[]
+  server: PackedServer | null
+  facts: ManifestFacts
+  routes: Manifest['routes']
+  durationMs: number
+}): { bytes: Buffer; sha256: string; bundleSize: number } {
+  const bundleSize = files.reduce((sum, { page }) => sum + page.size, 0) + (server?.size ?? 0)
+  const content: Manifest = {
+    ...facts,
+    bundle_size: bundleSize,
+    routes,
+    build_duration_ms: durationMs,
+    files: files.map(({ page, siblings }) => ({
+      path: page.path,
+      size: page.size,
+      sha256: page.sha256,
+      content_type: page.contentType,
+      encodings: siblings.map(describeSibling),
+    })),
+    server: server && { entry: server.entry, sha256: server.sha256, size: server.size },
+  }
+  const bytes = Buffer.from(JSON.stringify(manifest.parse(content)))
+  return { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), bundleSize }
+}
+
+function describeSibling({ encoding, sha256, size }: EncodedSibling) {
+  return { encoding, sha256, size }
+}
+
+function describeUpload({
+  changed,
+  files,
+  server,
+}: {
+  changed: number
+  files: number
+  server: PackedServer | null
+}): string {
+  const pages = `${changed} of ${files} files changed`
+  if (!server) return pages
+  const code = `server code ${formatSize(server.size)}`
+  return files > 0 ? `${pages}, ${code}` : code
+}
+
+async function inTurns<T, R>(items: T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = new Array(items.length)
+  const queue = items.entries()
+  const run = async () => {
+    for (const [at, item] of queue) results[at] = await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, run))
+  return results
+}

@@ -1,0 +1,31 @@
+import type { Config } from '../registry/config.ts'
+import type { Claim } from '../registry/deployments.ts'
+import { AppError } from '../registry/errors.ts'
+import { awaitPrepared, goLive, markPrepared, requestPrepare } from '../registry/release.ts'
+import type { Sql } from '../registry/sql.ts'
+import { Fenced } from './attempt.ts'
+
+const prepareTimeoutMs = 60_000
+
+export type PutLiveDeps = { sql: Sql; config: Config; signal: AbortSignal }
+
+/**
+ * Has every edge load the deployment and check it, and then lets it go live: by the gateway, once it has moved the ref of a push, else here.
+ * Throws APP_UNHEALTHY when no edge could, NO_EDGE when none answered.
+ */
+export async function putLive(claim: Claim, { sql, config, signal }: PutLiveDeps): Promise<void> {
+  await requestPrepare(sql, claim.id)
+  const { ready, failed } = await awaitPrepared(sql, claim.id, { timeoutMs: prepareTimeoutMs, signal })
+  signal.throwIfAborted()
+  if (ready.length === 0) {
+    const [first] = failed
+    if (first) throw new AppError('APP_UNHEALTHY', first.reason ?? 'the app did not start at the edge')
+    throw new AppError(
+      'NO_EDGE',
+      `no edge answered within ${prepareTimeoutMs / 1000} s; is the proxy running? see: atelier status`,
+    )
+  }
+  if (!(await markPrepared(sql, claim))) throw new Fenced('the attempt was given to another worker')
+  const isPush = claim.source === 'git' && claim.ref !== null
+  if (!isPush) await goLive(sql, claim.id, { config, by: claim.createdBy })
+}

@@ -1,0 +1,22 @@
+import { basename } from 'node:path'
+import type { BuildContext, BuildOutput } from '../build-context.ts'
+
+/** Static files as they lie in the app. */
+export function copyStatic({ workspace, root }: BuildContext, from: string): BuildOutput {
+  const place = [root, from].filter(Boolean).join('/')
+  return {
+    kind: 'static',
+    transforms: ['copy'],
+    pages: { root: workspace.app, from: place, skip: isPrivate },
+    fallback: 'none',
+    server: null,
+  }
+}
+
+/** What lies among static files and is for nobody to read: dot files (but `.well-known`), dependencies, our own config. */
+export function isPrivate(path: string): boolean {
+  const name = basename(path)
+  return (
+    (name.startsWith('.') && name !== '.well-known') || name === 'node_modules' || /^atelier\.config\.\w+$/.test(path)
+  )
+}

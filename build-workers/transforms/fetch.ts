@@ -1,0 +1,44 @@
+import { join } from 'node:path'
+import type { BuildContext, BuildOutput } from '../build-context.ts'
+import { runHook } from '../hooks.ts'
+import { formatSize } from '../size.ts'
+import { isFolderInside } from '../walk.ts'
+import { makeFor } from '../workspace.ts'
+import { isPrivate } from './copy.ts'
+import { bundle } from './esbuild.ts'
+
+/** A fetch app: its entry and all it imports become one ES module; files in `public/` are served by the edge. */
+export async function buildFetchApp(context: BuildContext, entry: string): Promise<BuildOutput> {
+  await context.installer?.installer.installAll()
+  await runHook(context, 'preBuild')
+  const output = await bundleFetchApp(context, entry)
+  await runHook(context, 'postBuild')
+  return output
+}
+
+/** The bundling alone, with dependencies in place. */
+export async function bundleFetchApp(context: BuildContext, entry: string): Promise<BuildOutput> {
+  const { workspace, root, log } = context
+  const folder = join(workspace.tmp, 'bundle')
+  await makeFor(workspace.user, folder)
+  await log.step('Bundling', `${entry} → bundle.js`, async (step) => {
+    const outfile = join(folder, 'bundle.js')
+    const size = await bundle(context, { entry, outfile, format: 'esm', externalPackages: false })
+    step.detail(`${entry} → bundle.js ${formatSize(size)}`)
+  })
+  const publicFolder = [root, 'public'].filter(Boolean).join('/')
+  return {
+    kind: 'fetch',
+    transforms: ['esbuild'],
+    pages: isFolderInside(workspace.app, publicFolder)
+      ? { root: workspace.app, from: publicFolder, skip: isPrivate }
+      : null,
+    fallback: 'none',
+    server: {
+      entry: 'bundle.js',
+      parts: [{ root: workspace.root, from: 'tmp/bundle', below: '', skip: () => false }],
+      files: [{ path: 'package.json', content: Buffer.from('{"type":"module"}\n') }],
+      modules: null,
+    },
+  }
+}

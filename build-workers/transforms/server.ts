@@ -1,0 +1,120 @@
+import { readdirSync } from 'node:fs'
+import { basename, dirname, extname, join } from 'node:path'
+import { AppError } from '../../registry/errors.ts'
+import type { BuildContext, BuildOutput, ServerOutput } from '../build-context.ts'
+import { isGenerated } from '../dependency-cache.ts'
+import { runHook } from '../hooks.ts'
+import { ownScripts } from '../install.ts'
+import { formatSize } from '../size.ts'
+import { isFolderInside, readInside } from '../walk.ts'
+import { makeFor } from '../workspace.ts'
+import { bundle } from './esbuild.ts'
+import { runBuildScript } from './site.ts'
+
+/** A program that listens: its files, and the dependencies it needs in production. */
+export async function buildNodeServer(
+  context: BuildContext,
+  { entry, build }: { entry: string; build: boolean },
+): Promise<BuildOutput> {
+  const { app, installer, log } = context
+  const { preBuild, postBuild } = app.config.hooks
+  // Nothing runs between unpacking and packing: then what a build needs besides production dependencies can be left out altogether.
+  const runsPrograms = build || Boolean(preBuild || postBuild) || (app.pkg !== null && ownScripts(app.pkg).length > 0)
+  if (runsPrograms) await installer?.installer.installAll()
+  await runHook(context, 'preBuild')
+  if (build)
+    await log.step('Building', 'npm run build', async (step) => {
+      step.detail(await runBuildScript(context, null))
+    })
+  await runHook(context, 'postBuild')
+  return packNodeServer(context, entry, { afterBuild: runsPrograms })
+}
+
+/** The bundle of a server whose files are in place. Throws ENTRY_NOT_FOUND. */
+export async function packNodeServer(
+  context: BuildContext,
+  entry: string,
+  { afterBuild }: { afterBuild: boolean },
+): Promise<BuildOutput> {
+  const { installer, root } = context
+  const found = findEntry(context, entry)
+  const started = /\.[cm]?tsx?$/.test(found) ? await bundleTypeScript(context, found) : { entry: found, files: [] }
+  const modules = installer ? await installer.installer.archiveProduction({ afterBuild }) : null
+  const base = installer?.root ?? root
+  const server: ServerOutput = {
+    entry: insideBase(base, root, started.entry),
+    parts: [appPart(context, base), ...(afterBuild ? generatedParts(context, base) : [])],
+    files: started.files.map(({ path, content }) => ({ path: insideBase(base, root, path), content })),
+    modules,
+  }
+  return {
+    kind: 'server',
+    transforms: [...(afterBuild ? ['build'] : []), ...(started.files.length > 0 ? ['esbuild'] : []), 'node'],
+    pages: null,
+    fallback: 'none',
+    server,
+  }
+}
+
+// As `node <entry>` would find it, among what is there after the build.
+function findEntry({ workspace, root }: BuildContext, entry: string): string {
+  const paths = [entry, ...['.js', '.mjs', '.cjs', '.ts'].map((extension) => entry + extension), `${entry}/index.js`]
+  const found = paths.find((path) => readInside(workspace.app, join(root, path), 1) !== null)
+  if (found) return found
+  throw new AppError(
+    'ENTRY_NOT_FOUND',
+    `the app starts with ${entry}, and the build left no such file; correct the start script, or set build.entry in atelier.config.ts`,
+  )
+}
+
+// Node takes away types, but does not know a bundler's import paths, enums or JSX; esbuild does. The file lies where the entry lay, so
+// paths relative to it stay true.
+async function bundleTypeScript(
+  context: BuildContext,
+  entry: string,
+): Promise<{ entry: string; files: { path: string; content: Buffer }[] }> {
+  const { workspace, app, log } = context
+  const isModule = entry.endsWith('.mts') || (app.pkg?.type === 'module' && !entry.endsWith('.cts'))
+  const name = `${basename(entry, extname(entry))}.${isModule ? 'mjs' : 'cjs'}`
+  const folder = join(workspace.tmp, 'server')
+  await makeFor(workspace.user, folder)
+  return log.step('Bundling', `${entry} → ${name}`, async (step) => {
+    const size = await bundle(context, {
+      entry,
+      outfile: join(folder, name),
+      format: isModule ? 'esm' : 'cjs',
+      externalPackages: true,
+    })
+    step.detail(`${entry} → ${name} ${formatSize(size)}`)
+    const files = [name, `${name}.map`].map((file) => ({
+      path: join(dirname(entry), file),
+      content: Buffer.from(readInside(workspace.tmp, `server/${file}`, 64 * 1_048_576) ?? ''),
+    }))
+    return { entry: join(dirname(entry), name), files }
+  })
+}
+
+function appPart({ workspace, installer }: BuildContext, base: string): ServerOutput['parts'][number] {
+  const left = new Set(['.git', '.npmrc', '.yarn', '.yarnrc', '.yarnrc.yml'])
+  const skip = (path: string) => left.has(path) || (installer !== null && basename(path) === 'node_modules')
+  return { root: workspace.app, from: base, below: '', skip }
+}
+
+// Clients that the build generated from the app's own files, such as node_modules/.prisma.
+function generatedParts({ workspace, installer }: BuildContext, base: string): ServerOutput['parts'] {
+  const modules = join(base, 'node_modules')
+  if (!installer || !isFolderInside(workspace.app, modules)) return []
+  return readdirSync(join(workspace.app, modules))
+    .filter((name) => isGenerated(`node_modules/${name}`, ['node_modules']))
+    .filter((name) => isFolderInside(workspace.app, join(modules, name)))
+    .map((name) => ({
+      root: workspace.app,
+      from: join(modules, name),
+      below: `node_modules/${name}`,
+      skip: () => false,
+    }))
+}
+
+function insideBase(base: string, root: string, path: string): string {
+  return join(root.slice(base.length).replace(/^\//, ''), path)
+}

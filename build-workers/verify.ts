@@ -1,0 +1,125 @@
+import { createReadStream } from 'node:fs'
+import { chmod, mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
+import { AppError } from '../registry/errors.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import { type Isolate, probe, startIsolate } from '../sandbox/isolate.ts'
+import type { SandboxUser } from '../sandbox/users.ts'
+import type { Page } from './pack-pages.ts'
+import type { PackedServer } from './pack-server.ts'
+import { unpack } from './source.ts'
+
+const startTimeoutMs = 30_000
+const attempts = 3
+const pauseMs = 300
+
+/** A static site must have a page to begin with. Throws OUTPUT_INVALID. */
+export async function verifyPages(pages: Page[], { folder, log }: { folder: string; log: StepLog }): Promise<void> {
+  await log.step('Verifying', `${pages.length} files, index.html is there`, async (step) => {
+    if (pages.some(({ path }) => path === 'index.html')) return
+    step.detail('index.html is not there')
+    const other = pages.find(({ path }) => path.endsWith('/index.html'))
+    const hint = other ? `; ${other.path} is: name its folder with build.output in atelier.config.ts` : ''
+    throw new AppError('OUTPUT_INVALID', `there is no index.html in ${folder || 'the top folder'}${hint}`)
+  })
+}
+
+export type ServerCheck = {
+  /** For messages: `hello 3f2a91c`. */
+  name: string
+  home: string
+  kind: 'fetch' | 'server'
+  packed: PackedServer
+  /** A place for the unpacked bundle; must not exist. */
+  directory: string
+  socketPath: string
+  /** As in production, with what is for run time only. */
+  env: Record<string, string>
+  user: SandboxUser
+  memoryMb: number
+  processes: number
+  health: Manifest['health']
+  host: string
+}
+
+/**
+ * Starts what was packed in an isolate of its own and asks for the health page. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY with
+ * the likely cause and the app's last words. The isolate is told to stop when this returns; `ended` says when it has.
+ */
+export async function verifyServer(
+  check: ServerCheck,
+  { log, signal }: { log: StepLog; signal: AbortSignal },
+): Promise<{ ended: Promise<unknown> }> {
+  return log.step('Verifying', `GET ${check.health.path}`, async (step) => {
+    await unpackForApp(check, signal)
+    const heard: string[] = []
+    const isolate = await startIsolate({
+      ...check,
+      entry: check.packed.entry,
+      onLog: (_, line) => {
+        heard.push(line)
+        if (heard.length > 20) heard.shift()
+      },
+    })
+    const stop = () => isolate.stop(2000)
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      await isolate.ready(startTimeoutMs)
+      signal.throwIfAborted()
+      step.detail(`GET ${check.health.path} → ${await askHealth(isolate, check, heard)}`)
+      return { ended: stop() }
+    } catch (thrown) {
+      await stop()
+      signal.throwIfAborted()
+      throw thrown
+    } finally {
+      signal.removeEventListener('abort', stop)
+    }
+  })
+}
+
+// As the edges do it: the platform's own files, which the app can read and not change.
+async function unpackForApp({ packed, directory, socketPath }: ServerCheck, signal: AbortSignal): Promise<void> {
+  await mkdir(dirname(socketPath), { recursive: true })
+  const limits = { files: 200_000, bytes: 4 * 1024 ** 3 }
+  await unpack(createReadStream(packed.path), directory, { limits, owner: null, signal })
+  await chmod(directory, 0o755)
+}
+
+async function askHealth(isolate: Isolate, { health, host, packed }: ServerCheck, heard: string[]): Promise<number> {
+  let last = ''
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { status, body } = await probe({
+        socketPath: isolate.socketPath,
+        path: health.path,
+        timeoutMs: health.timeout_sec * 1000,
+        host,
+      })
+      if (health.strict ? status >= 200 && status < 400 : status < 500) return status
+      last = `answered ${status}${firstWords(body)}`
+    } catch (thrown) {
+      if (!(thrown instanceof AppError)) throw thrown
+      last = thrown.message.replace(/^GET \S+: /, 'failed: ')
+    }
+    const ended = await Promise.race([
+      isolate.exited,
+      new Promise<null>((resolve) => setTimeout(resolve, pauseMs, null)),
+    ])
+    if (ended) throw ended.error
+    if (attempt === attempts) break
+  }
+  const wanted = health.strict ? '2xx or 3xx' : 'below 500'
+  const setting = health.strict ? '' : '; another path can be set with deployments.healthCheck.path'
+  const message = `GET ${health.path} ${last}; a healthy app (node ${packed.entry}) answers ${wanted}${setting}`
+  throw new AppError('APP_UNHEALTHY', [message, ...heard.map((line) => `  ${line}`)].join('\n'))
+}
+
+function firstWords(body: string): string {
+  const text = body
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+  return text ? ` (${text.length > 80 ? `${text.slice(0, 80)}…` : text})` : ''
+}
