@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs'
 import { type Logger, pino } from 'pino'
 
 export type Log = Logger
@@ -6,6 +7,17 @@ export type Log = Logger
 export function createLog(role: string): Log {
   return pino(
     { base: { role }, level: process.env.ATELIER_LOG_LEVEL || 'info', timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination(2),
+    { write: writeLine },
   )
+}
+
+// Not pino's own destination: at exit that one writes again and again, for ever, to a reader that has gone or a disk that is full. A line
+// that cannot be written is lost instead; a role must neither end nor hang for its log.
+function writeLine(line: string): void {
+  const bytes = Buffer.from(line)
+  try {
+    for (let written = 0; written < bytes.length; ) written += writeSync(2, bytes, written)
+  } catch {
+    return
+  }
 }
