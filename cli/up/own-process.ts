@@ -16,8 +16,6 @@ export type Ended = { code: number | null; signal: NodeJS.Signals | null; livedM
 export class OwnProcess {
   readonly child: ChildProcess
   readonly exited: Promise<Ended>
-  /** Resolves when its output has been read to the end; never, as long as a program it started holds that open. */
-  readonly silent: Promise<void>
   #ended: Ended | null = null
 
   static spawn(program: string, args: string[], { user, whenOrphaned, ...options }: OwnProcessOptions): OwnProcess {
@@ -33,7 +31,6 @@ export class OwnProcess {
   private constructor(child: ChildProcess) {
     const startedAt = performance.now()
     this.child = child
-    this.silent = new Promise((resolve) => child.once('close', () => resolve()))
     this.exited = new Promise((resolve) => {
       const end = (ended: Omit<Ended, 'livedMs'>) => {
         this.#ended ??= { ...ended, livedMs: performance.now() - startedAt }

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../registry/errors.ts'
 import { Backoff, pause } from './backoff.ts'
+import type { LogLine } from './log-line.ts'
 import { OwnProcess } from './own-process.ts'
-import { type LogLine, RoleLog } from './role-log.ts'
+import { RoleLog } from './role-log.ts'
 
 export type RoleName = 'proxy' | 'registry' | 'gateway' | 'worker'
 
@@ -16,8 +16,6 @@ const programs: Record<RoleName, string> = {
 }
 /** A role that ends this often before it ever served is not started again: the start has failed. */
 const triesToServe = 3
-/** What a role wrote last may arrive after its end. */
-const lastWordsMs = 300
 
 export type RoleOptions = {
   env: NodeJS.ProcessEnv
@@ -88,20 +86,17 @@ export class Role {
 
   async #runOnce() {
     const child = OwnProcess.spawn(process.execPath, [join(root, programs[this.name])], {
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      stdio: ['ignore', this.#log.fd, this.#log.fd, 'ipc'],
       cwd: root,
       env: this.#options.env,
     })
     this.#process = child
     this.#options.onProcess()
-    child.child.stdout?.on('data', (chunk: Buffer) => this.#log.write(chunk))
-    child.child.stderr?.on('data', (chunk: Buffer) => this.#log.write(chunk))
     child.child.on('message', (message) => this.#hear(message))
 
     const ended = await child.exited
     // What it had started in its group must not outlive it, holding sockets and locks.
     child.killGroup()
-    await Promise.race([child.silent, sleep(lastWordsMs)])
     this.#options.onProcess()
     return ended
   }

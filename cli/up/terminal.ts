@@ -1,5 +1,5 @@
 import { printable } from '../printable.ts'
-import type { LogLine } from './role-log.ts'
+import type { LogLine } from './log-line.ts'
 
 const patienceMs = 400
 const burst = 10
