@@ -59,7 +59,7 @@ export class Client {
     const url = new URL(`/api/platform/${path}`, this.platform.api)
     for (const [name, value] of Object.entries(request.query ?? {}))
       if (value !== null && value !== undefined) url.searchParams.set(name, String(value))
-    const { request: open } = url.protocol === 'https:' ? await import('node:https') : await import('node:http')
+    const { Agent, request: open } = url.protocol === 'https:' ? await import('node:https') : await import('node:http')
     const json = request.json === undefined ? null : Buffer.from(JSON.stringify(request.json))
     const headers = {
       authorization: `Bearer ${this.platform.token}`,
@@ -67,11 +67,14 @@ export class Client {
       ...(json && { 'content-type': 'application/json', 'content-length': json.length }),
       ...(request.stream && { 'content-type': request.stream.type }),
     }
+    // A server may refuse an upload before it has read it all. It closes a connection that is not kept alive there and then, and what it
+    // said is lost.
+    const agent = request.stream ? new Agent({ keepAlive: true }) : false
 
     return new Promise((resolve, reject) => {
-      const sent = open(url, { method, headers, lookup: lookupLocalhost, signal: request.signal, agent: false })
+      const sent = open(url, { method, headers, lookup: lookupLocalhost, signal: request.signal, agent })
       sent.once('response', resolve)
-      sent.once('error', (error) => reject(this.#unreachable(error)))
+      sent.once('error', (error) => reject(request.stream ? this.#cutOff(error) : this.#unreachable(error)))
       if (!request.stream) {
         sent.end(json)
         return
@@ -106,6 +109,12 @@ export class Client {
         exitCode: 3,
       })
     }
+  }
+
+  #cutOff(error: Error): Failure {
+    if (!('code' in error) || !['EPIPE', 'ECONNRESET'].includes(String(error.code))) return this.#unreachable(error)
+    const message = `${this.platform.api} ended the upload before it was whole; try again, or see what it says of you: atelier status`
+    return new Failure(message, { exitCode: 3, code: 'CONNECTION_LOST' })
   }
 
   #unreachable(error: Error): Failure {

@@ -181,7 +181,7 @@ describe('going back', () => {
   test.each([
     ['nothing live yet', async () => rollback(), 404, 'VERSION_NOT_FOUND', 'deploy it first'],
     ['an unknown commit', async () => rollback('ffffff0'), 404, 'VERSION_NOT_FOUND', 'atelier deploys'],
-    ['no version at all', async () => rollback('latest'), 400, 'REQUEST_INVALID', 'body.version'],
+    ['no version at all', async () => rollback('latest'), 400, 'VERSION_ILLEGAL', 'is no version'],
     ['a number', async () => rollback(17), 400, 'REQUEST_INVALID', 'body.version'],
   ])('%s', async (what, ask, status, code, words) => {
     if (what !== 'nothing live yet') await plane.deployed(app, '1.0.0')

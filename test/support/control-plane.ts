@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as open } from 'node:http'
+import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -44,14 +46,24 @@ export type Ask = {
   signal?: AbortSignal
 }
 
-/** The registry's HTTP side on a unix socket, over a real database and a real store, with nobody building: tests play the worker. */
-export async function startControlPlane({ env = {} }: { env?: Record<string, string> } = {}) {
+/**
+ * The registry's HTTP side on a unix socket, over a real database and a real store, with nobody building: tests play the worker, by hand
+ * or with `onWake`. With `relay` it is reached over TCP too, at `config.httpPort`.
+ */
+export async function startControlPlane({ relay: isRelayed = false }: { relay?: boolean } = {}) {
   const database = await createDatabase({ max: 12 })
   const home = await mkdtemp(join(tmpdir(), 'atelier-api-'))
-  const config = readConfig({ ...env, ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url })
+  const socketPath = join(home, 'registry.sock')
+  const relay = isRelayed ? await Relay.open(socketPath) : null
+  const config = readConfig({
+    ATELIER_HOME: home,
+    ATELIER_DATABASE_URL: database.url,
+    ...(relay && { ATELIER_HTTP_PORT: String(relay.port) }),
+  })
   const { sql } = database
   const log = createLog('test')
   const woken: string[] = []
+  const worker = { onWake: (_id: string): void => undefined }
   const closing = new AbortController()
   const deps = {
     sql,
@@ -59,7 +71,13 @@ export async function startControlPlane({ env = {} }: { env?: Record<string, str
     log,
     store: new FileStore(join(home, 'store')),
     key: randomBytes(32),
-    queue: { enqueueBuild: async ({ id }: { id: string }) => void woken.push(id), close: async () => undefined },
+    queue: {
+      enqueueBuild: async ({ id }: { id: string }) => {
+        woken.push(id)
+        worker.onWake(id)
+      },
+      close: async () => undefined,
+    },
     closing: closing.signal,
   }
   const api = createApi(deps)
@@ -70,7 +88,6 @@ export async function startControlPlane({ env = {} }: { env?: Record<string, str
     api: (request) => api.fetch(request),
     console: (request) => console.fetch(request),
   })
-  const socketPath = join(home, 'registry.sock')
   const listening = await listenOnSocket(socketPath, getRequestListener(front))
 
   const stream = async (method: string, path: string, { token, host, headers, json, body, signal }: Ask = {}) => {
@@ -105,6 +122,8 @@ export async function startControlPlane({ env = {} }: { env?: Record<string, str
     home,
     socketPath,
     woken,
+    worker,
+    relay,
     stream,
     async ask(method: string, path: string, how: Ask = {}): Promise<Answer> {
       const response = await stream(method, path, how)
@@ -127,6 +146,7 @@ export async function startControlPlane({ env = {} }: { env?: Record<string, str
     deployed: (app: string, version: string, branch = 'main') => deployed(sql, config, { app, version, branch }),
     async close() {
       closing.abort()
+      await relay?.close()
       await listening.close()
       await database[Symbol.asyncDispose]()
       await rm(home, { recursive: true, force: true })
@@ -135,6 +155,53 @@ export async function startControlPlane({ env = {} }: { env?: Record<string, str
 }
 
 export type ControlPlane = Awaited<ReturnType<typeof startControlPlane>>
+
+/** A TCP port that leads to a unix socket, and can be cut. */
+class Relay {
+  readonly port: number
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  static async open(socketPath: string): Promise<Relay> {
+    const server = createServer((client) => relay.#join(client, socketPath))
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    const relay = new Relay(server, typeof address === 'object' && address ? address.port : 0)
+    return relay
+  }
+
+  private constructor(server: Server, port: number) {
+    this.#server = server
+    this.port = port
+  }
+
+  /** Ends every connection, as a proxy that crashes does. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async close(): Promise<void> {
+    this.#server.close()
+    this.cut()
+  }
+
+  #join(client: Socket, socketPath: string): void {
+    const upstream = createConnection(socketPath)
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      this.#sockets.add(one)
+      one.pipe(other)
+      one.once('error', () => other.destroy())
+      one.once('close', () => {
+        this.#sockets.delete(one)
+        other.destroy()
+      })
+    }
+  }
+}
 
 /** Lines of JSON, read to the end. */
 export function eventsOf(text: string): Record<string, unknown>[] {

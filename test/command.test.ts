@@ -1,0 +1,502 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { zstdDecompressSync } from 'node:zlib'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { appendAppLog } from '../registry/app-logs.ts'
+import { appendBuildLog } from '../registry/build-logs.ts'
+import { claimBuild, findDeployment, moveDeployment } from '../registry/deployments.ts'
+import { type CommandResult, run } from './support/command.ts'
+import { finishDeployment, startControlPlane } from './support/control-plane.ts'
+import { checkout, plainEnv } from './support/platform.ts'
+
+// The command as a process, against the API on a port, as on a machine with a platform running. The tests play the build worker.
+const plane = await startControlPlane({ relay: true })
+afterAll(() => plane.close())
+
+const port = plane.config.httpPort
+const program = join(checkout, 'cli/atelier.mjs')
+
+let app: string
+let desk: string
+let env: NodeJS.ProcessEnv
+let platformHome: string
+beforeAll(async () => {
+  platformHome = await mkdtemp(join(plane.home, 'platform-'))
+  await writeFile(join(platformHome, 'atelier.json'), JSON.stringify({ api: `http://api.localhost:${port}` }))
+  await writeFile(join(platformHome, 'admin-token'), `${await plane.token('admin')}\n`)
+})
+beforeEach(async () => {
+  app = await plane.app()
+  desk = await mkdtemp(join(plane.home, 'a desk with spaces-'))
+  plane.worker.onWake = () => undefined
+  env = { ...plainEnv(), HOME: desk, XDG_CONFIG_HOME: undefined, ATELIER_HOME: platformHome, GIT_CONFIG_NOSYSTEM: '1' }
+})
+
+const atelier = (
+  args: string[],
+  { cwd = desk, input = '', more = {} }: { cwd?: string; input?: string; more?: NodeJS.ProcessEnv } = {},
+) => run(process.execPath, [program, ...args], { cwd, input, env: { ...env, ...more } })
+
+/** Expects exit code 0 and silence on stderr; returns what was said. */
+async function said(args: string[], how: Parameters<typeof atelier>[1] = {}): Promise<string> {
+  const result = await atelier(args, how)
+  expect(result).toMatchObject({ code: 0, stderr: '' })
+  return result.stdout
+}
+
+async function saidJson(args: string[], how: Parameters<typeof atelier>[1] = {}): Promise<unknown> {
+  return JSON.parse((await atelier([...args, '--json'], how)).stdout)
+}
+
+/** One line on stderr that begins with the command's name; nothing on stdout. */
+function failed(result: CommandResult, code: number, words: string): void {
+  expect(result).toMatchObject({ code, stdout: '' })
+  expect(result.stderr).toMatch(/^atelier: .+\n$/)
+  expect(result.stderr).toContain(words)
+}
+
+async function newRepo(): Promise<string> {
+  const folder = join(desk, 'my repo')
+  await mkdir(folder)
+  await git(['init', '--quiet', '--initial-branch', 'main'], folder)
+  return folder
+}
+
+async function git(args: string[], cwd: string, input = ''): Promise<string> {
+  const { code, stdout, stderr } = await run('git', args, { cwd, env, input })
+  if (code !== 0) throw new Error(`git ${args.join(' ')}: ${stderr}`)
+  return stdout.trim()
+}
+
+const finish = async (id: string) => {
+  await appendBuildLog(plane.sql, id, ['-----> Building'])
+  await finishDeployment(plane.sql, plane.config, id)
+}
+
+describe('where the platform is', () => {
+  test('it is found on this machine without any login', async () => {
+    expect(await said(['status'])).toContain(`http://api.localhost:${port}`)
+  })
+
+  test('a login is checked, kept for its owner only, and used from then on', async () => {
+    const token = await plane.token('deploy')
+    expect(await said(['login', `localhost:${port}`, '--token', '-'], { input: `${token}\n` })).toContain(
+      'deploy-all (deploy)',
+    )
+    const file = join(desk, '.config/atelier/config.json')
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect(await saidJson(['apps', 'list'], { more: { ATELIER_HOME: '/nowhere' } })).toMatchObject({
+      apps: expect.any(Array),
+    })
+  })
+
+  test('a token nobody knows is not kept', async () => {
+    const result = await atelier(['login', `localhost:${port}`, '--token', `atl_${'A'.repeat(43)}`])
+    failed(result, 1, 'does not accept this token')
+    await expect(stat(join(desk, '.config/atelier/config.json'))).rejects.toThrow()
+  })
+
+  test('ATELIER_URL and ATELIER_TOKEN come before everything', async () => {
+    const more = {
+      ATELIER_URL: `http://console.localhost:${port}`,
+      ATELIER_TOKEN: await plane.token('read', app),
+      ATELIER_HOME: '/nowhere',
+    }
+    expect(await saidJson(['apps'], { more })).toMatchObject({ apps: [{ id: app }] })
+  })
+
+  test('one that is not there is named, with exit code 3', async () => {
+    const result = await atelier(['status'], { more: { ATELIER_URL: 'http://localhost:1', ATELIER_TOKEN: 'atl_x' } })
+    failed(result, 3, 'http://api.localhost:1 cannot be reached (ECONNREFUSED)')
+    failed(await atelier(['status'], { more: { ATELIER_HOME: '/nowhere' } }), 1, 'atelier up')
+  })
+
+  test('something else that answers there is told from a platform', async () => {
+    const other = createServer((_, response) => response.writeHead(502).end('<html>Bad gateway</html>'))
+    other.listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const more = { ATELIER_URL: `http://localhost:${(other.address() as AddressInfo).port}`, ATELIER_TOKEN: 'atl_x' }
+    failed(await atelier(['status'], { more }), 3, 'answered 502')
+    other.close()
+  })
+})
+
+describe('linking a repository', () => {
+  test('makes the app and the remote, and git finds the token without asking', async () => {
+    const repo = await newRepo()
+    const name = `linked-${app}`
+    expect(await said(['link', name], { cwd: repo })).toBe(
+      `Created ${name}: http://${name}.apps.localhost:${port}\ndeploy it with: git push atelier main\n`,
+    )
+    expect(await git(['remote', 'get-url', 'atelier'], repo)).toBe(`http://git.localhost:${port}/${name}.git`)
+    const filled = await git(['credential', 'fill'], repo, `protocol=http\nhost=git.localhost:${port}\n\n`)
+    const token = (await readFile(join(platformHome, 'admin-token'), 'utf8')).trim()
+    expect(filled).toContain(`password=${token}`)
+    const file = join(desk, `.config/atelier/git/git.localhost_${port}/${name}`)
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect(await readFile(join(repo, '.git/config'), 'utf8')).not.toContain(token)
+  })
+
+  test('again, to another app, it follows; commands then find the app by themselves', async () => {
+    const repo = await newRepo()
+    await said(['link', `one-${app}`], { cwd: repo })
+    await said(['link', app], { cwd: repo })
+    expect(await git(['remote', 'get-url', 'atelier'], repo)).toContain(`/${app}.git`)
+    expect(await git(['config', '--get-all', `credential.http://git.localhost:${port}.helper`], repo)).toMatch(
+      new RegExp(`^\\n?store --file '.*/${app}'$`),
+    )
+    expect(await said(['link'], { cwd: repo })).toContain(`Linked to ${app}`)
+    expect(await said(['deploys'], { cwd: join(repo, '.') })).toContain(`${app} has no deployments yet`)
+  })
+
+  test('a helper of the machine is not asked', async () => {
+    const repo = await newRepo()
+    await git(['config', '--global', 'credential.helper', '!touch keychain-was-asked; false'], repo)
+    await said(['link', app], { cwd: repo })
+    await git(['credential', 'fill'], repo, `protocol=http\nhost=git.localhost:${port}\n\n`)
+    await expect(stat(join(repo, 'keychain-was-asked'))).rejects.toThrow()
+  })
+
+  test('takes its name from the folder, and refuses what cannot be one', async () => {
+    const repo = await newRepo()
+    expect(await said(['link'], { cwd: repo })).toContain('my-repo')
+    failed(await atelier(['link', 'x-pr-1'], { cwd: repo }), 1, 'belong to previews')
+  })
+
+  test('needs a repository', async () => {
+    failed(await atelier(['link', app]), 1, 'git init')
+  })
+})
+
+describe('deploying a folder', () => {
+  const deploy = (args: string[] = [], how: Parameters<typeof atelier>[1] = {}) =>
+    atelier(['deploy', 'site', '--app', app, ...args], how)
+  beforeEach(async () => {
+    await mkdir(join(desk, 'site/assets'), { recursive: true })
+    await mkdir(join(desk, 'site/node_modules/left-pad'), { recursive: true })
+    await writeFile(join(desk, 'site/index.html'), 'hello-from-the-folder')
+    await writeFile(join(desk, 'site/node_modules/left-pad/index.js'), 'never-sent')
+    await writeFile(join(desk, 'site/.env.local'), 'SECRET=never-sent')
+  })
+  const sourceOf = async (version: string) =>
+    zstdDecompressSync(await buffer(await plane.store.get(`sources/${app}/${version}.tar.zst`))).toString()
+
+  test('prints the log as a push does, and sends what belongs to the app', async () => {
+    plane.worker.onWake = finish
+    const result = await deploy(['--version', '1.0.0'])
+    expect(result).toMatchObject({ code: 0, stderr: '' })
+    expect(result.stdout).toMatch(
+      new RegExp(`^-----> Building\n-----> Live +http://${app}.apps.localhost:${port} .* in all\n$`),
+    )
+    expect(await sourceOf('1.0.0')).toContain('hello-from-the-folder')
+    expect(await sourceOf('1.0.0')).not.toContain('never-sent')
+  })
+
+  test('in a repository it leaves out what git ignores, but not when that is what is deployed', async () => {
+    plane.worker.onWake = finish
+    await git(['init', '--quiet'], desk)
+    await writeFile(join(desk, '.gitignore'), 'private.txt\n/dist\n')
+    await writeFile(join(desk, 'site/private.txt'), 'private-text')
+    await mkdir(join(desk, 'dist'))
+    await writeFile(join(desk, 'dist/index.html'), 'built-text')
+    expect((await deploy(['--version', '1.0.0'])).code).toBe(0)
+    expect(await sourceOf('1.0.0')).not.toContain('private-text')
+    expect((await atelier(['deploy', 'dist', '--app', app, '--version', '1.0.1'])).code).toBe(0)
+    expect(await sourceOf('1.0.1')).toContain('built-text')
+  })
+
+  test('with --json the answer is the deployment alone', async () => {
+    plane.worker.onWake = finish
+    const result = await deploy(['--json'])
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      app_id: app,
+      state: 'live',
+      version: expect.stringMatching(/^\d{8}-\d{6}$/),
+    })
+    expect(result.stderr).toContain('-----> Building')
+  })
+
+  test('a failed build says why and ends with 1', async () => {
+    plane.worker.onWake = async (id) => {
+      await claimBuild(plane.sql, id, 'w')
+      const by = { by: 'w', reason: 'vite exited 1', errorCode: 'BUILD_FAILED' } as const
+      await moveDeployment(plane.sql, id, { from: 'building', to: 'failed', ...by })
+    }
+    failed(await deploy(['--version', '1.0.0']), 1, `${app} 1.0.0 (v1) did not go live: vite exited 1`)
+    const { stdout } = await deploy(['--version', '1.0.1', '--json'])
+    expect(JSON.parse(stdout)).toEqual({
+      error: { code: 'BUILD_FAILED', message: expect.stringContaining('vite exited 1') },
+    })
+  })
+
+  test('Ctrl-C leaves the deployment to go on, and says how to follow it', async () => {
+    const child = spawn(process.execPath, [program, 'deploy', 'site', '--app', app], { cwd: desk, env })
+    const told = buffer(child.stderr)
+    const woken = plane.woken.length
+    await expect.poll(() => plane.woken.length).toBe(woken + 1)
+    const id = plane.woken[woken] ?? ''
+    await appendBuildLog(plane.sql, id, ['building'])
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    expect((await once(child, 'close'))[0]).toBe(1)
+    expect(String(await told)).toMatch(new RegExp(`goes on .*atelier logs ${id} -f.*atelier cancel ${id}`))
+    await finish(id)
+    expect(await findDeployment(plane.sql, id)).toMatchObject({ state: 'live' })
+  })
+
+  test('a connection that breaks is made again, and no line is lost or doubled', async () => {
+    const child = spawn(process.execPath, [program, 'deploy', 'site', '--app', app], { cwd: desk, env })
+    const [stdout, stderr] = [buffer(child.stdout), buffer(child.stderr)]
+    const woken = plane.woken.length
+    await expect.poll(() => plane.woken.length).toBe(woken + 1)
+    const id = plane.woken[woken] ?? ''
+    await appendBuildLog(plane.sql, id, ['line 1', 'line 2'])
+    await once(child.stdout, 'data')
+    plane.relay?.cut()
+    await appendBuildLog(plane.sql, id, ['line 3'])
+    await finishDeployment(plane.sql, plane.config, id)
+    expect((await once(child, 'close'))[0]).toBe(0)
+    expect(String(await stdout)).toMatch(/^line 1\nline 2\nline 3\n-----> Live/)
+    expect(String(await stderr)).toContain('connection to the platform was lost')
+  })
+
+  test.each([
+    ['no such folder', ['deploy', 'nowhere'], 2, 'is not a folder'],
+    ['an empty folder', ['deploy', 'site/assets'], 1, 'nothing to deploy'],
+    ['a version that is none', ['deploy', 'site', '--version', 'latest'], 1, 'is no version'],
+    ['an app name that is none', ['deploy', 'site', '--app', 'x-pr-1'], 1, 'belong to previews'],
+  ])('%s', async (_, args, code, words) => {
+    const about = args.includes('--app') ? args : [...args, '--app', app]
+    failed(await atelier(about), code, words)
+  })
+
+  test('a refusal of a large folder arrives, though most of it was never read', async () => {
+    await writeFile(join(desk, 'site/large.bin'), randomBytes(20_000_000))
+    const more = { ATELIER_TOKEN: `atl_${'A'.repeat(43)}` }
+    failed(await deploy([], { more }), 1, 'does not accept this token')
+  })
+
+  test('no app', async () => {
+    failed(await atelier(['deploy', 'site']), 2, '--app <app>')
+  })
+})
+
+describe('going back', () => {
+  test('says what is live now and how to return', async () => {
+    await plane.deployed(app, 'a'.repeat(40))
+    await plane.deployed(app, 'b'.repeat(40))
+    expect(await said(['rollback', '--app', app])).toBe(
+      `${app} aaaaaaa (v1) is live again at http://${app}.apps.localhost:${port}\nto return to bbbbbbb (v2): atelier rollback bbbbbbb\n`,
+    )
+    expect(await saidJson(['rollback', 'bbbbbbb', '--app', app])).toMatchObject({
+      live: { number: 2 },
+      previous: { number: 1 },
+    })
+    expect(await said(['rollback', 'v2', '--app', app])).toContain('is live already')
+  })
+
+  test.each([
+    ['an unknown commit', 'ffffff0', 1, 'atelier deploys'],
+    ['what is no version', 'latest', 1, 'is no version'],
+  ])('%s', async (_, version, code, words) => {
+    await plane.deployed(app, '1.0.0')
+    failed(await atelier(['rollback', version, '--app', app]), code, words)
+  })
+
+  test("another token's app is not there", async () => {
+    const other = await plane.app()
+    const more = { ATELIER_TOKEN: await plane.token('deploy', other) }
+    failed(await atelier(['rollback', '--app', app], { more }), 1, `there is no app ${app}`)
+  })
+})
+
+describe('variables', () => {
+  test('are set from the line, from standard input and from a file, and never shown', async () => {
+    await writeFile(join(desk, 'vars.env'), 'FROM_FILE="canary-file"\n# a comment\nOTHER=2\n')
+    const shown = [
+      await said(['env', 'set', 'A=canary-line', '--app', app]),
+      await said(['env', 'set', 'B=-', '--app', app, '--runtime-only'], { input: 'canary-stdin\n' }),
+      await said(['env', 'set', '--file', 'vars.env', '--app', app]),
+      await said(['env', '--app', app]),
+      await said(['env', 'list', '--app', app, '--json']),
+    ].join('')
+    expect(shown).not.toContain('canary')
+    expect(await saidJson(['env', 'list', '--app', app])).toMatchObject({
+      variables: [
+        { name: 'A', runtime_only: false },
+        { name: 'B', runtime_only: true },
+        { name: 'FROM_FILE' },
+        { name: 'OTHER' },
+      ],
+    })
+    expect(await said(['env', '--app', app, 'unset', 'A', 'OTHER'])).toContain('Removed A, OTHER')
+    expect(await said(['env', 'list', '--app', app, '--preview'])).toContain('no preview variables')
+  })
+
+  test('with --redeploy they are live at once, without a build', async () => {
+    const first = await plane.deployed(app, '1.0.0')
+    plane.worker.onWake = finish
+    expect(await said(['env', 'set', 'A=1', '--redeploy', '--app', app])).toMatch(
+      /^Set A for production of .*\n-----> Building\n-----> Live/,
+    )
+    const { deployments } = (await saidJson(['deploys', '--app', app])) as {
+      deployments: { id: string; source: string }[]
+    }
+    expect(deployments[0]).toMatchObject({ source: 'redeploy', state: 'live', version: '1.0.0' })
+    expect((await findDeployment(plane.sql, deployments[0]?.id ?? ''))?.buildId).toBe(
+      (await findDeployment(plane.sql, first.id))?.buildId,
+    )
+  })
+
+  test.each([
+    ['nothing', ['env', 'set'], 2, 'nothing to set'],
+    ['a name alone', ['env', 'set', 'A'], 2, 'A has no value'],
+    ["a name of the platform's own", ['env', 'set', 'PORT=1'], 1, 'set by the platform'],
+    ['what was never set', ['env', 'unset', 'NEVER'], 1, 'no production variable NEVER'],
+    ['a file that is not there', ['env', 'set', '--file', 'nowhere'], 1, 'nowhere cannot be read'],
+  ])('%s', async (_, args, code, words) => {
+    failed(await atelier([...args, '--app', app]), code, words)
+  })
+})
+
+describe('logs', () => {
+  test("of an app carry the version, and its control characters do nothing to the reader's terminal", async () => {
+    const line = { appId: app, deploymentId: 'd', version: 'c'.repeat(40), at: new Date(), stream: 'stdout' as const }
+    await appendAppLog(plane.sql, [{ ...line, text: 'hello \u001b]52;c;aGk=\u0007world' }])
+    const shown = await said(['logs', app])
+    expect(shown).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ccccccc hello .*world\n$/)
+    expect(shown).not.toMatch(/[\u0007\u001b]/)
+  })
+
+  test('of a deployment, by id, number or version; -f goes on to its end', async () => {
+    const { id } = await plane.deployed(app, 'd'.repeat(40))
+    await appendBuildLog(plane.sql, id, ['one more line'])
+    for (const name of [id, 'v1', 'ddddddd'])
+      expect(await said(['logs', name, '--app', app])).toContain('one more line\n')
+    expect(await said(['logs', id, '-f'])).toContain('one more line\n')
+    failed(await atelier(['logs', 'v9', '--app', app]), 1, 'has no deployment v9')
+    failed(await atelier(['logs', 'nosuchapp']), 1, 'there is no app nosuchapp')
+  })
+
+  test('a reader that stops reading is no failure', async () => {
+    const { id } = await plane.deployed(app, '1.0.0')
+    await appendBuildLog(
+      plane.sql,
+      id,
+      Array.from({ length: 20_000 }, (_, index) => `line ${index} ${'x'.repeat(50)}`),
+    )
+    const child = spawn(process.execPath, [program, 'logs', id], { cwd: desk, env })
+    const told = buffer(child.stderr)
+    await once(child.stdout, 'data')
+    child.stdout.destroy()
+    expect((await once(child, 'close'))[0]).toBe(0)
+    expect(String(await told)).toBe('')
+  })
+})
+
+test('a running deployment is cancelled by number, by id, or as the newest one', async () => {
+  await mkdir(join(desk, 'site'))
+  await writeFile(join(desk, 'site/index.html'), 'x')
+  for (const name of [[], ['v2']]) {
+    const deploying = atelier(['deploy', 'site', '--app', app])
+    const woken = plane.woken.length
+    await expect.poll(() => plane.woken.length).toBe(woken + 1)
+    expect(await said(['cancel', ...name, '--app', app])).toContain('is cancelled; what was live stays live')
+    failed(await deploying, 1, 'was cancelled')
+  }
+  failed(await atelier(['cancel', '--app', app]), 1, 'no deployment on its way')
+})
+
+test('a preview is promoted, and a share of the traffic is not', async () => {
+  await plane.deployed(app, '1.0.0')
+  await plane.deployed(app, '2.0.0', 'pr/3')
+  plane.worker.onWake = finish
+  expect(await said(['promote', '2.0.0', '--app', app])).toContain(`${app} 2.0.0 (v3) is live at http://${app}.apps`)
+  failed(await atelier(['promote', '25', '--app', app]), 1, 'no staged rollouts yet')
+})
+
+test('the status is a small table', async () => {
+  await plane.deployed(app, 'e'.repeat(40))
+  const lines = (await said(['status', '--app', app])).split('\n')
+  expect(lines[1]).toMatch(/^APP +BRANCH +LIVE +SINCE +NEWEST ATTEMPT +ADDRESS$/)
+  expect(lines[2]).toMatch(new RegExp(`^${app} +main +eeeeeee +\\d+ s ago +http://${app}.apps.localhost:${port}$`))
+})
+
+test('apps are made, listed and, after a yes, removed', async () => {
+  const name = `made-${app}`
+  expect(await said(['apps', 'create', name])).toContain(`atelier link ${name}`)
+  expect(await said(['apps'])).toContain(name)
+  failed(await atelier(['apps', 'create', name]), 1, 'there is an app called')
+  failed(await atelier(['apps', 'rm', name]), 2, 'nobody to ask')
+  expect(await said(['apps', 'rm', name, '--yes'])).toBe(`Removed ${name}\n`)
+  failed(await atelier(['apps', 'rm', name, '--yes']), 1, 'there is no app')
+})
+
+test('a token is printed alone, works for its app, and is removed', async () => {
+  const secret = (await said(['tokens', 'create', 'ci', '--app', app, '--expires', '30'])).trim()
+  expect(secret).toMatch(/^atl_[\w-]{43}$/)
+  const more = { ATELIER_TOKEN: secret }
+  expect(await saidJson(['apps'], { more })).toMatchObject({ apps: [{ id: app }] })
+  failed(await atelier(['tokens'], { more }), 1, 'may not admin')
+  const { tokens } = (await saidJson(['tokens', 'list'])) as { tokens: { id: string; app_id: string | null }[] }
+  const id = tokens.find((one) => one.app_id === app)?.id ?? ''
+  expect(await said(['tokens', 'rm', id])).toContain(id)
+  failed(await atelier(['apps'], { more }), 1, 'does not accept this token')
+})
+
+test('open prints the address where there is no browser, and the console with a sign-in link', async () => {
+  expect(await said(['open', '--app', app])).toBe(`http://${app}.apps.localhost:${port}\n`)
+  expect(await said(['open', '--console'])).toMatch(
+    new RegExp(`^http://console.localhost:${port}/#token=[\\w-]{43}\n$`),
+  )
+})
+
+describe('typed wrongly', () => {
+  test.each([
+    [['rolback'], "unknown command 'rolback'; did you mean rollback?"],
+    [['deploys', '--aap', 'x'], "unknown option '--aap'; did you mean --app?"],
+    [['apps', 'lst'], 'apps has no command lst'],
+    [['promote'], "missing required argument 'version'"],
+    [['rollback', 'a', 'b'], 'too many arguments'],
+    [['deploys', '-n', 'many'], 'It must be a number from 1 to 200.'],
+    [['tokens', 'create', 'x', '--scope', 'root'], 'Allowed choices are read, deploy, admin'],
+    [['serve', 'everything'], 'Allowed choices are'],
+    [['--nonsense'], "unknown option '--nonsense'"],
+  ])('%j is told, with exit code 2', async (args, words) => {
+    const result = await atelier(args)
+    expect(result).toMatchObject({ code: 2, stdout: '' })
+    expect(result.stderr).toMatch(/^atelier: /)
+    expect(result.stderr).toContain(words)
+  })
+
+  test('without a command it shows them all', async () => {
+    const result = await atelier([])
+    expect(result.code).toBe(2)
+    expect(result.stderr).toContain('rollback')
+  })
+})
+
+test.each([
+  ['help'],
+  ['--help'],
+  ['help', 'deploy'],
+  ['deploy', '--help'],
+  ['version'],
+  ['--version'],
+  ['version', '--json'],
+])('atelier %s %s answers without any platform', async (...args) => {
+  const result = await atelier(args, { more: { ATELIER_HOME: '/nowhere' } })
+  expect(result).toMatchObject({ code: 0, stderr: '' })
+  expect(result.stdout).not.toBe('')
+})
+
+test('nothing is coloured where nobody looks', async () => {
+  await plane.deployed(app, '1.0.0')
+  for (const args of [['status'], ['deploys', '--app', app], ['help']]) expect(await said(args)).not.toContain('\u001b')
+})
