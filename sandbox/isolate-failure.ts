@@ -17,7 +17,7 @@ export function explainExit(subject: Subject, exit: Exit, heard: Heard): AppErro
   if (exit.cause !== 'exit') return failure('APP_CRASHED', `${command} was stopped (${exit.cause})`, subject, heard)
 
   const how = exit.signal ? `was ended by ${exit.signal}` : `exited with ${exit.code}`
-  const cause = heard.error ? causeOf(heard.error, subject) : unsetVariable(heard.stderr)
+  const cause = heard.error ? causeOf(heard.error, subject) : causeOfExit(exit, heard)
   if (cause) return failure('APP_CRASHED', `${command} ${how}: ${cause}`, subject, heard)
   if (heard.listens) return failure('APP_CRASHED', `${command} ${how}`, subject, heard)
   const code = exit.code === 0 ? 'APP_NOT_LISTENING' : 'APP_CRASHED'
@@ -68,6 +68,11 @@ function causeOf(error: ReportedError, { memoryMb }: Subject): string {
   const unset =
     unsetVariable([message]) ?? (error.unset.length > 0 ? `${error.unset.join(', ')} is not set (${message})` : null)
   return unset ?? (error.name && !message.startsWith(error.name) ? `${error.name}: ${message}` : message)
+}
+
+// Node exits with 13 when nothing is left to run that could settle a top-level await.
+function causeOfExit({ code }: Exit, { stderr }: Heard): string | null {
+  return code === 13 ? 'a top-level await in it never settled' : unsetVariable(stderr)
 }
 
 function missingModule(message: string): string {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const frame = /^\s+at .*?((?:file:\/\/)?\/[^:()]+):(\d+):(\d+)\)?$/m
+const frame = /^\s+at (?:.*\()?(?:async )?((?:file:\/\/)?\/[^:()]+):(\d+):(\d+)\)?$/m
 const variable = /\bprocess\.env(?:\.([A-Za-z_]\w*)|\[['"]([A-Za-z_]\w*)['"]\])/g
 
 /** Variables that the source around the first frame of a stack reads and that are not set: `new URL(process.env.DATABASE_URL)`. */

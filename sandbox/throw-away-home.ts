@@ -14,6 +14,7 @@ export class ThrowAwayHome implements AsyncDisposable {
   readonly buildUser: SandboxUser
   readonly appUser: SandboxUser
   readonly #isolates: Isolate[] = []
+  #started = 0
 
   static async make(): Promise<ThrowAwayHome> {
     const path = await mkdtemp(join(tmpdir(), 'atl-'))
@@ -65,7 +66,7 @@ export class ThrowAwayHome implements AsyncDisposable {
     ...given
   }: Partial<IsolateSpec> &
     Pick<IsolateSpec, 'entry'> & { files: Record<string, string>; lines?: string[] }): Promise<Isolate> {
-    const number = this.#isolates.length
+    const number = this.#started++
     const isolate = await startIsolate({
       name: 'hello v1',
       home: this.path,
