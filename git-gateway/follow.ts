@@ -1,15 +1,19 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { followBuildLog } from '../registry/build-logs.ts'
 import { type Deployment, queuePosition } from '../registry/deployments.ts'
-import { AppError } from '../registry/errors.ts'
 import { isUnreachable } from '../registry/sql.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'
 
 type Following = { say: (lines: string[]) => Promise<void>; signal: AbortSignal }
 
+const sayPlaceAfterMs = 1_500
+const retryMs = 500
+const retries = 120
+
 /**
  * Shows a deployment's log as it grows and gives the verdict on its ref when it has ended. Ending to follow, by `signal`, never ends the
- * deployment.
+ * deployment. A database that is away for a minute is waited for.
  */
 export async function followDeployment(
   { ref }: RefUpdate,
@@ -17,28 +21,28 @@ export async function followDeployment(
   { say, signal }: Following,
   deps: GatewayDeps,
 ): Promise<Verdict> {
-  const waiting = setTimeout(() => void sayPlace(deployment, say, deps), 1500)
+  let seen = 0
+  const waiting = setTimeout(() => void sayPlace(deployment, say, deps), sayPlaceAfterMs)
   try {
-    for await (const item of followBuildLog(deps.sql, deployment.id, { signal })) {
-      if ('end' in item) return verdictOf(ref, item.end)
-      clearTimeout(waiting)
-      await say(item.lines.map(({ text }) => text))
+    for (let attempt = 0; attempt < retries && !signal.aborted; attempt++) {
+      try {
+        for await (const item of followBuildLog(deps.sql, deployment.id, { after: seen, signal })) {
+          if ('end' in item) return verdictOf(ref, item.end)
+          clearTimeout(waiting)
+          await say(item.lines.map(({ text }) => text))
+          seen = item.lines.at(-1)?.seq ?? seen
+        }
+      } catch (thrown) {
+        if (!isUnreachable(thrown)) throw thrown
+        deps.log.warn({ err: thrown, deployment: deployment.id }, 'push lost sight of its deployment')
+        await pause(retryMs)
+      }
     }
-  } catch (thrown) {
-    if (!isUnreachable(thrown)) throw thrown
-    deps.log.warn({ err: thrown, deployment: deployment.id }, 'push lost sight of its deployment')
-    return leave(
-      ref,
-      `The database does not answer just now; the deployment goes on: atelier logs ${deployment.id} -f`,
-      say,
-    )
   } finally {
     clearTimeout(waiting)
   }
-  return leave(ref, `The gateway restarts; the deployment goes on: atelier logs ${deployment.id} -f`, say)
-}
-
-async function leave(ref: string, sentence: string, say: Following['say']): Promise<Verdict> {
+  const why = deps.stopping.aborted ? 'The gateway restarts' : 'The database does not answer'
+  const sentence = `${why}; the deployment goes on: atelier logs ${deployment.id} -f`
   await say([sentence])
   return { ref, ok: false, reason: sentence }
 }
@@ -56,6 +60,6 @@ async function sayPlace(deployment: Deployment, say: Following['say'], { sql, lo
     const others = ahead === 0 ? 'for a free worker' : `behind ${ahead} other${ahead === 1 ? '' : 's'}`
     await say([`-----> Waiting     ${others}`])
   } catch (thrown) {
-    log.warn({ err: new AppError('INTERNAL', 'queue position', { cause: thrown }) }, 'place in the queue not shown')
+    log.warn({ err: thrown, deployment: deployment.id }, 'place in the queue not shown')
   }
 }

@@ -118,7 +118,7 @@ class Push {
     }
     if (this.#reply.isReported) return
     this.#deps.log.error({ app: this.#app.id, stderr: stderr() }, 'git receive-pack ended without a report')
-    this.#reply.refuse(refuseAll(head.updates, 'git on the server ended before it was done; push again'))
+    this.#reply.refuse(refuseAll(head.updates, 'git on the server ended before it was done; see: atelier deploys'))
   }
 
   async #upload(head: PushHead, body: Readable, child: ChildProcess): Promise<void> {

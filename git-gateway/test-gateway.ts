@@ -1,9 +1,10 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect as connectSocket, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
@@ -24,15 +25,16 @@ export type Build = (claim: Claim, say: (line: string) => Promise<void>) => Prom
 
 /**
  * A gateway on a home of its own with a real database, store and queue, reached by real git over loopback TCP. The worker at the end of the
- * queue is played by `build`. `asProcess`: the gateway is a process of its own, as in the platform, and may be killed.
+ * queue is played by `build`. `asProcess`: the gateway is a process of its own,
+ * as in the platform, with these settings besides, and may be killed.
  */
 export async function startTestGateway(
   database: { url: string; sql: Sql },
   {
     env = {},
     build = buildsWell,
-    asProcess = false,
-  }: { env?: Record<string, string>; build?: Build; asProcess?: boolean } = {},
+    asProcess = null,
+  }: { env?: Record<string, string>; build?: Build; asProcess?: Record<string, string> | null } = {},
 ) {
   const home = await mkdtemp(join(tmpdir(), 'gw-'))
   const settings = { ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url, ATELIER_HTTP_PORT: '80', ...env }
@@ -44,7 +46,9 @@ export async function startTestGateway(
   const worker = startBuildWorker(config, (id) => playBuild(database.sql, id, played), { concurrency: 4, log })
   await mkdir(config.runDir, { recursive: true })
   const start = (): Promise<Running> =>
-    asProcess ? startProcess(settings) : Gateway.start({ sql: database.sql, store, queue, config, log })
+    asProcess
+      ? startProcess({ ...settings, ...asProcess })
+      : Gateway.start({ sql: database.sql, store, queue, config, log })
   let gateway = await start()
   const relay = await relayTo(join(config.runDir, 'gateway.sock'))
   const { secret } = await createToken(database.sql, { name: 'ada', scope: 'admin' })
@@ -222,6 +226,15 @@ export type TestRepo = Awaited<ReturnType<typeof makeRepo>>
 
 /** Runs git as a person at a terminal without a keyboard would; never rejects for a failing exit code. */
 export function runGit(cwd: string, args: string[], env: Record<string, string> = {}): Promise<Ran> {
+  return startGit(cwd, args, env).done
+}
+
+/** The same, to be interrupted: `kill` ends git and what it started, as a closed terminal does. */
+export function startGit(
+  cwd: string,
+  args: string[],
+  env: Record<string, string> = {},
+): { done: Promise<Ran>; kill: () => void } {
   const complete = {
     PATH: process.env.PATH,
     HOME: '/nonexistent',
@@ -234,12 +247,25 @@ export function runGit(cwd: string, args: string[], env: Record<string, string> 
     GIT_COMMITTER_EMAIL: 'ada@example.com',
     ...env,
   }
-  return new Promise((resolve) => {
-    const child = execFile('git', args, { cwd, env: complete, maxBuffer: 64 * 1_048_576 }, (error, stdout, stderr) => {
-      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr })
-    })
-    child.stdin?.end()
-  })
+  const child = spawn('git', args, { cwd, env: complete, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const ended = once(child, 'close')
+  const result = async (): Promise<Ran> => {
+    const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+    return { code: code ?? -1, stdout, stderr }
+  }
+  return { done: result(), kill: () => process.kill(-(child.pid ?? 0), 'SIGKILL') }
+}
+
+/** A build that waits until it is told how to end. */
+export function gatedBuild() {
+  const started = Promise.withResolvers<Claim>()
+  const outcome = Promise.withResolvers<string | undefined>()
+  const build: Build = async (claim, say) => {
+    await say('-----> Building')
+    started.resolve(claim)
+    return outcome.promise
+  }
+  return { build, started: started.promise, end: outcome.resolve }
 }
 
 export type { Config }

@@ -53,7 +53,8 @@ export class Wakeup {
 
   async close(): Promise<void> {
     this.wake()
-    await Promise.all(this.#unlisten.splice(0).map((unlisten) => unlisten()))
+    // A connection that is gone listens to nothing any more; its error belongs to whoever queries.
+    await Promise.allSettled(this.#unlisten.splice(0).map((unlisten) => unlisten()))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,156 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { findDeployment } from '../registry/deployments.ts'
+import { createDatabase, type TestDatabase } from '../test/support/database.ts'
+import { linkTo } from './test-database-link.ts'
+import { gatedBuild, makeRepo, startGit, startTestGateway, type TestGateway } from './test-gateway.ts'
+
+let database: TestDatabase
+
+beforeAll(async () => {
+  database = await createDatabase()
+})
+afterAll(() => database[Symbol.asyncDispose]())
+
+test('a pusher who leaves in mid-build does not end the deployment', async () => {
+  await using gateway = await startTestGateway(database)
+  await using repo = await makeRepo(gateway.url('left'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  const sha = await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  pushing.kill()
+  await pushing.done
+  await expect.poll(() => gateway.gitProcesses()).toEqual([])
+  expect(await stateOf(id)).toBe('building')
+
+  end(undefined)
+  await expect.poll(() => stateOf(id)).toBe('live')
+  expect(await gateway.refs('left')).toEqual({ 'refs/heads/main': sha })
+})
+
+test('a hook that is killed fails the push cleanly, and the deployment goes on', async () => {
+  await using gateway = await startTestGateway(database)
+  await using repo = await makeRepo(gateway.url('hooked'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  await killAll(gateway, 'cat')
+  const pushed = await pushing.done
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain('! [remote rejected] main -> main (fail to run proc-receive hook)')
+  end(undefined)
+  await expect.poll(() => stateOf(id)).toBe('live')
+})
+
+test('a git that is killed on the server ends the push with a sentence', async () => {
+  await using gateway = await startTestGateway(database)
+  await using repo = await makeRepo(gateway.url('gitless'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  await killAll(gateway, 'receive-pack')
+  const pushed = await pushing.done
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain('(git on the server ended before it was done; see: atelier deploys)')
+  await expect.poll(() => gateway.gitProcesses()).toEqual([])
+  end(undefined)
+  await expect.poll(() => stateOf(id)).toBe('live')
+})
+
+test('a gateway that stops tells its pushers how to go on watching, and finishes after its restart', async () => {
+  await using gateway = await startTestGateway(database, { asProcess: {} })
+  await using repo = await makeRepo(gateway.url('stopped'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  const sha = await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  await gateway.stop()
+  const pushed = await pushing.done
+  expect(pushed.code).toBe(1)
+  expect(pushed.stderr).toContain(`remote: The gateway restarts; the deployment goes on: atelier logs ${id} -f`)
+  expect(await gateway.gitProcesses()).toEqual([])
+
+  end(undefined)
+  await expect.poll(() => isPrepared(id)).toBe(true)
+  await gateway.start()
+  await expect.poll(() => stateOf(id)).toBe('live')
+  expect(await gateway.refs('stopped')).toEqual({ 'refs/heads/main': sha })
+})
+
+test('a gateway that is killed in mid-push leaves no process and loses nothing', async () => {
+  await using gateway = await startTestGateway(database, { asProcess: {} })
+  await using repo = await makeRepo(gateway.url('killed'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  const sha = await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  await gateway.kill()
+  const pushed = await pushing.done
+  expect(pushed.code).not.toBe(0)
+  await expect.poll(() => gateway.gitProcesses()).toEqual([])
+  expect(await gateway.refs('killed')).toEqual({})
+
+  end(undefined)
+  await expect.poll(() => isPrepared(id)).toBe(true)
+  await gateway.start()
+  await expect.poll(() => stateOf(id)).toBe('live')
+  expect(await gateway.refs('killed')).toEqual({ 'refs/heads/main': sha })
+  expect(await repo.push('main')).toMatchObject({ code: 0, stderr: 'Everything up-to-date\n' })
+})
+
+test('with the database gone or silent a push is refused within five seconds, and works when it is back', async () => {
+  await using link = await linkTo(database.url)
+  await using gateway = await startTestGateway(database, { asProcess: { ATELIER_DATABASE_URL: link.url } })
+  await using repo = await makeRepo(gateway.url('dark'))
+  await repo.commit({ a: '1' })
+  for (const fault of [link.cut, link.silence]) {
+    fault()
+    const startedAt = performance.now()
+    const refused = await repo.push('main')
+    expect(performance.now() - startedAt).toBeLessThan(5500)
+    expect(refused.code).not.toBe(0)
+    expect(refused.stderr).toContain('remote: The database of Atelier does not answer just now.')
+    link.heal()
+    await expect.poll(async () => (await repo.push('--dry-run', 'main')).code, { timeout: 20_000 }).toBe(0)
+  }
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+})
+
+test('a push rides out a database that is away in mid-build', async () => {
+  await using link = await linkTo(database.url)
+  await using gateway = await startTestGateway(database, { asProcess: { ATELIER_DATABASE_URL: link.url } })
+  await using repo = await makeRepo(gateway.url('blinking'))
+  const { build, started, end } = gatedBuild()
+  gateway.play(build)
+  await repo.commit({ a: '1' })
+  const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
+  const { id } = await started
+  link.cut()
+  end(undefined)
+  await expect.poll(() => isPrepared(id)).toBe(true)
+  link.heal()
+  const pushed = await pushing.done
+  expect(pushed).toMatchObject({ code: 0, stderr: expect.stringContaining('-----> Live') })
+  expect(pushed.stderr.match(/-----> Building/g)).toHaveLength(1)
+})
+
+async function stateOf(id: string): Promise<string | undefined> {
+  return (await findDeployment(database.sql, id))?.state
+}
+
+async function isPrepared(id: string): Promise<boolean> {
+  return Boolean((await findDeployment(database.sql, id))?.preparedAt)
+}
+
+async function killAll(gateway: TestGateway, name: string): Promise<void> {
+  const found = (await gateway.gitProcesses()).filter((line) => line.includes(` ${name} `))
+  expect(found).not.toEqual([])
+  for (const line of found) process.kill(Number(line.split(' ')[0]), 'SIGKILL')
+}
