@@ -94,7 +94,8 @@ async function route(request: IncomingMessage, response: ServerResponse, deps: G
   if (address.discovery) return advertise(request, response, { address, access }, deps)
   const body = openBody(request)
   if (address.service === 'git-upload-pack') return sendPack(request, response, { access, body }, deps)
-  return receivePush({ slug: address.app, access, body, response }, deps)
+  const isChunked = request.headers['content-length'] === undefined
+  return receivePush({ slug: address.app, access, body, isChunked, response }, deps)
 }
 
 // What zlib says of a body that is not what its content encoding promises.
