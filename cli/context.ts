@@ -31,14 +31,20 @@ export function listsByDefault<O>(command: Command, list: (options: O, command: 
 
 /** A client of the platform this directory, or else this user, belongs to. */
 export async function connect(): Promise<Client> {
-  return new Client(findPlatform(await readRemoteUrl()))
+  return (await connectHere()).client
+}
+
+/** The same, with the app this directory is linked to, if any. */
+export async function connectHere(): Promise<{ client: Client; linkedApp: string | null }> {
+  // Loading HTTP takes longer than git does: they go on side by side.
+  const [remoteUrl] = await Promise.all([readRemoteUrl(), import('node:http')])
+  return { client: new Client(findPlatform(remoteUrl)), linkedApp: remoteUrl && appOfRemote(remoteUrl) }
 }
 
 /** The same, with the app a command is about: `--app`, else the app of the git remote `atelier`. */
 export async function connectToApp({ app }: AppOptions): Promise<{ client: Client; app: string }> {
-  const remoteUrl = await readRemoteUrl()
-  const client = new Client(findPlatform(remoteUrl))
-  const name = app ?? (remoteUrl && appOfRemote(remoteUrl))
+  const { client, linkedApp } = await connectHere()
+  const name = app ?? linkedApp
   if (name) return { client, app: name }
   throw new Failure(
     'it is not said which app this is about; run this in a linked repository (atelier link), or add --app <app>',

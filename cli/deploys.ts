@@ -22,7 +22,7 @@ async function list(options: AppOptions & { limit: number }): Promise<void> {
       `v${one.number}`,
       shortVersion(one.version),
       one.branch,
-      one.state,
+      one.state.replace('_', ' '),
       one.created_by,
       ago(one.created_at),
       one.id,

@@ -2,13 +2,11 @@ import { chmod, mkdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import type { Client } from './client.ts'
-import { Client as PlatformClient } from './client.ts'
-import { appOfRemote, withJson } from './context.ts'
+import { connectHere, withJson } from './context.ts'
 import { Failure, usage } from './failure.ts'
-import { git, gitOrFail, readRemoteUrl } from './git.ts'
+import { git, gitOrFail } from './git.ts'
 import { configFolder } from './logins.ts'
 import { print, printJson } from './output.ts'
-import { findPlatform } from './platform.ts'
 import { readFields } from './reply.ts'
 
 type Linked = { app: string; url: string; gitUrl: string; isNew: boolean }
@@ -24,11 +22,9 @@ export function register(program: Command): void {
 
 async function link(name: string | undefined, { json }: { json?: true }): Promise<void> {
   const root = await findRepository()
-  const remoteUrl = await readRemoteUrl()
-  const client = new PlatformClient(findPlatform(remoteUrl))
-  const app = name ?? (remoteUrl && appOfRemote(remoteUrl)) ?? nameOfFolder(root)
-  const linked = await provideApp(client, app)
-  await setRemote(linked.gitUrl, remoteUrl)
+  const { client, linkedApp } = await connectHere()
+  const linked = await provideApp(client, name ?? linkedApp ?? nameOfFolder(root))
+  await setRemote(linked.gitUrl)
   await setCredentials(linked, client.platform.token)
   const branch = (await git(['branch', '--show-current'])).stdout || 'main'
   if (json) return printJson({ app: linked.app, url: linked.url, git_url: linked.gitUrl, created: linked.isNew })
@@ -66,9 +62,9 @@ async function provideApp(client: Client, app: string): Promise<Linked> {
   }
 }
 
-async function setRemote(url: string, present: string | null): Promise<void> {
-  if (present === null) await gitOrFail(['remote', 'add', 'atelier', url])
-  else if (present !== url) await gitOrFail(['remote', 'set-url', 'atelier', url])
+async function setRemote(url: string): Promise<void> {
+  const { code } = await git(['remote', 'get-url', 'atelier'])
+  await gitOrFail(['remote', code === 0 ? 'set-url' : 'add', 'atelier', url])
 }
 
 /**

@@ -4,7 +4,7 @@ import { type AppOptions, connect, connectToApp, withApp } from './context.ts'
 import { findById, findByVersion, isDeploymentId } from './deployment-name.ts'
 import { Failure } from './failure.ts'
 import { follow, followFrom } from './follow.ts'
-import { paint, print } from './output.ts'
+import { note, paint, print } from './output.ts'
 import { field, readFields, shortVersion } from './reply.ts'
 
 type Options = AppOptions & { follow?: true; tail?: string }
@@ -57,11 +57,14 @@ async function buildLog(client: Client, id: string, { follow: isFollowed, json }
 
 async function appLog(client: Client, app: string, { follow: isFollowed, tail, json }: Options): Promise<void> {
   const query = { follow: isFollowed, tail }
+  let isSilent = true
   for await (const event of client.stream('GET', `apps/${encodeURIComponent(app)}/logs`, { query })) {
+    isSilent = false
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
     else if (field(event, 'type') === 'log') printAppLine(event)
     else if (field(event, 'error')) throw new Failure(readFields(field(event, 'error'), { message: 'string' }).message)
   }
+  if (isSilent) note(`${app} has written nothing yet`)
 }
 
 function printAppLine(event: unknown): void {

@@ -1,14 +1,16 @@
-import { chmodSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { saveLogin } from './logins.ts'
 import { apiOfRemote, apiOrigin, findPlatform } from './platform.ts'
 
 let env: Record<string, string>
 
+let folder: string
+afterEach(() => rmSync(folder, { recursive: true }))
 beforeEach(() => {
-  const folder = mkdtempSync(join(tmpdir(), 'atelier-cli-'))
+  folder = mkdtempSync(join(tmpdir(), 'atelier-cli-'))
   env = { HOME: folder, XDG_CONFIG_HOME: join(folder, 'config'), ATELIER_HOME: join(folder, 'home') }
 })
 

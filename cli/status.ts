@@ -1,9 +1,6 @@
 import type { Command } from 'commander'
-import { Client } from './client.ts'
-import { type AppOptions, appOfRemote, withApp } from './context.ts'
-import { readRemoteUrl } from './git.ts'
+import { type AppOptions, connectHere, withApp } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
-import { findPlatform } from './platform.ts'
 import { field, readDeployment, readFields, readList, shortVersion } from './reply.ts'
 
 export function register(program: Command): void {
@@ -13,9 +10,8 @@ export function register(program: Command): void {
 }
 
 async function status(options: AppOptions): Promise<void> {
-  const remoteUrl = await readRemoteUrl()
-  const client = new Client(findPlatform(remoteUrl))
-  const app = options.app ?? (remoteUrl && appOfRemote(remoteUrl))
+  const { client, linkedApp } = await connectHere()
+  const app = options.app ?? linkedApp
   const reply = await client.call('GET', 'status', { query: { app } })
   if (options.json) return printJson(reply)
 
@@ -30,7 +26,8 @@ function readRow(state: unknown): string[] {
   const { app_id, branch, url } = readFields(state, { app_id: 'string', branch: 'string', url: 'string' })
   const live = readOptional(field(state, 'live'))
   const latest = readOptional(field(state, 'latest'))
-  const attempt = latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state}` : ''
+  const attempt =
+    latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state.replace('_', ' ')}` : ''
   return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.live_at ?? null), attempt, url]
 }
 

@@ -79,7 +79,7 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
   return followDeployment(call, deployment)
 }
 
-function refusal({ version, branch }: Deployment, names: string[]): string {
+function refusal({ version, gitSha, branch }: Deployment, names: string[]): string {
   const list = names.join(', ')
-  return `${shortVersion(version)} was built with the preview's ${list}, which is not production's: build it for production, as in: git push atelier ${branch}:main`
+  return `${shortVersion(version)} was built for a preview, and ${list} has another value in production and is part of its files; build it for production, as in: git push atelier ${gitSha ? shortVersion(gitSha) : branch}:main`
 }

@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { appendBuildLog } from '../registry/build-logs.ts'
+import { createSignInCode } from '../registry/console-sessions.ts'
+import { createDeployment } from '../registry/deployments.ts'
+import { ensureAdminToken, newSecret } from '../registry/tokens.ts'
+import { openBrowser } from './support/browser.ts'
+import { startControlPlane } from './support/control-plane.ts'
+
+// The console in a real browser, over real HTTP.
+const plane = await startControlPlane({ relay: true })
+const browser = await openBrowser()
+afterAll(async () => {
+  await browser.close()
+  await plane.close()
+})
+
+const origin = `http://console.localhost:${plane.config.httpPort}`
+beforeAll(() => ensureAdminToken(plane.sql, newSecret()))
+
+async function open(path: string) {
+  const page = await (await browser.newContext()).newPage()
+  const problems: string[] = []
+  page.on('pageerror', (error) => problems.push(error.message))
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !message.text().includes('401')) problems.push(message.text())
+  })
+  await page.goto(`${origin}${path}`)
+  return { page, problems }
+}
+
+const link = async () => `/#token=${(await createSignInCode(plane.sql, 'admin')).code}`
+
+test('a sign-in link leads to the apps, is gone from the address, and lasts over a reload', async () => {
+  const app = await plane.app()
+  await plane.deployed(app, 'a'.repeat(40))
+  const { page, problems } = await open(await link())
+  await page.getByRole('row', { name: new RegExp(`${app}\\.apps.* aaaaaaa .*live`) }).waitFor()
+  expect(page.url()).toBe(`${origin}/`)
+  await page.reload()
+  await page.getByText(`${app}.apps.localhost`).waitFor()
+  expect(problems).toEqual([])
+})
+
+test('what happens shows up by itself, with its log', async () => {
+  const app = await plane.app()
+  const { page } = await open(await link())
+  await page.getByText(`${app}.apps.localhost`).waitFor()
+  const { id } = await plane.deployed(app, '1.0.0')
+  await appendBuildLog(plane.sql, id, ['-----> Building', '\u001b[32mgreen\u001b[0m'])
+  await page
+    .getByRole('row', { name: `${app} 1.0.0` })
+    .getByRole('button')
+    .click()
+  await page.getByText('-----> Building').waitFor()
+  await appendBuildLog(plane.sql, id, ['one more line'])
+  await page.getByText('one more line').waitFor()
+  expect(await page.locator('#log').textContent()).not.toContain('\u001b')
+})
+
+test('text from elsewhere is shown as text and runs nowhere', async () => {
+  const app = await plane.app()
+  const nasty = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+  const { id } = await createDeployment(plane.sql, {
+    app,
+    target: { environment: 'preview', branch: nasty, label: `${app}-git-x` },
+    version: '1.0.0',
+    source: 'upload',
+    by: nasty,
+  })
+  await plane.sql`update deployments set state = 'failed', state_reason = ${nasty} where id = ${id}`
+  await appendBuildLog(plane.sql, id, [nasty])
+  const { page, problems } = await open(await link())
+  const row = page.getByRole('row', { name: `${app} 1.0.0` })
+  await row.getByRole('button').click()
+  await expect.poll(() => page.locator('#log').textContent()).toContain(nasty)
+  expect(await row.textContent()).toContain(nasty)
+  expect(await page.evaluate('window.hacked')).toBeUndefined()
+  expect(problems).toEqual([])
+})
+
+test('without a link it says how to get one; a used one and signing out lead there too', async () => {
+  await (await open('/')).page.getByText('atelier open --console').waitFor()
+  const used = await link()
+  const { page } = await open(used)
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByText('You are not signed in').waitFor()
+  const again = await open(used)
+  await again.page.getByText('was used already or is too old').waitFor()
+})
