@@ -79,6 +79,11 @@ export class Atelier {
     return repo
   }
 
+  /** A working copy in a directory that is, or will be made, a repository. */
+  repoIn(directory: string): Repo {
+    return new Repo(directory, this.#personEnv)
+  }
+
   /** A new directory with these files, inside no repository. */
   async directory(files: Files = {}): Promise<string> {
     const directory = await mkdtemp(join(this.#desk, 'work-'))

@@ -1,0 +1,83 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Atelier } from '../test/support/atelier.ts'
+import { ask } from '../test/support/http.ts'
+import { writeFiles } from '../test/support/repo.ts'
+import { type BenchApp, benchApps, helperServers } from './apps.ts'
+import { ByHand } from './by-hand.ts'
+import { type Row, repeat } from './measure.ts'
+
+const runs = 7
+
+/** Push → first byte of the new version, caches warm, while a visitor keeps asking; beside the same by hand. */
+export async function measurePushes(atelier: Atelier): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const app of await benchApps()) rows.push(...(await measurePush(atelier, app)))
+  return rows
+}
+
+async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
+  const name = `bench-${bench.name}`
+  const repo = await atelier.clone(await atelier.createApp(name))
+  await repo.commit({ ...bench.files, ...bench.saying('first') })
+  await repo.push()
+
+  const directory = await atelier.directory()
+  await writeFiles(directory, helperServers)
+  await mkdir(join(directory, 'by-hand'))
+  const byHand = await ByHand.create(directory, bench.byHand)
+  await byHand.push(repo)
+
+  await using traffic = atelier.keepRequesting(name, '/')
+  const ours: number[] = []
+  const theirs: number[] = []
+  await repeat(runs, async (index) => {
+    const text = `version-${index}`
+    await repo.commit(bench.saying(text))
+    ours.push(await untilSeen(repo.push(), () => atelier.get(name, '/'), text))
+    theirs.push(await untilSeen(byHand.push(repo), () => ask(byHand.port, 'localhost', '/'), text))
+  })
+  await traffic.stop()
+  await byHand.close()
+  return [
+    {
+      what: `push → first byte, ${bench.name} (must / moonshot)`,
+      values: ours,
+      unit: 's',
+      target: bench.target,
+      rival: { what: 'by hand', values: theirs },
+    },
+    {
+      what: `  … failed requests of a visitor meanwhile, ${bench.name}`,
+      values: [traffic.failures.length],
+      unit: 'requests',
+      target: '0',
+    },
+    {
+      what: `  … push over the same by hand, ${bench.name}`,
+      values: ours.map((value, index) => value - (theirs[index] ?? 0)),
+      unit: 's',
+      target: '≤ 0.5 s',
+    },
+  ]
+}
+
+async function untilSeen(
+  pushing: Promise<unknown>,
+  get: () => Promise<{ body: string }>,
+  text: string,
+): Promise<number> {
+  const startedAt = performance.now()
+  const seen = (async () => {
+    for (;;) {
+      const body = await get().then(
+        (answer) => answer.body,
+        () => '',
+      )
+      if (body.includes(text)) return (performance.now() - startedAt) / 1000
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+  })()
+  await pushing
+  return seen
+}

@@ -1,0 +1,6 @@
+export default {
+  build: {
+    script: 'scripts/build.sh',
+    output: 'dist',
+  },
+}
