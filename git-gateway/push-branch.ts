@@ -56,7 +56,8 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
       },
       options: push.options,
     })
-    await deps.queue.enqueueBuild(deployment)
+    // Only a wake-up, which the reconciler makes up for: the log is followed meanwhile.
+    void deps.queue.enqueueBuild(deployment)
     deps.log.info({ app: app.id, deployment: deployment.id, ref: update.ref }, 'push accepted')
     return deployment
   })

@@ -61,6 +61,22 @@ test('a failed build refuses the ref with its reason in the line of git, and pus
   expect(await gateway.refs('broken')).toEqual({ 'refs/heads/main': sha })
 })
 
+test('whatever a build prints arrives as text: emoji, colours, long lines, and nothing that steers a terminal', async () => {
+  await using repo = await makeRepo(gateway.url('noisy'))
+  await repo.commit({ 'index.html': 'one' })
+  gateway.play(async (_claim, say) => {
+    await say('✓ built 🎉 \x1b[32mgreen\x1b[0m')
+    await say(`${'é'.repeat(70_000)}end`)
+    await say('\x1b]0;title\x07\x1b[2J\x1b]8;;http://evil\x07link\x9b31m\u202Egnp')
+    return 'build failed:\nremote: \x1b[31mforged\x1b[0m line'
+  })
+  const pushed = await repo.push('main')
+  expect(pushed.stderr).toContain('remote: ✓ built 🎉 \x1b[32mgreen\x1b[0m')
+  expect(pushed.stderr).toContain('remote: link')
+  expect(pushed.stderr.replaceAll(/\x1b\[(32|0)?m/g, '')).not.toMatch(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/)
+  expect(pushed.stderr).toContain('! [remote rejected] main -> main (build failed: remote: forged line)')
+})
+
 test('a force-push replaces history when it is forced, and not before', async () => {
   await using repo = await makeRepo(gateway.url('forced'))
   await repo.commit({ 'index.html': 'one' })

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { access, readdir, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { access, readdir, readFile, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -217,7 +218,7 @@ test('clients that reset in mid-upload leave nothing behind', async () => {
   await writeFile(join(repo.path, 'revs'), `${sha}\n`)
   await repo.git('-c', 'alias.mk=!git pack-objects --revs --stdout < revs > pack', 'mk')
   const command = packet(`${'0'.repeat(40)} ${sha} refs/heads/main\0report-status side-band-64k`)
-  const body = Buffer.concat([command, flushPacket, await readPack(repo.path)])
+  const body = Buffer.concat([command, flushPacket, await readFile(join(repo.path, 'pack'))])
   for (const share of [0, 0.0001, 0.001, 0.2, 0.5, 0.9, 0.999]) await resetAfter(body, Math.floor(body.length * share))
   await expect.poll(() => gateway.gitProcesses()).toEqual([])
   expect(await gateway.refs('reset')).toEqual({})
@@ -240,10 +241,22 @@ test('a push that comes in single bytes is taken', async () => {
   })
 })
 
-async function readPack(path: string): Promise<Buffer> {
-  const { readFile } = await import('node:fs/promises')
-  return readFile(join(path, 'pack'))
-}
+test('an upload on which nothing moves is cut, and its git ended', async () => {
+  await using impatient = await startTestGateway(database, { idleTimeoutMs: 300 })
+  const command = packet(`${'0'.repeat(40)} ${'1'.repeat(40)} refs/heads/main\0report-status side-band-64k`)
+  const socket = connect(impatient.port, '127.0.0.1')
+  const closed = once(socket, 'close')
+  const authorization = basic('ada', await impatient.token('admin'))
+  socket.write(
+    `POST /taken.git/git-receive-pack HTTP/1.1\r\nHost: git.localhost\r\nAuthorization: ${authorization}\r\n`,
+  )
+  socket.write('Content-Length: 100000\r\n\r\n')
+  socket.write(Buffer.concat([command, flushPacket, Buffer.from('PACK')]))
+  await expect.poll(() => impatient.gitProcesses()).not.toEqual([])
+  socket.resume()
+  await closed
+  await expect.poll(() => impatient.gitProcesses()).toEqual([])
+})
 
 async function quarantined(app: string): Promise<string[]> {
   return (await readdir(join(gateway.repository(app), 'objects'))).filter((name) => name.startsWith('tmp_'))

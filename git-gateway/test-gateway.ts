@@ -34,11 +34,18 @@ export async function startTestGateway(
     env = {},
     build = buildsWell,
     asProcess = null,
-  }: { env?: Record<string, string>; build?: Build; asProcess?: Record<string, string> | null } = {},
+    idleTimeoutMs,
+  }: {
+    env?: Record<string, string>
+    build?: Build
+    asProcess?: Record<string, string> | null
+    idleTimeoutMs?: number
+  } = {},
 ) {
   const home = await mkdtemp(join(tmpdir(), 'gw-'))
   const settings = { ATELIER_HOME: home, ATELIER_DATABASE_URL: database.url, ATELIER_HTTP_PORT: '80', ...env }
   const config = readConfig(settings)
+  config.pushLimits.idleTimeoutMs = idleTimeoutMs ?? config.pushLimits.idleTimeoutMs
   const log = pino({ level: process.env.ATELIER_LOG_LEVEL ?? 'fatal' })
   const store = openStore(config.storeUrl)
   const queue = openQueue(config, { log })
