@@ -24,6 +24,7 @@ export class Stopping extends AppError {
 /** The builds under way in this process, each with how to end it: by a cancellation, by a lost claim, or because the process stops. */
 export class Attempts {
   readonly #running = new Map<string, AbortController>()
+  #isStopping = false
   #unlisten: () => Promise<unknown> = async () => undefined
 
   static async start(sql: Sql): Promise<Attempts> {
@@ -36,6 +37,7 @@ export class Attempts {
   /** Registers a build before it is claimed, so that no cancellation falls between the two. */
   begin(deploymentId: string): AbortController {
     const controller = new AbortController()
+    if (this.#isStopping) controller.abort(new Stopping())
     this.#running.set(deploymentId, controller)
     return controller
   }
@@ -44,8 +46,9 @@ export class Attempts {
     this.#running.delete(deploymentId)
   }
 
-  /** Ends all of them, to be handed back to the queue. */
+  /** Ends all of them, to be handed back to the queue, and lets none begin. */
   stopAll(): void {
+    this.#isStopping = true
     for (const controller of this.#running.values()) controller.abort(new Stopping())
   }
 

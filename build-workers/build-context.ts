@@ -2,6 +2,7 @@ import type { StepLog } from '../registry/build-logs.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import type { App } from './framework.ts'
 import type { Installer } from './install.ts'
+import type { PackageManager } from './package-manager.ts'
 import type { Programs } from './programs.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -14,7 +15,7 @@ export type BuildContext = {
   /** The same, relative to the workspace's `app`: `''`, `apps/web`. */
   root: string
   /** Null: there is nothing to install. `root` is where it installs, relative to the workspace's `app`. */
-  installer: { root: string; installer: Installer } | null
+  installer: { root: string; installer: Installer; manager: PackageManager } | null
   programs: Programs
   runtime: Runtime
   env: Record<string, string>

@@ -45,7 +45,6 @@ function packageManagerEnv(downloads: string, { registry, cafile, extraCa }: Hos
   return {
     npm_config_registry: registry,
     npm_config_cache: join(downloads, 'npm'),
-    npm_config_store_dir: join(downloads, 'pnpm'),
     npm_config_update_notifier: 'false',
     npm_config_audit: 'false',
     npm_config_fund: 'false',

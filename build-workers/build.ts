@@ -42,37 +42,43 @@ export async function build(deploymentId: string, deps: BuildDeps): Promise<void
   const { sql, attempts, workerId, log } = deps
   const controller = attempts.begin(deploymentId)
   try {
+    if (controller.signal.aborted) return
     const claim = await claimBuild(sql, deploymentId, workerId)
     if (!claim) return log.info({ deployment: deploymentId }, 'build not claimed: done, or its route is busy')
-    await runAttempt(claim, controller, deps)
+    // Cleaning up comes last: neither users nor the next deployment of the route wait for it.
+    await using cleanup = new AsyncDisposableStack()
+    await runAttempt(claim, controller, { ...deps, cleanup })
     await wakeNext(claim, deps)
   } finally {
     attempts.end(deploymentId)
   }
 }
 
-// Cleaning up comes last, so that users do not wait for it; the next deployment of the route does.
-async function runAttempt(claim: Claim, controller: AbortController, deps: BuildDeps): Promise<void> {
-  const { sql, log } = deps
+async function runAttempt(
+  claim: Claim,
+  controller: AbortController,
+  deps: BuildDeps & { cleanup: AsyncDisposableStack },
+): Promise<void> {
+  const { sql, log, cleanup } = deps
   const lines: string[] = []
-  const mask = createMask(openSecrets(claim, deps.key))
+  let mask = (line: string) => line
   const steps = new StepLog(
     async (written) => {
       const shown = written.map(mask)
-      lines.push(...shown)
+      for (const line of shown) lines.push(line)
       await appendBuildLog(sql, claim.id, shown)
     },
     { onError: (error) => log.error({ err: error, deployment: claim.id }, 'build log lines lost') },
   )
-  await using cleanup = new AsyncDisposableStack()
   const claimKeeping = keepClaim(claim, controller, { sql, log })
   cleanup.defer(() => claimKeeping.close())
   try {
+    mask = createMask(openSecrets(claim, deps.key))
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     const attempt = new RunningAttempt(claim, sql)
     if (!claim.buildId) {
       const logText = () => lines.map((line) => `${line}\n`).join('')
-      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, cleanup, signal: controller.signal })
+      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, signal: controller.signal })
       if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
       await attempt.built()
@@ -118,7 +124,7 @@ const maxAttempts = 3
 async function settle(
   claim: Claim,
   thrown: unknown,
-  { sql, log, steps }: BuildDeps & { steps: StepLog },
+  { sql, queue, log, steps }: BuildDeps & { steps: StepLog },
 ): Promise<void> {
   const error = toAppError(thrown)
   if (error instanceof Fenced) {
@@ -127,7 +133,8 @@ async function settle(
   }
   if (error instanceof Stopping) {
     await steps.flush()
-    return releaseClaim(sql, claim, 'the build worker stopped; it is built again')
+    await releaseClaim(sql, claim, 'the build worker stopped; it is built again')
+    return queue.enqueueBuild(claim)
   }
   const [reason = '', ...details] = error.message.split('\n')
   for (const line of details) steps.line(`       ${line.trimEnd()}`)

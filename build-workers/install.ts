@@ -22,6 +22,8 @@ export type InstallerDeps = {
   manager: PackageManager
   /** Where the package manager is; fetched when it is first needed. */
   tool: () => Promise<Tool>
+  /** Where pnpm keeps what it downloads; the others are told by their environment. */
+  storeDir: string
   /** Version of the npm that the platform brings. */
   npmVersion: string
   cache: DependencyCache
@@ -105,7 +107,7 @@ export class Installer {
     for (const args of commands) {
       const name = shownCommand(manager, args)
       try {
-        await programs.run({ name, ...(await this.#command(args)), cwd: folder, env, code: 'INSTALL_FAILED', onLine })
+        await programs.run({ name, ...(await this.#program(args)), cwd: folder, env, code: 'INSTALL_FAILED', onLine })
       } catch (thrown) {
         if (!(thrown instanceof AppError) || thrown.code !== 'INSTALL_FAILED') throw thrown
         const why = explainInstallFailure(manager, lines)
@@ -114,12 +116,13 @@ export class Installer {
     }
   }
 
-  async #command(args: string[]): Promise<{ file: string; args: string[] }> {
+  async #program(args: string[]): Promise<{ file: string; args: string[] }> {
     const { manager, runtime } = this.#deps
     if (manager.name === 'npm') return { file: runtime.node, args: [runtime.npmCli, ...args] }
     if (manager.ownProgram) return { file: runtime.node, args: [join(this.#deps.folder, manager.ownProgram), ...args] }
     const tool = await this.#deps.tool()
-    return tool.isScript ? { file: runtime.node, args: [tool.file, ...args] } : { file: tool.file, args }
+    const all = manager.name === 'pnpm' ? [...args, `--store-dir=${this.#deps.storeDir}`] : args
+    return tool.isScript ? { file: runtime.node, args: [tool.file, ...all] } : { file: tool.file, args: all }
   }
 
   async #keep(flavour: Flavour, folder: string): Promise<void> {

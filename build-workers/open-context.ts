@@ -79,6 +79,7 @@ export async function openContext(
           npm,
           toolsDir: caches.tools,
           modulesDir: caches.modules,
+          downloadsDir: caches.downloads,
           signal,
         })
   announce(claim, plan, { app, opened, log })

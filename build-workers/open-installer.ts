@@ -21,8 +21,9 @@ export type OpenInstallerDeps = {
   npm: HostNpm
   /** Where fetched package managers are kept, for all apps. */
   toolsDir: string
-  /** Where this app's dependencies are kept. */
+  /** Where this app's installed dependencies are kept, and where its package manager keeps downloads. */
   modulesDir: string
+  downloadsDir: string
   signal: AbortSignal
 }
 
@@ -53,6 +54,7 @@ export async function openInstaller(
     pkg,
     manager,
     tool,
+    storeDir: join(deps.downloadsDir, 'pnpm'),
     npmVersion: await versionOf(join(runtime.modules, 'npm')),
     cache: new DependencyCache(deps.modulesDir),
   })

@@ -31,11 +31,14 @@ export type ProgramsDeps = {
   signal: AbortSignal
 }
 
+const mostLines = 50_000
+
 /** Runs a build's programs, one after the other, as the build's user and within what the whole build may take. */
 export class Programs {
   readonly #deps: ProgramsDeps
   readonly #deadline: number
   #outputLeft: number
+  #linesLeft = mostLines
 
   constructor(deps: ProgramsDeps) {
     this.#deps = deps
@@ -52,7 +55,7 @@ export class Programs {
     signal.throwIfAborted()
     const left = Math.max(1, this.#deadline - performance.now())
     const ownTime = program.timeout !== undefined && program.timeout.ms < left ? program.timeout : null
-    const take = program.onLine ?? onLine
+    const take = this.#counted(program.onLine ?? onLine)
     const lines = { stdout: new LineSplitter(take), stderr: new LineSplitter(take) }
     const launched = await launch({
       name: program.name,
@@ -84,6 +87,15 @@ export class Programs {
     signal.throwIfAborted()
     this.#judge(program, exit, ownTime)
     return said
+  }
+
+  // Short lines weigh more where they are kept than their bytes say.
+  #counted(take: (line: string) => void): (line: string) => void {
+    return (line) => {
+      this.#linesLeft -= 1
+      if (this.#linesLeft >= 0) take(line)
+      if (this.#linesLeft === 0) take('… further output of this build is not kept')
+    }
   }
 
   #judge(program: BuildProgram, exit: Exit, ownTime: BuildProgram['timeout'] | null): void {

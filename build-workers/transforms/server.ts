@@ -96,6 +96,9 @@ async function bundleTypeScript(
 
 function appPart({ workspace, installer }: BuildContext, base: string): ServerOutput['parts'][number] {
   const left = new Set(['.git', '.npmrc', '.yarn', '.yarnrc', '.yarnrc.yml'])
+  // Written by the install itself, so not there when the same dependencies come from the cache.
+  if (installer?.manager.lockfile === null)
+    for (const file of ['package-lock.json', 'yarn.lock', 'pnpm-lock.yaml']) left.add(file)
   const skip = (path: string) => left.has(path) || (installer !== null && basename(path) === 'node_modules')
   return { root: workspace.app, from: base, below: '', skip }
 }
