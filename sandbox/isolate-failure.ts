@@ -57,13 +57,13 @@ function causeOf(error: ReportedError, { memoryMb }: Subject): string {
     case 'ERR_MODULE_NOT_FOUND':
       return missingModule(message)
     case 'ERR_DLOPEN_FAILED':
-      return nativeAddOn(message)
+      return nativeAddOn(error.message)
     case 'EADDRINUSE':
       return `it listens on a fixed port (${message}); listen on process.env.PORT`
     case 'ECONNREFUSED':
       return `nothing answers at the address it connects to (${message || error.code}); is it set? see: atelier env`
   }
-  if (/did not self-register/.test(message)) return nativeAddOn(message)
+  if (/did not self-register/.test(message)) return nativeAddOn(error.message)
   if (error.name === 'SyntaxError') return `syntax error${placeOf(error.stack)}: ${message}`
   const unset =
     unsetVariable([message]) ?? (error.unset.length > 0 ? `${error.unset.join(', ')} is not set (${message})` : null)
@@ -86,7 +86,9 @@ function missingModule(message: string): string {
 
 function nativeAddOn(message: string): string {
   const file = /[^\s'"/]+\.node/.exec(message)?.[0] ?? 'a native add-on'
-  return `${file} cannot be loaded in a worker thread (${message})`
+  if (/NODE_MODULE_VERSION/.test(message))
+    return `${file} was built for another version of Node, this is ${process.version}; is node_modules committed?`
+  return `${file} cannot be loaded in a worker thread (${message.split('\n', 1)[0]})`
 }
 
 // `/app/server.js:3`, as V8 and `node --check` put it in the line before the source.

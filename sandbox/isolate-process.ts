@@ -1,6 +1,7 @@
 // What a thread lacks of a process, given back to the app. Node builtins only.
 import { writeSync } from 'node:fs'
 import Module from 'node:module'
+import os from 'node:os'
 import { resolve } from 'node:path'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
@@ -23,6 +24,7 @@ export function actLikeAProcess(entry: string, host: MessagePort): void {
     const answer = ask(host, { umask: typeof mask === 'string' ? Number.parseInt(mask, 8) : mask })
     return 'value' in answer ? answer.value : readUmask()
   }
+  nameTheUser()
   writeAtOnce(process.stdout, 1)
   writeAtOnce(process.stderr, 2)
   Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData: null, threadId: 0 })
@@ -49,6 +51,21 @@ function systemError(
 ): Error {
   const error = new Error(`${code}: ${getSystemErrorMessage(errno)}, ${syscall} ${path} -> '${dest}'`)
   return Object.assign(error, { errno, code, syscall, path, dest })
+}
+
+// The app's uid stands in no /etc/passwd, and os.userInfo() throws then.
+function nameTheUser(): void {
+  const { userInfo } = os
+  const known = (): os.UserInfo<string> => {
+    try {
+      return userInfo()
+    } catch (error) {
+      if (!(error instanceof Error)) throw error
+      const [uid, gid] = [process.getuid?.() ?? -1, process.getgid?.() ?? -1]
+      return { username: 'app', uid, gid, shell: null, homedir: os.homedir() }
+    }
+  }
+  Object.assign(os, { userInfo: known })
 }
 
 // A thread hands its output to the main thread, which may never come to write it; in a process a write has happened when write()

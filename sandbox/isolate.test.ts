@@ -18,6 +18,7 @@ const commonJsServer = `
     peer: request.socket.remoteAddress,
     greeting: process.env.GREETING,
     names: Object.keys(process.env).sort(),
+    user: require('node:os').userInfo().uid,
     isMainThread: require('node:worker_threads').isMainThread,
   })))
   server.listen(process.env.PORT, () => console.log('listens on', server.address().port))
@@ -42,6 +43,7 @@ test('a CommonJS server is served as if it were a process of its own', async () 
     greeting: 'hello',
     names: ['GREETING', 'HOME', 'HOST', 'LANG', 'NODE_ENV', 'PATH', 'PORT'],
     isMainThread: true,
+    user: home.appUser.uid ?? process.getuid?.(),
   })
   expect(lines).toEqual(['listens on 4321'])
 
