@@ -13,6 +13,7 @@ import * as pages from './pages.ts'
 import { clientAddress, type Forwarding } from './request-headers.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assignVisitor } from './split.ts'
+import type { StallWatch } from './stall-watch.ts'
 import { refuse, type Upgrades } from './upgrades.ts'
 
 export type EdgeDeps = {
@@ -20,6 +21,7 @@ export type EdgeDeps = {
   deployments: Deployments
   controlPlane: ControlPlane
   upgrades: Upgrades
+  stalls: StallWatch
   appsDomain: string
   limits: AppRequestLimits
   log: Log
@@ -84,6 +86,7 @@ export class Edge {
     const { deployment } = visit
     // In the same turn of the event loop as the choice: from here on a drain waits for this request.
     deployment.inFlight.add(response)
+    this.#deps.stalls.add(request, response)
     const loaded = deployment.loaded
     if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
     else void this.#serveWhenLoaded(visit, target, request, response)

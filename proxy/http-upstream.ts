@@ -75,7 +75,9 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
   })
   outgoing.on('timeout', () => fail('timeout', 'nothing came back in time'))
   outgoing.on('response', (response) => {
-    outgoing.setTimeout(limits.idleTimeoutMs)
+    // An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
+    const isEndless = response.headers['content-type']?.startsWith('text/event-stream') === true
+    outgoing.setTimeout(isEndless ? 0 : limits.idleTimeoutMs)
     resolve(response)
   })
   outgoing.on('error', (error) => {

@@ -1,7 +1,8 @@
 import type { AppRequestLimits } from './app-request.ts'
 import type { HostLimits } from './host.ts'
+import type { StallLimits } from './stall-watch.ts'
 
-export type ProxyLimits = AppRequestLimits & HostLimits & { closeDeadlineMs: number }
+export type ProxyLimits = AppRequestLimits & HostLimits & StallLimits & { closeDeadlineMs: number }
 
 const seconds = 1000
 
@@ -18,6 +19,9 @@ export const defaultLimits: ProxyLimits = {
   stopGraceMs: 5 * seconds,
   firstBackoffMs: 1 * seconds,
   maxBackoffMs: 60 * seconds,
+  /** A client that is waited for moves 1 kB/s, looked at over 30 s. */
+  stallWindowMs: 30 * seconds,
+  stallMinBytes: 30 * 1024,
   /** When the edge itself stops, requests in flight may take this long. */
   closeDeadlineMs: 5 * seconds,
 }

@@ -58,6 +58,8 @@ function createEdgeServer(edge: Edge): Server {
     maxHeaderSize: 16_384,
     requireHostHeader: false,
     noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
     optimizeEmptyRequests: true,
     shouldUpgradeCallback: isWebSocket,
   })

@@ -21,6 +21,7 @@ import { RegistryLink } from './registry-link.ts'
 import { Residents } from './residents.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
 import { RouteTable } from './route-table.ts'
+import { StallWatch } from './stall-watch.ts'
 import { Upgrades } from './upgrades.ts'
 
 export type ProxyDeps = { sql: Sql; store: BundleStore; key: Key; log: Log }
@@ -54,11 +55,13 @@ export async function startProxy(
   const residents = new Residents({ table, snapshots, deployments, preparations, bundles, log })
 
   await residents.restore()
+  const stalls = new StallWatch(limits)
   const edge = new Edge({
     table,
     deployments,
     controlPlane: new ControlPlane(config.runDir, { log }),
     upgrades: new Upgrades({ cookieSuffix: config.appsDomain }),
+    stalls,
     appsDomain: config.appsDomain,
     limits,
     log,
@@ -80,6 +83,7 @@ export async function startProxy(
     edgeId,
     async close() {
       await Promise.all([listener.close(limits.closeDeadlineMs), link.close()])
+      stalls.close()
       await deployments.close()
       await Promise.all([appLog.close(), snapshots.close()])
     },
