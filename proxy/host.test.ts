@@ -1,0 +1,143 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { AppError } from '../registry/errors.ts'
+import { createLog } from '../registry/log.ts'
+import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate.ts'
+import { Host, type HostDeps } from './host.ts'
+import { defaultLimits } from './limits.ts'
+
+let directory: string
+let started: TestIsolate[]
+let lines: string[]
+let comesUp: boolean
+
+// A process we can end at will; what a real one does is tested through the edge.
+class TestIsolate implements Isolate {
+  readonly pid = 1
+  readonly socketPath: string
+  readonly exited: Promise<IsolateExit>
+  readonly end: (why: string) => void
+  isStopped = false
+
+  constructor({ socketPath }: IsolateSpec) {
+    this.socketPath = socketPath
+    const { promise, resolve } = Promise.withResolvers<IsolateExit>()
+    this.exited = promise
+    this.end = (why) => resolve({ code: 1, signal: null, cause: 'exit', error: new AppError('APP_CRASHED', why) })
+  }
+
+  async ready(): Promise<void> {
+    if (!comesUp) throw new AppError('APP_CRASHED', 'it cannot start')
+  }
+
+  async stop(): Promise<IsolateExit> {
+    this.isStopped = true
+    this.end('stopped')
+    return this.exited
+  }
+}
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'atl-host-'))
+  started = []
+  lines = []
+  comesUp = true
+})
+
+afterEach(() => rm(directory, { recursive: true, force: true }))
+
+function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
+  const log = createLog('test')
+  log.level = 'silent'
+  return new Host(
+    {
+      name: 'hello v1',
+      home: directory,
+      kind: 'server',
+      directory,
+      entry: 'x',
+      env: {},
+      user: { uid: null, gid: null },
+      memoryMb: 64,
+    },
+    {
+      start: async (spec) => {
+        const isolate = new TestIsolate(spec)
+        started.push(isolate)
+        return isolate
+      },
+      socketPath: (start) => join(directory, `${start}.sock`),
+      onLine: (_stream, line) => lines.push(line),
+      log,
+      limits: { ...defaultLimits, firstBackoffMs: 100, maxBackoffMs: 300, ...limits },
+    },
+  )
+}
+
+test('a process that ends is started again: at once, then after longer and longer', async () => {
+  const host = startHost()
+  await host.firstStart()
+  const starts: number[] = []
+  for (let crash = 0; crash < 5; crash++) {
+    const crashedAt = performance.now()
+    started.at(-1)?.end('exit code 1')
+    await expect.poll(() => started.length, { interval: 5 }).toBe(crash + 2)
+    await host.whenUp(1_000)
+    starts.push(performance.now() - crashedAt)
+  }
+  const [first = 0, second = 0, third = 0, fourth = 0, fifth = 0] = starts
+  expect(first).toBeLessThan(90)
+  expect(second).toBeGreaterThanOrEqual(95)
+  expect(third).toBeGreaterThanOrEqual(195)
+  expect(fourth).toBeGreaterThanOrEqual(295)
+  expect(fifth).toBeLessThan(600)
+  expect(lines[0]).toBe('exit code 1; it is started again now')
+  expect(new Set(started.map(({ socketPath }) => socketPath)).size).toBe(6)
+  await host.stop()
+})
+
+test('requests wait for a start, a bounded number of them for a bounded time', async () => {
+  comesUp = false
+  const host = startHost({ maxWaiting: 2, firstBackoffMs: 500, maxBackoffMs: 500 })
+  await expect(host.firstStart()).rejects.toThrow('it cannot start')
+  await expect.poll(() => started.length).toBe(2)
+  const waiting = [host.whenUp(2_000), host.whenUp(50)]
+  await expect(host.whenUp(2_000)).rejects.toMatchObject({ why: 'busy' })
+  await expect(waiting[1]).rejects.toMatchObject({ why: 'starting' })
+  comesUp = true
+  expect((await waiting[0])?.socketPath).toBe(started.at(-1)?.socketPath)
+  await host.stop()
+})
+
+test('nobody waits for a start that is far away', async () => {
+  comesUp = false
+  const host = startHost({ firstBackoffMs: 30_000, maxBackoffMs: 60_000 })
+  await expect(host.firstStart()).rejects.toThrow('it cannot start')
+  await expect.poll(() => started.length).toBe(2)
+  await expect.poll(() => lines.length).toBe(2)
+  await expect(host.whenUp(10_000)).rejects.toMatchObject({ why: 'crashed', retryAfterMs: expect.closeTo(30_000, -3) })
+  await host.stop()
+})
+
+test('a stopped host starts nothing any more', async () => {
+  const host = startHost()
+  await host.firstStart()
+  started[0]?.end('exit code 1')
+  await host.stop()
+  await expect(host.whenUp(1_000)).rejects.toMatchObject({ why: 'stopped' })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(started.filter(({ isStopped }) => !isStopped).length).toBeLessThanOrEqual(1)
+  expect(host.upstream()).toBeNull()
+})
+
+test('a refused connection waits for the process that comes next', async () => {
+  const host = startHost()
+  await host.firstStart()
+  const dead = await host.whenUp(1_000)
+  const next = host.whenUpAgain(dead, 1_000)
+  started[0]?.end('exit code 1')
+  expect((await next).socketPath).not.toBe(dead.socketPath)
+  await host.stop()
+})
