@@ -27,8 +27,9 @@ export async function appendAppLog(sql: Db, lines: NewAppLogLine[]): Promise<voi
       ${apps}::text[], ${lines.map(({ deploymentId }) => deploymentId)}::text[], ${lines.map(({ version }) => version)}::text[],
       ${lines.map(({ at }) => at.toISOString())}::timestamptz[], ${lines.map(({ stream }) => stream)}::text[],
       ${lines.map(({ text }) => cleanLine(text))}::text[]
-    ) as given (app_id, deployment_id, version, at, stream, text)
+    ) with ordinality as given (app_id, deployment_id, version, at, stream, text, position)
     join apps on apps.id = given.app_id
+    order by given.position
   `
   for (const app of new Set(apps)) await sql`select pg_notify(${channels.appLogs}, ${app})`
 }
