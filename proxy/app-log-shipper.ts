@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type AppLogStream, appendAppLog, type NewAppLogLine } from '../registry/app-logs.ts'
+import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { isUnreachable, type Sql } from '../registry/sql.ts'
 import type { DeploymentRef } from './deployment.ts'
@@ -38,37 +39,43 @@ export class AppLogShipper {
 
   /** Ships what is left, if Postgres takes it within a second. */
   async close(): Promise<void> {
-    const shipping = (this.#shipping ?? Promise.resolve()).then(() => this.#ship())
-    await Promise.race([shipping, pause(closeTimeoutMs)])
     this.#isClosed = true
     if (this.#timer) clearTimeout(this.#timer)
+    const shipping = (this.#shipping ?? Promise.resolve()).then(() => this.#shipAll())
+    await Promise.race([shipping, pause(closeTimeoutMs)])
   }
 
   #schedule(afterMs: number): void {
-    if (this.#isClosed) return
+    if (this.#isClosed || this.#shipping) return
     this.#timer ??= setTimeout(() => {
       this.#timer = null
-      this.#shipping ??= this.#ship().finally(() => {
-        this.#shipping = null
-      })
+      this.#shipping = this.#shipAll()
     }, afterMs)
   }
 
-  async #ship(): Promise<void> {
+  async #shipAll(): Promise<void> {
+    let isShipped = true
+    while (isShipped && this.#lines.length > 0) isShipped = await this.#ship()
+    this.#shipping = null
+    if (!isShipped) this.#schedule(retryAfterMs)
+  }
+
+  // False: what could not be written waits, or is counted as dropped.
+  async #ship(): Promise<boolean> {
     const batch = this.#lines.splice(0, batchLines)
     const dropped = this.#dropped
     this.#dropped = new Map()
     const notices = [...dropped.values()].map(({ first, count }) => droppedNotice(first, count))
-    if (batch.length + notices.length === 0) return
+    if (batch.length + notices.length === 0) return true
     try {
       await appendAppLog(this.#sql, [...notices, ...batch])
-      if (this.#lines.length > 0) this.#schedule(0)
+      return true
     } catch (thrown) {
       for (const { first, count } of dropped.values()) this.#count(first, count)
       if (isUnreachable(thrown)) this.#lines = [...batch, ...this.#lines]
       else this.#drop(batch)
-      this.#log.warn({ err: thrown, lines: batch.length }, 'app log lines not shipped')
-      this.#schedule(retryAfterMs)
+      this.#log.warn({ reason: messageOf(thrown), lines: batch.length }, 'app log lines not shipped')
+      return false
     }
   }
 
