@@ -1,11 +1,14 @@
 import type { Readable } from 'node:stream'
 import type { Config } from '../registry/config.ts'
 import { endGroup, exitOf, type Git } from './git.ts'
+import { plainLine } from './plain-line.ts'
 import type { Question } from './pre-receive.ts'
 import { branchOf, isZero } from './ref-update.ts'
 
 export type Commit = { subject: string }
 type Limits = Config['pushLimits']
+
+const maxSubject = 200
 
 /** Where git finds the objects of a push that it has not taken yet. */
 export function quarantine(repository: string, objects: string | null): Record<string, string> {
@@ -42,13 +45,13 @@ export async function inspectCheckouts(
 
 type Reading = { git: Git; repository: string; env: Record<string, string> }
 
-/** The first line of a commit's message, cut at 200 characters; null when the object is no commit. */
+/** The first line of a commit's message, cut; null when the object is no commit. */
 async function readSubject(sha: string, { git, repository, env }: Reading): Promise<string | null> {
-  const args = ['log', '--no-walk', '--format=%H %<(200,trunc)%s', sha, '--']
+  const args = ['log', '--no-walk', `--format=%H %<(${maxSubject},trunc)%s`, sha, '--']
   const { code, stdout } = await git.run(repository, args, { env })
   // An annotated tag names a commit and is none.
   if (code !== 0 || !stdout.startsWith(`${sha} `)) return null
-  return stdout.slice(sha.length + 1).trim()
+  return plainLine(stdout.slice(sha.length + 1), maxSubject)
 }
 
 /** Counts files and bytes and stops at the first that is too many, so that a tree that unfolds without end costs no more than the limit. */

@@ -1,8 +1,11 @@
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { findDeployment } from '../registry/deployments.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { linkTo } from './test-database-link.ts'
-import { gatedBuild, makeRepo, startGit, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { gatedBuild, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { makeRepo, startGit } from './test-repo.ts'
 
 let database: TestDatabase
 
@@ -103,6 +106,28 @@ test('a gateway that is killed in mid-push leaves no process and loses nothing',
   await expect.poll(() => stateOf(id)).toBe('live')
   expect(await gateway.refs('killed')).toEqual({ 'refs/heads/main': sha })
   expect(await repo.push('main')).toMatchObject({ code: 0, stderr: 'Everything up-to-date\n' })
+})
+
+test('what a killed git left is gone after a restart: locks that would block a ref, objects nobody waits for', async () => {
+  await using gateway = await startTestGateway(database)
+  await using repo = await makeRepo(gateway.url('leftovers'))
+  await repo.commit({ a: '1' })
+  await repo.push('main')
+  const repository = gateway.repository('leftovers')
+  await writeFile(join(repository, 'refs/heads/main.lock'), '')
+  await mkdir(join(repository, 'objects/tmp_objdir-incoming-x/00'), { recursive: true })
+  await mkdir(join(gateway.home, 'git/.new-x'))
+  await repo.commit({ a: '2' })
+  expect(await repo.push('main')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('(git could not move main; '),
+  })
+
+  await gateway.stop()
+  await gateway.start()
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+  expect(await readdir(join(repository, 'objects'))).not.toContain('tmp_objdir-incoming-x')
+  expect(await readdir(join(gateway.home, 'git'))).not.toContain('.new-x')
 })
 
 test('with the database gone or silent a push is refused within five seconds, and works when it is back', async () => {

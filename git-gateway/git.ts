@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../registry/errors.ts'
+import { gitEnvironment } from './git-environment.ts'
 
 const hooksDir = join(import.meta.dirname, 'hooks')
 
@@ -20,7 +21,7 @@ export class Git {
   constructor({ maxPackBytes }: { maxPackBytes: number }) {
     // git passes over a hook it may not run, and with it everything the hook checks.
     for (const hook of ['pre-receive', 'proc-receive']) accessSync(join(hooksDir, hook), constants.X_OK)
-    this.#env = { ...baseEnvironment(), ...asEnvironment(settings(maxPackBytes)) }
+    this.#env = gitEnvironment({ hooksDir, maxPackBytes })
   }
 
   /** Throws INTERNAL when there is no git, or one too old to keep its settings out of a repository's hands (safe.bareRepository, 2.38). */
@@ -109,56 +110,3 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 
 // A child that ends early breaks the pipe to it; its exit says why, and whoever waits for it looks there.
 function ignoreBrokenPipe(): void {}
-
-function baseEnvironment(): NodeJS.ProcessEnv {
-  return {
-    PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin',
-    HOME: '/nonexistent',
-    LC_ALL: 'C.UTF-8',
-    GIT_CONFIG_NOSYSTEM: '1',
-    GIT_CONFIG_GLOBAL: '/dev/null',
-    GIT_ATTR_NOSYSTEM: '1',
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_NO_REPLACE_OBJECTS: '1',
-    GIT_NO_LAZY_FETCH: '1',
-    GIT_OPTIONAL_LOCKS: '0',
-  }
-}
-
-function settings(maxPackBytes: number): [string, string][] {
-  return [
-    ['core.hooksPath', hooksDir],
-    ['core.logAllRefUpdates', 'false'],
-    ['safe.bareRepository', 'explicit'],
-    // Repositories are the gateway's own, made by it; after a restored backup they may belong to another user.
-    ['safe.directory', '*'],
-    ['protocol.allow', 'never'],
-    ['gc.auto', '0'],
-    ['tar.umask', '022'],
-    ['transfer.fsckObjects', 'true'],
-    // Findings in the history of old real repositories that harm nobody.
-    ...[
-      'zeroPaddedFilemode',
-      'badTimezone',
-      'missingSpaceBeforeDate',
-      'missingNameBeforeEmail',
-      'missingEmail',
-      'badFilemode',
-    ].map((finding): [string, string] => [`receive.fsck.${finding}`, 'warn']),
-    ['receive.autogc', 'false'],
-    ['receive.maxInputSize', String(maxPackBytes)],
-    ['receive.advertisePushOptions', 'true'],
-    ['receive.advertiseAtomic', 'false'],
-    // Everything but a tag goes through proc-receive (a=add, d=delete, m=modify, !=other than): so nothing that pre-receive should
-    // have refused could slip past it.
-    ['receive.procReceiveRefs', 'adm!:refs/tags'],
-  ]
-}
-
-function asEnvironment(config: [string, string][]): NodeJS.ProcessEnv {
-  const pairs = config.flatMap(([key, value], index) => [
-    [`GIT_CONFIG_KEY_${index}`, key],
-    [`GIT_CONFIG_VALUE_${index}`, value],
-  ])
-  return { ...Object.fromEntries(pairs), GIT_CONFIG_COUNT: String(config.length) }
-}

@@ -7,7 +7,8 @@ import { pipeline } from 'node:stream/promises'
 import { expect, test } from 'vitest'
 import { sourceKey } from '../registry/bundle-store/keys.ts'
 import { createDatabase } from '../test/support/database.ts'
-import { makeRepo, startTestGateway } from './test-gateway.ts'
+import { startTestGateway } from './test-gateway.ts'
+import { makeRepo } from './test-repo.ts'
 
 test('a push of 100 MB arrives whole, and the gateway does not hold it in memory', async () => {
   await using database = await createDatabase()

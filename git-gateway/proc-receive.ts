@@ -1,8 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { AppError } from '../registry/errors.ts'
 import { flushPacket, lineOf, type Packet, PacketReader, packet } from './pkt-line.ts'
-import { cleanReason } from './push-reply.ts'
-import { parseUpdate, type RefUpdate, type Verdict } from './ref-update.ts'
+import { parseUpdate, type RefUpdate, reportLine, type Verdict } from './ref-update.ts'
 
 /**
  * The gateway's side of git's proc-receive protocol (githooks(5)): version, the ref updates, the push options; then a verdict for each
@@ -23,10 +22,6 @@ export async function answerProcReceive(
   if (!updates || !options) return
   const verdicts = await judge(updates.map(parseUpdate), options)
   channel.end(Buffer.concat([...verdicts.map((verdict) => packet(reportLine(verdict))), flushPacket]))
-}
-
-function reportLine(verdict: Verdict): string {
-  return verdict.ok ? `ok ${verdict.ref}` : `ng ${verdict.ref} ${cleanReason(verdict.reason)}`
 }
 
 // Lines up to the next flush; null: the other end has gone.

@@ -3,6 +3,7 @@ import { settleProductionBranch } from '../registry/apps.ts'
 import { targetOfBranch } from '../registry/branches.ts'
 import { appUrl } from '../registry/config.ts'
 import { createDeployment, type Deployment, type DeploymentOptions } from '../registry/deployments.ts'
+import { AppError } from '../registry/errors.ts'
 import { findRunningPush } from '../registry/ref-moves.ts'
 import { removePreview } from '../registry/release.ts'
 import type { Caller } from '../registry/tokens.ts'
@@ -76,7 +77,7 @@ export async function deleteBranch(update: RefUpdate, push: BranchPush, deps: Ga
     if (current !== update.old) throw new Refused('fetch first')
     const wasThere = await removePreview(deps.sql, { app: app.id, branch, by: push.caller.name })
     const { code, stderr } = await deps.git.run(repository, ['update-ref', '-d', update.ref, update.old])
-    if (code !== 0) throw new Refused(`the branch is still there: ${stderr.trim()}`)
+    if (code !== 0) throw new AppError('INTERNAL', `git could not delete ${update.ref} of ${app.id}: ${stderr.trim()}`)
     return wasThere ? `The preview ${appUrl(deps.config, target.label)} is taken down.` : `${branch} had no preview.`
   })
 }

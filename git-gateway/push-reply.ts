@@ -3,9 +3,8 @@ import type { Readable } from 'node:stream'
 import { cleanLine } from '../registry/build-logs.ts'
 import { flushPacket, lineOf, PacketReader, packet, sideband } from './pkt-line.ts'
 import type { PushHead } from './push-head.ts'
-import type { RefUpdate, Verdict } from './ref-update.ts'
+import { type RefUpdate, reportLine, type Verdict } from './ref-update.ts'
 
-const maxReason = 400
 const maxReport = 4 * 1_048_576
 
 /**
@@ -110,20 +109,10 @@ export class PushReply {
   }
 }
 
-/** git's report-status: `unpack ok`, then `ok <ref>` or `ng <ref> <reason>` for each. */
-export function formatReport(verdicts: Verdict[]): Buffer {
-  const lines = verdicts.map((verdict) =>
-    verdict.ok ? `ok ${verdict.ref}\n` : `ng ${verdict.ref} ${cleanReason(verdict.reason)}\n`,
-  )
-  return Buffer.concat([packet('unpack ok\n'), ...lines.map(packet), flushPacket])
-}
-
-/** A reason as git's line takes it: one line, no colours, not too long. */
-export function cleanReason(reason: string): string {
-  const line = cleanLine(reason.replaceAll(/\s+/g, ' '))
-    .replaceAll(/\x1b\[[0-9;]*m/g, '')
-    .trim()
-  return line.length > maxReason ? `${line.slice(0, maxReason)}…` : line || 'refused'
+// git's report-status: `unpack ok`, then a line for each ref.
+function formatReport(verdicts: Verdict[]): Buffer {
+  const lines = verdicts.map((verdict) => packet(`${reportLine(verdict)}\n`))
+  return Buffer.concat([packet('unpack ok\n'), ...lines, flushPacket])
 }
 
 function readRefused(report: Buffer): { ref: string; reason: string }[] {

@@ -1,13 +1,14 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { extract } from 'tar'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { findApp } from '../registry/apps.ts'
+import { deleteApp, findApp } from '../registry/apps.ts'
 import { sourceKey } from '../registry/bundle-store/keys.ts'
 import { readRoutes } from '../registry/routes.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
-import { buildsWell, makeRepo, runGit, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { buildsWell, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { makeRepo, runGit } from './test-repo.ts'
 
 let database: TestDatabase
 let gateway: TestGateway
@@ -276,6 +277,32 @@ test('a branch and a branch below it cannot both be kept, and the push says so b
     code: 1,
     stderr: expect.stringContaining('(git cannot hold this branch beside feature; delete one or name it otherwise)'),
   })
+})
+
+test('a commit message is data: its first line is kept as plain text, and it may be as long as it likes', async () => {
+  await using repo = await makeRepo(gateway.url('messages'))
+  await repo.commit({ a: '1' }, '"; touch /tmp/c; # $(touch /tmp/c) `touch /tmp/c` \x1b[31mred\x1b[0m \x1b]0;title\x07')
+  await repo.push('main')
+  await writeFile(join(repo.path, 'message'), 'é'.repeat(500_000))
+  await repo.git('commit', '-q', '--allow-empty', '-F', 'message')
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+  expect((await gateway.deployments('messages')).map(({ subject }) => subject)).toEqual([
+    expect.stringMatching(/^é{190,200}/),
+    '"; touch /tmp/c; # $(touch /tmp/c) `touch /tmp/c` red',
+  ])
+})
+
+test('an app of the name of one that was deleted starts without its history', async () => {
+  await using repo = await makeRepo(gateway.url('reborn'))
+  await repo.commit({ secret: '1' })
+  await repo.push('main')
+  await deleteApp(database.sql, 'reborn')
+  await using heir = await makeRepo(gateway.url('reborn'))
+  const sha = await heir.commit({ a: '1' })
+  expect(await heir.push('main')).toMatchObject({ code: 0 })
+  expect(await gateway.refs('reborn')).toEqual({ 'refs/heads/main': sha })
+  const old = (await repo.git('rev-parse', 'HEAD')).stdout.trim()
+  expect(await heir.git('fetch', 'atelier', old)).toMatchObject({ code: 128 })
 })
 
 async function labels(app: string): Promise<string[]> {

@@ -1,15 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { cancelDeployment, findDeployment } from '../registry/deployments.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
-import {
-  buildsWell,
-  gatedBuild,
-  makeRepo,
-  runGit,
-  startGit,
-  startTestGateway,
-  type TestGateway,
-} from './test-gateway.ts'
+import { buildsWell, gatedBuild, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { makeRepo, runGit, startGit } from './test-repo.ts'
 
 let database: TestDatabase
 let gateway: TestGateway

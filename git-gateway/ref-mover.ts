@@ -112,7 +112,11 @@ export class RefMover {
  * Moves the ref from what it is to the deployment's commit, if nothing that was pushed is lost by it: it still is what the push replaced,
  * or the new commit contains what it is now. Does nothing when it is there already. Throws Refused.
  */
-async function moveRef(repository: string, deployment: Prepared, { git, repositories }: GatewayDeps): Promise<void> {
+async function moveRef(
+  repository: string,
+  deployment: Prepared,
+  { git, repositories, log }: GatewayDeps,
+): Promise<void> {
   const { ref, gitSha, oldSha, environment, branch } = deployment
   const expected = oldSha ?? zeroLike(gitSha)
   const set = (from: string) => git.run(repository, ['update-ref', '--no-deref', ref, gitSha, from])
@@ -127,7 +131,8 @@ async function moveRef(repository: string, deployment: Prepared, { git, reposito
     moved = await set(current)
   }
   if (current !== gitSha && moved.code !== 0) {
-    throw new Refused(`git could not move ${branchOf(ref)}: ${moved.stderr.trim().split('\n')[0]}`)
+    log.error({ app: deployment.appId, deployment: deployment.id, stderr: moved.stderr }, 'git could not move a ref')
+    throw new Refused(`git could not move ${branchOf(ref)}; the gateway's log says why`)
   }
   if (environment === 'production') await repositories.pointHead(repository, branch)
 }

@@ -1,4 +1,7 @@
 import { AppError } from '../registry/errors.ts'
+import { plainLine } from './plain-line.ts'
+
+const maxReason = 400
 
 /** One line of a push: move `ref` from `old` to `new`; all zeros mean that it does not exist before, or shall not exist after. */
 export type RefUpdate = { old: string; new: string; ref: string }
@@ -32,4 +35,9 @@ export function shortRef(ref: string): string {
 /** The same refusal for every ref of a push. */
 export function refuseAll(updates: RefUpdate[], reason: string): Verdict[] {
   return updates.map(({ ref }) => ({ ref, ok: false, reason }))
+}
+
+/** A verdict as git's reports have it: `ok <ref>`, or `ng <ref> <reason>`. */
+export function reportLine(verdict: Verdict): string {
+  return verdict.ok ? `ok ${verdict.ref}` : `ng ${verdict.ref} ${plainLine(verdict.reason, maxReason) || 'refused'}`
 }

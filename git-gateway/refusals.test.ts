@@ -10,7 +10,8 @@ import { createApp } from '../registry/apps.ts'
 import { AppError } from '../registry/errors.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { flushPacket, packet } from './pkt-line.ts'
-import { makeRepo, startTestGateway, type TestGateway } from './test-gateway.ts'
+import { startTestGateway, type TestGateway } from './test-gateway.ts'
+import { makeRepo } from './test-repo.ts'
 
 let database: TestDatabase
 let gateway: TestGateway

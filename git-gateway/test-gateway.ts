@@ -1,16 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
 import { type AddressInfo, connect as connectSocket, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { text } from 'node:stream/consumers'
+import { join } from 'node:path'
 import { pino } from 'pino'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { openStore } from '../registry/bundle-store/file.ts'
 import { manifestKey } from '../registry/bundle-store/keys.ts'
-import { type Config, readConfig } from '../registry/config.ts'
+import { readConfig } from '../registry/config.ts'
 import { type Claim, claimBuild, listDeployments, moveDeployment, recordBuild } from '../registry/deployments.ts'
 import { newId } from '../registry/ids.ts'
 import { openQueue, startBuildWorker } from '../registry/queue.ts'
@@ -18,8 +17,8 @@ import { markPrepared } from '../registry/release.ts'
 import type { Sql } from '../registry/sql.ts'
 import { createToken, type Scope } from '../registry/tokens.ts'
 import { Gateway } from './gateway.ts'
+import { runGit } from './test-repo.ts'
 
-export type Ran = { code: number; stdout: string; stderr: string }
 /** Plays the build of one deployment: log lines, then nothing for success or a reason for failure. */
 export type Build = (claim: Claim, say: (line: string) => Promise<void>) => Promise<string | undefined>
 
@@ -206,63 +205,6 @@ async function relayTo(socketPath: string): Promise<{ port: number; close(): Pro
   }
 }
 
-/** A person's repository, driven by real git with a person's environment. */
-export async function makeRepo(remote: string, { branch = 'main' }: { branch?: string } = {}) {
-  const path = await mkdtemp(join(tmpdir(), 'repo-'))
-  const git = (...args: string[]): Promise<Ran> => runGit(path, args)
-  await git('init', '-q', '-b', branch)
-  await git('remote', 'add', 'atelier', remote)
-  return {
-    path,
-    git,
-    commit: async (files: Record<string, string>, message = 'change') => {
-      for (const [name, text] of Object.entries(files)) {
-        await mkdir(dirname(join(path, name)), { recursive: true })
-        await writeFile(join(path, name), text)
-      }
-      await git('add', '-A')
-      await git('commit', '-q', '--allow-empty', '-m', message)
-      return (await git('rev-parse', 'HEAD')).stdout.trim()
-    },
-    push: (...args: string[]) => git('push', 'atelier', ...args),
-    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
-  }
-}
-
-export type TestRepo = Awaited<ReturnType<typeof makeRepo>>
-
-/** Runs git as a person at a terminal without a keyboard would; never rejects for a failing exit code. */
-export function runGit(cwd: string, args: string[], env: Record<string, string> = {}): Promise<Ran> {
-  return startGit(cwd, args, env).done
-}
-
-/** The same, to be interrupted: `kill` ends git and what it started, as a closed terminal does. */
-export function startGit(
-  cwd: string,
-  args: string[],
-  env: Record<string, string> = {},
-): { done: Promise<Ran>; kill: () => void } {
-  const complete = {
-    PATH: process.env.PATH,
-    HOME: '/nonexistent',
-    GIT_CONFIG_GLOBAL: '/dev/null',
-    GIT_CONFIG_NOSYSTEM: '1',
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_AUTHOR_NAME: 'Ada',
-    GIT_AUTHOR_EMAIL: 'ada@example.com',
-    GIT_COMMITTER_NAME: 'Ada',
-    GIT_COMMITTER_EMAIL: 'ada@example.com',
-    ...env,
-  }
-  const child = spawn('git', args, { cwd, env: complete, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
-  const ended = once(child, 'close')
-  const result = async (): Promise<Ran> => {
-    const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), ended])
-    return { code: code ?? -1, stdout, stderr }
-  }
-  return { done: result(), kill: () => process.kill(-(child.pid ?? 0), 'SIGKILL') }
-}
-
 /** A build that waits until it is told how to end. */
 export function gatedBuild() {
   const started = Promise.withResolvers<Claim>()
@@ -274,5 +216,3 @@ export function gatedBuild() {
   }
   return { build, started: started.promise, end: outcome.resolve }
 }
-
-export type { Config }
