@@ -25,6 +25,7 @@ const deploymentFields = {
   subject: 'string?',
   state: 'string',
   state_reason: 'string?',
+  state_since: 'string',
   created_at: 'string',
   created_by: 'string',
   live_at: 'string?',

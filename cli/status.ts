@@ -28,7 +28,7 @@ function readRow(state: unknown): string[] {
   const latest = readOptional(field(state, 'latest'))
   const attempt =
     latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state.replace('_', ' ')}` : ''
-  return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.live_at ?? null), attempt, url]
+  return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.state_since ?? null), attempt, url]
 }
 
 function readOptional(reply: unknown) {

@@ -52,6 +52,7 @@ export type Deployment = {
   workerId: string | null
   preparedAt: Date | null
   refMovedAt: Date | null
+  /** When it went live for the first time; a rollback to it leaves this as it is. */
   liveAt: Date | null
   createdAt: Date
   createdBy: string

@@ -113,7 +113,10 @@ export async function findRollbackTarget(sql: Db, app: string, version: string |
   return target
 }
 
-/** One write: the target is live, what was live is `rolled_back`. The edges flip on the notification. Repeating it changes nothing. */
+/**
+ * One write: the target is live, what was live is `rolled_back`, or `superseded` when the move was forward again, so that the next rollback
+ * finds it. The edges flip on the notification. Repeating it changes nothing.
+ */
 export async function rollBack(
   sql: Sql,
   target: Deployment,
@@ -239,7 +242,7 @@ async function replaceLive(
 ): Promise<Deployment | null> {
   const [previous] = await tx<Deployment[]>`
     update deployments
-    set state = ${to},
+    set state = case when number < ${next.number} then 'superseded' else ${to} end,
         state_by = ${by},
         state_reason = ${reason}
     where route_id = ${next.routeId}
@@ -259,7 +262,7 @@ async function setLive(
     set state = 'live',
         state_by = ${by},
         state_reason = ${reason},
-        live_at = clock_timestamp()
+        live_at = coalesce(live_at, clock_timestamp())
     where id = ${next.id}
     returning *
   `

@@ -178,6 +178,22 @@ describe('going back', () => {
     expect(await rollback('bbbbbbb')).toMatchObject({ json: { live: { id: two.id } } })
   })
 
+  test('and forward again: the next rollback goes back once more', async () => {
+    const one = await plane.deployed(app, '1.0.0')
+    const two = await plane.deployed(app, '1.0.1')
+    for (const expected of [one.id, two.id, one.id, two.id])
+      expect(await rollback(expected === two.id ? '1.0.1' : undefined)).toMatchObject({
+        json: { live: { id: expected } },
+      })
+  })
+
+  test('leaves untouched how long the version took to go live at first', async () => {
+    const one = await plane.deployed(app, '1.0.0')
+    await plane.deployed(app, '1.0.1')
+    await rollback()
+    expect((await findDeployment(plane.sql, one.id))?.liveAt).toEqual(one.liveAt)
+  })
+
   test.each([
     ['nothing live yet', async () => rollback(), 404, 'VERSION_NOT_FOUND', 'deploy it first'],
     ['an unknown commit', async () => rollback('ffffff0'), 404, 'VERSION_NOT_FOUND', 'atelier deploys'],

@@ -4,8 +4,16 @@ import { routeTable } from './route-table.ts'
 
 type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
 
-/** The API's description, made from the same table that serves it. */
+let made: { servedAt: string; document: OpenApiDocument } | null = null
+
+/** The API's description, made from the same table that serves it; once, for anybody may ask for it. */
 export function openApiDocument(config: Config): OpenApiDocument {
+  const servedAt = apiUrl(config)
+  if (made?.servedAt !== servedAt) made = { servedAt, document: describe(servedAt) }
+  return made.document
+}
+
+function describe(servedAt: string): OpenApiDocument {
   const described = new OpenAPIHono()
   described.openAPIRegistry.registerComponent('securitySchemes', 'token', {
     type: 'http',
@@ -20,6 +28,6 @@ export function openApiDocument(config: Config): OpenApiDocument {
       version: '1',
       description: 'Errors are `{"error":{"code","message"}}` with a fitting status.',
     },
-    servers: [{ url: apiUrl(config) }],
+    servers: [{ url: servedAt }],
   })
 }

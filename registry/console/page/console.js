@@ -67,7 +67,7 @@ function appRow({ url, live, latest }) {
   return row([
     address,
     live ? shortVersion(live.version) : element('span', 'nothing yet', 'quiet'),
-    live ? ago(live.live_at) : '',
+    live ? ago(live.state_since) : '',
     latest ? state(latest) : '',
   ])
 }
