@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import type { Claim } from '../registry/deployments.ts'
+import { isPublicName } from '../registry/env-vars.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { AppConfig } from './app-config.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import type { Plan } from './framework.ts'
-import { isPublicName } from './mask.ts'
 import { isSinglePage, type Page } from './pack-pages.ts'
 import type { ManifestFacts } from './publish.ts'
 

@@ -1,3 +1,5 @@
+import { isPublicName } from '../registry/env-vars.ts'
+
 const shortestSecret = 8
 // Values that are words of every build log; masking them would hide the log and protect nothing.
 const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1'])
@@ -16,11 +18,6 @@ export function createMask(env: Record<string, string>): (line: string) => strin
   const longestFirst = [...names.keys()].sort((a, b) => b.length - a.length)
   const pattern = new RegExp(longestFirst.map((form) => RegExp.escape(form)).join('|'), 'g')
   return (line) => line.replace(pattern, (form) => `[${names.get(form)}]`)
-}
-
-/** Names whose values may reach a browser. */
-export function isPublicName(name: string): boolean {
-  return /^(VITE_|NEXT_PUBLIC_|PUBLIC_)/.test(name)
 }
 
 function formsOf(value: string): string[] {

@@ -97,6 +97,11 @@ export function parseEnvName(name: string): string {
   return name
 }
 
+/** Names whose values may reach the files browsers load; they are fixed when a version is built. */
+export function isPublicName(name: string): boolean {
+  return /^(VITE_|NEXT_PUBLIC_|PUBLIC_)/.test(name)
+}
+
 function contextOf({ app, environment }: EnvScope, name: string): string {
   return `env:${app}/${environment}/${name}`
 }

@@ -1,14 +1,11 @@
 import type { Deployment } from '../deployments.ts'
-import { type EnvSnapshot, openEnvSnapshot } from '../env-vars.ts'
+import { type EnvSnapshot, isPublicName, openEnvSnapshot } from '../env-vars.ts'
 import type { Key } from '../secrets.ts'
-
-// Only variables with these names reach the files browsers load; their values are fixed when the version is built.
-const publicName = /^(NEXT_PUBLIC_|VITE_|PUBLIC_)/
 
 /** Public names that were added, removed or set between two snapshots of one app and environment. */
 export function changedPublicNames(before: EnvSnapshot, after: EnvSnapshot): string[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)])
-  return [...names].filter((name) => publicName.test(name) && before[name]?.value !== after[name]?.value).sort()
+  return [...names].filter((name) => isPublicName(name) && before[name]?.value !== after[name]?.value).sort()
 }
 
 /** Public names whose values differ between what a deployment was built with and another environment's variables. */
@@ -25,5 +22,5 @@ export function differingPublicNames(
 }
 
 function onlyPublic(snapshot: EnvSnapshot): EnvSnapshot {
-  return Object.fromEntries(Object.entries(snapshot).filter(([name]) => publicName.test(name)))
+  return Object.fromEntries(Object.entries(snapshot).filter(([name]) => isPublicName(name)))
 }
