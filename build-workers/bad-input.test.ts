@@ -267,6 +267,12 @@ test('a build that hangs is ended with all it started', async () => {
   expect(existsSync(join(hasty.home, 'builds', built.deployment.id))).toBe(false)
 })
 
+test('a build that fills its home is ended too', async () => {
+  const filling = 'cd; while true; do dd if=/dev/zero of=f$i bs=1M count=20 2>/dev/null; i=x$i; done'
+  const built = await worker.deploy(await worker.createApp(), script(filling))
+  expect(built.deployment.stateReason).toMatch(/wrote more than 50 MB to disk/)
+})
+
 test('a daemon that leaves its session is gone with the build', async () => {
   const built = await worker.deploy(
     await worker.createApp(),

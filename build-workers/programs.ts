@@ -64,7 +64,7 @@ export class Programs {
       cwd: program.cwd ?? workspace.app,
       env: program.env,
       user: workspace.user,
-      writable: [workspace.home, workspace.tmp, ...writable],
+      writable: [workspace.app, workspace.home, workspace.tmp, ...writable],
       control: program.controlBytes !== undefined,
       limits: {
         timeoutMs: Math.ceil(ownTime?.ms ?? left),

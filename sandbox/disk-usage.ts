@@ -1,11 +1,11 @@
 import { lstat, opendir, statfs } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { codeOf } from '../registry/errors.ts'
 
-/** Bytes of disk that a folder and all below it take up, hard links counted once; stops counting above `enough`. */
-export async function diskUsage(path: string, enough = Number.POSITIVE_INFINITY): Promise<number> {
+/** Bytes of disk that folders and all below them take up, hard links counted once; stops counting above `enough`. */
+export async function diskUsage(paths: string[], enough = Number.POSITIVE_INFINITY): Promise<number> {
   const linked = new Set<number>()
-  const folders = [path]
+  const folders = paths.filter((path) => !paths.some((other) => path.startsWith(other + sep)))
   let bytes = 0
   for (let folder = folders.pop(); folder !== undefined && bytes <= enough; folder = folders.pop()) {
     for (const name of await namesIn(folder)) {
@@ -21,31 +21,31 @@ export async function diskUsage(path: string, enough = Number.POSITIVE_INFINITY)
 }
 
 /**
- * Whether a folder outgrows its allowance, asked again and again. Walking a tree of many files is dear, so it is walked only when
+ * Whether folders outgrow their allowance together, asked again and again. Walking a tree of many files is dear, so it is walked only when
  * the file system as a whole has filled by a quarter of what was left, or when the last look is ten seconds old.
  */
 export class DiskAllowance {
-  readonly #path: string
+  readonly #paths: string[]
   readonly #allowedBytes: number
   #usedWhenWalked = Number.NEGATIVE_INFINITY
   #leftWhenWalked: number
   #walkedAt = Number.NEGATIVE_INFINITY
 
-  constructor(path: string, allowedMb: number) {
-    this.#path = path
+  constructor(paths: string[], allowedMb: number) {
+    this.#paths = [...new Set(paths)]
     this.#allowedBytes = allowedMb * 1_048_576
     this.#leftWhenWalked = this.#allowedBytes
   }
 
   async isExceeded(): Promise<boolean> {
-    const fileSystem = await statfs(this.#path).catch(nullIfGone)
+    const fileSystem = await statfs(this.#paths[0] ?? sep).catch(nullIfGone)
     if (!fileSystem) return false
     const { blocks, bfree, bsize } = fileSystem
     const used = (blocks - bfree) * bsize
     const filled = used - this.#usedWhenWalked
     if (filled < this.#leftWhenWalked / 4 && performance.now() - this.#walkedAt < 10_000) return false
 
-    const bytes = await diskUsage(this.#path, this.#allowedBytes)
+    const bytes = await diskUsage(this.#paths, this.#allowedBytes)
     this.#usedWhenWalked = used
     this.#leftWhenWalked = this.#allowedBytes - bytes
     this.#walkedAt = performance.now()

@@ -18,7 +18,7 @@ export type Limits = {
   memoryMb?: number
   /** Processes and threads the job may have at a time. */
   processes?: number
-  /** Of `cwd` and all below it; also the largest size of one file. */
+  /** Of `cwd`, the `writable` paths and all below them; also the largest size of one file. */
   diskMb?: number
   /** Standard output and standard error together; the job ends when it writes more. */
   outputBytes?: number

@@ -6,13 +6,17 @@ import { proportionalBytes, residentBytes } from './process-tree.ts'
 import type { ProgramTree } from './program-tree.ts'
 
 /** Ends the tree when it outlives its time or outgrows its memory or disk. Returns how to stop watching. */
-export function watch(tree: ProgramTree, { limits, cwd }: Program, end: (why: ExitCause) => void): () => void {
+export function watch(
+  tree: ProgramTree,
+  { limits, cwd, writable = [] }: Program,
+  end: (why: ExitCause) => void,
+): () => void {
   const watching = new AbortController()
   const { timeoutMs, memoryMb, diskMb } = limits
   const timer = timeoutMs ? setTimeout(() => end('timeout'), timeoutMs) : undefined
   if (memoryMb) keepLooking(() => lookAtMemory(tree, memoryMb * 1_048_576, end), watching.signal)
   if (diskMb) {
-    const allowance = new DiskAllowance(cwd, diskMb)
+    const allowance = new DiskAllowance([cwd, ...writable], diskMb)
     keepLooking(() => lookAtDisk(allowance, end), watching.signal)
   }
   return () => {
