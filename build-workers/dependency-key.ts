@@ -37,16 +37,17 @@ const settings = [
   'bunfig.toml',
 ]
 
-/** The files of the app that decide what a package manager installs, with their texts, sorted by path. */
-export function decidingFiles(tree: SourceTree, manager: PackageManager): Map<string, string> {
+/** The files of the app that decide what a package manager installs, with their contents, sorted by path. */
+export function decidingFiles(tree: SourceTree, manager: PackageManager): Map<string, Buffer> {
   const isDeciding = (path: string) =>
     path === manager.lockfile ||
     settings.includes(path) ||
     path.startsWith('patches/') ||
+    (path.endsWith('.tgz') && !/(^|\/)node_modules\//.test(path)) ||
     /^\.yarn\/(releases|plugins|patches)\//.test(path) ||
     (/(^|\/)package\.json$/.test(path) && !/(^|\/)node_modules\//.test(path))
   const paths = [...tree.paths()].filter(isDeciding).sort()
-  return new Map(paths.map((path) => [path, tree.read(path) ?? '']))
+  return new Map(paths.map((path) => [path, tree.readBytes(path) ?? Buffer.alloc(0)]))
 }
 
 export type KeyParts = {
@@ -63,7 +64,7 @@ export type KeyParts = {
  * open, so there the day counts too: they are chosen anew once a day.
  */
 export function dependencyKey(
-  files: Map<string, string>,
+  files: Map<string, Buffer>,
   { manager, version, flavour, nodeVersion, today }: KeyParts,
 ): string {
   const hash = createHash('sha256')
@@ -71,8 +72,11 @@ export function dependencyKey(
   hash.update(
     JSON.stringify([generation, manager.name, version, flavour, nodeVersion, process.platform, process.arch, day]),
   )
-  for (const [path, text] of files)
-    hash.update(JSON.stringify([path, path.endsWith('package.json') ? decidingJson(text) : text]))
+  for (const [path, content] of files) {
+    const deciding = path.endsWith('package.json') ? decidingJson(content.toString('utf8')) : content.length
+    hash.update(JSON.stringify([path, deciding]))
+    if (!path.endsWith('package.json')) hash.update(content)
+  }
   return hash.digest('hex').slice(0, 40)
 }
 

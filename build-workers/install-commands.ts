@@ -58,17 +58,19 @@ const outdated = [
   /The lockfile would have been modified by this install/,
 ]
 
+const absent = [
+  /npm error 404\s+(?:The requested resource )?'(\S+)' (?:could not be found|is not in this registry)/,
+  /^(\S+) is not in the npm registry/m,
+  /error Couldn't find package "([^"]+)"/,
+]
+
 /** The likely cause of a failed install, from what the package manager printed; null: its own words have to do. */
 export function explainInstallFailure({ name, lockfile }: PackageManager, lines: string[]): string | null {
   const text = lines.join('\n')
   if (outdated.some((pattern) => pattern.test(text)))
     return `${lockfile} does not match package.json; run ${name} install, commit ${lockfile}, and push again`
-  const missing =
-    /npm error 404\s+(?:'([^']+)'|.*GET (\S+) - Not found)|ERR_PNPM_FETCH_404.*?GET (\S+):|error Couldn't find package "([^"]+)"/.exec(
-      text,
-    )
-  const wanted = missing?.slice(1).find(Boolean)
-  if (wanted) return `the registry has no ${decodeURIComponent(wanted)}`
-  const noVersion = /No matching version found for (\S+?)\.?$/m.exec(text)?.[1]
+  const wanted = absent.map((pattern) => pattern.exec(text)?.[1]).find(Boolean)
+  if (wanted) return `the registry has no ${wanted}`
+  const noVersion = /No matching version found for (\S+?)\.?(?:\s|$)/.exec(text)?.[1]
   return noVersion ? `the registry has no version ${noVersion}` : null
 }

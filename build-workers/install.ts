@@ -39,7 +39,7 @@ export type InstallerDeps = {
 export class Installer {
   readonly #deps: InstallerDeps
   // Read before anything of the app's has run: afterwards its folder holds whatever its programs put there.
-  readonly #files: Map<string, string>
+  readonly #files: Map<string, Buffer>
 
   constructor(deps: InstallerDeps) {
     this.#deps = deps
@@ -82,7 +82,7 @@ export class Installer {
         step.detail(`${detail} (cache hit)`)
         return kept
       }
-      const folder = afterBuild ? await this.#productionFolder(reduce.fromFull) : this.#deps.folder
+      const folder = await this.#productionFolder({ withEverything: afterBuild && reduce.fromFull })
       await this.#install(commands, folder)
       await this.#keep('production', folder)
       const made = await cache.archive(key, form)
@@ -119,7 +119,7 @@ export class Installer {
   async #program(args: string[]): Promise<{ file: string; args: string[] }> {
     const { manager, runtime } = this.#deps
     if (manager.name === 'npm') return { file: runtime.node, args: [runtime.npmCli, ...args] }
-    if (manager.ownProgram) return { file: runtime.node, args: [join(this.#deps.folder, manager.ownProgram), ...args] }
+    if (manager.ownProgram) return { file: runtime.node, args: [manager.ownProgram, ...args] }
     const tool = await this.#deps.tool()
     const all = manager.name === 'pnpm' ? [...args, `--store-dir=${this.#deps.storeDir}`] : args
     return tool.isScript ? { file: runtime.node, args: [tool.file, ...all] } : { file: tool.file, args: all }
@@ -134,17 +134,18 @@ export class Installer {
     await cache.keep(this.#key(flavour), folder, { roots, owner: workspace.owner })
   }
 
-  // A folder with nothing but what decides about dependencies, so that what is kept cannot depend on what the build did.
-  async #productionFolder(fromFull: boolean): Promise<string> {
+  // A folder with nothing but what decides about dependencies: what is kept cannot depend on what a build did, nor does installing leave
+  // anything in the app.
+  async #productionFolder({ withEverything }: { withEverything: boolean }): Promise<string> {
     const { workspace, cache } = this.#deps
     const folder = workspace.beside('production')
-    const restored = fromFull ? await cache.restore(this.#key('full'), folder, workspace.owner) : null
+    const restored = withEverything ? await cache.restore(this.#key('full'), folder, workspace.owner) : null
     if (!restored) await mkdir(folder, { mode: 0o700 })
     const made = new Set<string>()
-    for (const [path, text] of this.#files) {
+    for (const [path, content] of this.#files) {
       for (let parent = dirname(path); parent !== '.'; parent = dirname(parent)) made.add(parent)
       await mkdir(dirname(join(folder, path)), { recursive: true })
-      await writeFile(join(folder, path), text)
+      await writeFile(join(folder, path), content)
       made.add(path)
     }
     const { owner } = workspace

@@ -4,6 +4,7 @@ export interface SourceTree {
   hasDirectory(path: string): boolean
   /** The text of a file of at most 64 MB (lockfiles are long), else null. */
   read(path: string): string | null
+  readBytes(path: string): Buffer | null
   paths(): Iterable<string>
 }
 
@@ -14,6 +15,7 @@ export function treeOf(files: Record<string, string>): SourceTree {
     hasFile: (path) => Object.hasOwn(files, path),
     hasDirectory: (path) => paths.some((known) => known.startsWith(`${path}/`)),
     read: (path) => (Object.hasOwn(files, path) ? (files[path] ?? null) : null),
+    readBytes: (path) => (Object.hasOwn(files, path) ? Buffer.from(files[path] ?? '') : null),
     paths: () => paths,
   }
 }
@@ -26,6 +28,7 @@ export function subtree(tree: SourceTree, directory: string): SourceTree {
     hasFile: (path) => tree.hasFile(prefix + path),
     hasDirectory: (path) => tree.hasDirectory(prefix + path),
     read: (path) => tree.read(prefix + path),
+    readBytes: (path) => tree.readBytes(prefix + path),
     paths: function* () {
       for (const path of tree.paths()) if (path.startsWith(prefix)) yield path.slice(prefix.length)
     },

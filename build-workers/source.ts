@@ -197,24 +197,25 @@ function refused(why: string): AppError {
   return new AppError('SOURCE_INVALID', `the source cannot be taken: ${why}`)
 }
 
-const maxTextBytes = 64 * 1_048_576
+const maxReadBytes = 64 * 1_048_576
 
 function unpackedTree(root: string, files: Set<string>, directories: Set<string>): SourceTree {
   return {
     hasFile: (path) => files.has(path),
     hasDirectory: (path) => directories.has(path),
-    read: (path) => (files.has(path) ? readText(join(root, path)) : null),
+    read: (path) => (files.has(path) ? (readFile(join(root, path))?.toString('utf8') ?? null) : null),
+    readBytes: (path) => (files.has(path) ? readFile(join(root, path)) : null),
     paths: () => files,
   }
 }
 
-function readText(path: string): string | null {
+function readFile(path: string): Buffer | null {
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   try {
     const { size } = fstatSync(descriptor)
-    if (size > maxTextBytes) return null
-    const text = Buffer.alloc(size)
-    return text.toString('utf8', 0, readSync(descriptor, text))
+    if (size > maxReadBytes) return null
+    const bytes = Buffer.alloc(size)
+    return bytes.subarray(0, readSync(descriptor, bytes))
   } finally {
     closeSync(descriptor)
   }

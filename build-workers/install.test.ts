@@ -1,0 +1,128 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { serverKey } from '../registry/bundle-store/keys.ts'
+import { type Built, TestWorker } from '../test/support/build-worker.ts'
+import { unpack } from './source.ts'
+
+const worker = await TestWorker.start()
+const fixtures = join(import.meta.dirname, '../test/fixtures/dependencies')
+const scratch = await mkdtemp(join(tmpdir(), 'install-'))
+afterAll(() => Promise.all([worker[Symbol.asyncDispose](), rm(scratch, { recursive: true })]))
+
+test.each([
+  ['npm', 'npm ci --omit=dev'],
+  ['pnpm', 'pnpm install --frozen-lockfile --prod'],
+  ['classic', 'yarn install --frozen-lockfile --production=true'],
+  ['berry', 'yarn install --immutable'],
+])('%s installs production dependencies as locked, once', async (name, command) => {
+  const app = await worker.createApp()
+  const first = await worker.build(await worker.pushFolder(app, join(fixtures, name)))
+  expect(first.deployment.stateReason).toBeNull()
+  expect(first.log.join('\n')).toContain(`-----> Installing  ${command}`)
+  const paths = [...(await serverPaths(first))]
+  expect(paths.some((path) => path.endsWith('node_modules/ms/index.js'))).toBe(true)
+  expect(paths.some((path) => path.includes('is-number'))).toBe(false)
+
+  const second = await worker.build(await worker.pushFolder(app, join(fixtures, name)))
+  expect(second.log.join('\n')).toContain(`-----> Installing  ${command} (cache hit)`)
+  expect(second.manifest?.server).toEqual(first.manifest?.server)
+})
+
+test.each([
+  ['npm', 'npm ci'],
+  ['pnpm', 'pnpm install --frozen-lockfile'],
+  ['classic', 'yarn install --frozen-lockfile'],
+  ['berry', 'yarn install --immutable'],
+])('a build under %s has development dependencies, what it leaves has not', async (name, command) => {
+  const app = await worker.createApp()
+  await worker.setEnv(app, { NODE_ENV: 'production' })
+  const folder = await edited(name, (pkg) => ({
+    ...pkg,
+    scripts: {
+      build: 'node -e "console.log(require(\'is-number\')(1))"',
+      postinstall: 'echo by-postinstall > made.txt',
+    },
+  }))
+  const first = await worker.build(await worker.pushFolder(app, folder))
+  expect(first.deployment.stateReason).toBeNull()
+  expect(first.log.join('\n')).toContain(`-----> Installing  ${command}`)
+  const paths = [...(await serverPaths(first))]
+  expect(paths.some((path) => path.endsWith('node_modules/ms/index.js'))).toBe(true)
+  expect(paths.some((path) => path.includes('is-number'))).toBe(false)
+
+  const second = await worker.build(await worker.pushFolder(app, folder))
+  expect(second.log.join('\n')).toContain(`-----> Installing  ${command} (cache hit)`)
+  expect(second.log.join('\n')).toContain('-----> Installing  production dependencies (cache hit)')
+  expect([...(await serverPaths(second))]).toContain('made.txt')
+})
+
+test('a changed description installs nothing, a changed dependency does', async () => {
+  const app = await worker.createApp()
+  await worker.build(await worker.pushFolder(app, join(fixtures, 'npm')))
+  const described = await edited('npm', (pkg) => ({ ...pkg, description: 'new' }))
+  const same = await worker.build(await worker.pushFolder(app, described))
+  expect(same.log.join('\n')).toContain('(cache hit)')
+
+  const folder = await edited('npm', (pkg) => ({ ...pkg, dependencies: { ms: '2.1.2' } }))
+  const changed = await worker.build(await worker.pushFolder(app, folder))
+  expect(changed.deployment).toMatchObject({
+    state: 'failed',
+    errorCode: 'INSTALL_FAILED',
+    stateReason:
+      'install failed: package-lock.json does not match package.json; run npm install, commit package-lock.json, and push again',
+  })
+})
+
+test.each([
+  ['pnpm', 'pnpm-lock.yaml', 'pnpm'],
+  ['classic', 'yarn.lock', 'yarn'],
+  ['berry', 'yarn.lock', 'yarn'],
+])('an outdated lockfile of %s is named', async (name, lockfile, manager) => {
+  const folder = await edited(name, (pkg) => ({ ...pkg, dependencies: { ms: '2.1.2' } }))
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
+  expect(built.deployment.stateReason).toBe(
+    `install failed: ${lockfile} does not match package.json; run ${manager} install, commit ${lockfile}, and push again`,
+  )
+})
+
+test('without a lockfile npm install runs, with a warning', async () => {
+  const folder = await edited('npm', (pkg) => pkg)
+  await rm(join(folder, 'package-lock.json'))
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.log.join('\n')).toContain(
+    'no lockfile: every build may get other versions; run npm install and commit its lockfile',
+  )
+  expect(built.log.join('\n')).toContain('-----> Installing  npm install --omit=dev')
+})
+
+test('a package nobody has published is named', async () => {
+  const folder = await edited('npm', (pkg) => ({ ...pkg, dependencies: { 'no-such-package-atelier-test': '1.0.0' } }))
+  await rm(join(folder, 'package-lock.json'))
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
+  expect(built.deployment.stateReason).toMatch(/^install failed: the registry has no \S*no-such-package-atelier-test/)
+})
+
+test('dependencies of one app are not another’s', async () => {
+  const [one, two] = [await worker.createApp(), await worker.createApp()]
+  await worker.build(await worker.pushFolder(one, join(fixtures, 'npm')))
+  const built = await worker.build(await worker.pushFolder(two, join(fixtures, 'npm')))
+  expect(built.log.join('\n')).not.toContain('(cache hit)')
+})
+
+async function edited(name: string, change: (pkg: Record<string, unknown>) => object): Promise<string> {
+  const folder = await mkdtemp(join(scratch, 'app-'))
+  await cp(join(fixtures, name), folder, { recursive: true })
+  const path = join(folder, 'package.json')
+  await writeFile(path, JSON.stringify(change(JSON.parse(await readFile(path, 'utf8')))))
+  return folder
+}
+
+async function serverPaths({ deployment, manifest }: Built): Promise<Iterable<string>> {
+  const name = { app: deployment.appId, version: deployment.version, build: manifest?.build ?? '' }
+  const stream = await worker.deps.store.get(serverKey(name))
+  const tree = await unpack(stream, join(scratch, deployment.id), { limits: { files: 1e4, bytes: 1e9 }, owner: null })
+  return tree.paths()
+}
