@@ -23,7 +23,7 @@ export class Stopping extends AppError {
 
 /** The builds under way in this process, each with how to end it: by a cancellation, by a lost claim, or because the process stops. */
 export class Attempts {
-  readonly #running = new Map<string, AbortController>()
+  readonly #running = new Map<AbortController, string>()
   #isStopping = false
   #unlisten: () => Promise<unknown> = async () => undefined
 
@@ -38,18 +38,18 @@ export class Attempts {
   begin(deploymentId: string): AbortController {
     const controller = new AbortController()
     if (this.#isStopping) controller.abort(new Stopping())
-    this.#running.set(deploymentId, controller)
+    this.#running.set(controller, deploymentId)
     return controller
   }
 
-  end(deploymentId: string): void {
-    this.#running.delete(deploymentId)
+  end(controller: AbortController): void {
+    this.#running.delete(controller)
   }
 
   /** Ends all of them, to be handed back to the queue, and lets none begin. */
   stopAll(): void {
     this.#isStopping = true
-    for (const controller of this.#running.values()) controller.abort(new Stopping())
+    for (const controller of this.#running.keys()) controller.abort(new Stopping())
   }
 
   async close(): Promise<void> {
@@ -58,8 +58,9 @@ export class Attempts {
 
   #hear(payload: string): void {
     const [id = '', state] = payload.split(':')
-    if (state === 'cancelled' || state === 'removed')
-      this.#running.get(id)?.abort(new Fenced('the deployment was cancelled'))
+    if (state !== 'cancelled' && state !== 'removed') return
+    for (const [controller, running] of this.#running)
+      if (running === id) controller.abort(new Fenced('the deployment was cancelled'))
   }
 }
 

@@ -50,7 +50,7 @@ export async function build(deploymentId: string, deps: BuildDeps): Promise<void
     await runAttempt(claim, controller, { ...deps, cleanup })
     await wakeNext(claim, deps)
   } finally {
-    attempts.end(deploymentId)
+    attempts.end(controller)
   }
 }
 
