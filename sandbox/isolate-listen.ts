@@ -1,8 +1,7 @@
 // Takes the app's listen() to the socket the platform has opened for it. Node builtins only.
-import { Server as HttpServer } from 'node:http'
+import type { Server as HttpServer } from 'node:http'
 import net, { type Server, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
-import { Server as TlsServer } from 'node:tls'
 
 export type RedirectedServer = {
   /** Serves on the platform's socket itself; for apps that leave listening to us. */
@@ -35,7 +34,7 @@ export function redirectListen(fd: number): RedirectedServer {
   const take = (server: Server, asked: Asked) => {
     taken = server
     pretendTcp(server, asked)
-    if (server instanceof HttpServer) outliveTheProxy(server)
+    if (isHttp(server)) outliveTheProxy(server)
     server.once('listening', () => {
       for (const handler of listeningHandlers) handler()
     })
@@ -45,7 +44,7 @@ export function redirectListen(fd: number): RedirectedServer {
     const callback = args.findLast((arg) => typeof arg === 'function')
     const asked = whatIsAsked(args)
     if (taken || !answersRequests(this)) return listenAside(listen, this, asked, callback, taken)
-    if (this instanceof TlsServer) return refuseTls(this)
+    if (speaksTls(this)) return refuseTls(this)
     if (typeof callback === 'function') this.once('listening', () => callback.call(this))
     return take(this, asked)
   }
@@ -103,12 +102,21 @@ function pretendTcp(server: Server, { port, host, path }: Asked): void {
   })
 }
 
-// Node's 5 s would close a connection under the proxy's next request; the proxy closes idle ones first.
-const nodeKeepAliveMs = new HttpServer().keepAliveTimeout
+// Told by their methods: importing node:tls and node:http for their classes alone costs every start 40 ms.
+function isHttp(server: Server): server is HttpServer {
+  return 'closeIdleConnections' in server
+}
 
+function speaksTls(server: Server): boolean {
+  return 'setSecureContext' in server
+}
+
+// Node's own 5 s would close a connection under the proxy's next request; the proxy closes idle ones first.
 function outliveTheProxy(server: HttpServer): void {
   if (server.keepAliveTimeout === nodeKeepAliveMs) server.keepAliveTimeout = 75_000
 }
+
+const nodeKeepAliveMs = 5000
 
 function listenAside(listen: Listen, server: Server, asked: Asked, callback: unknown, taken: Server | null): Server {
   const isOtherPort = taken !== null && asked.port !== 0 && asked.port !== portOf(taken)
@@ -137,7 +145,7 @@ function refuseTls(server: Server): Server {
 
 async function close(server: Server): Promise<void> {
   const closed = new Promise<void>((done) => server.close(() => done()))
-  if (!(server instanceof HttpServer)) return closed
+  if (!isHttp(server)) return closed
   let isClosed = false
   closed.then(() => {
     isClosed = true
