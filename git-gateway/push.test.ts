@@ -266,6 +266,7 @@ test('a shallow clone of the app pushes; a shallow clone of somewhere else is to
   const pushed = await runGit(`${repo.path}/other`, ['push', gateway.url('never-seen'), 'main'])
   expect(pushed.code).toBe(1)
   expect(pushed.stderr).toMatch(/remote rejected.*this clone is shallow.*git fetch --unshallow\)/)
+  expect(await findApp(database.sql, 'never-seen')).toBeNull()
 })
 
 test('a branch and a branch below it cannot both be kept, and the push says so before it builds', async () => {

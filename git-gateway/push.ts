@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import { type App, createApp, findApp } from '../registry/apps.ts'
+import { type App, createApp, deleteUnusedApp, findApp } from '../registry/apps.ts'
 import { AppError, toAppError } from '../registry/errors.ts'
 import { type Commit, inspectCheckouts } from './checkout.ts'
 import { answerOfDatabase } from './deadline.ts'
@@ -14,6 +14,7 @@ import { judgePush, readPushOptions } from './push-policy.ts'
 import { PushReply } from './push-reply.ts'
 import { type Decisions, receivePack } from './receive-pack.ts'
 import { isZero, type RefUpdate, Refused, refuseAll, shortRef, type Verdict } from './ref-update.ts'
+import { readRefs } from './repositories.ts'
 import { drain } from './upload.ts'
 
 export type PushRequest = {
@@ -54,12 +55,20 @@ async function receive(
     const repository = await deps.repositories.open(app)
     const push = new Push({ app, repository, access, reply, followUntil }, deps)
     await receivePack({ app: app.id, repository, head, body, isChunked, reply }, push, deps)
+    if (access.app === null) await forgetUnused(app, repository, deps)
   } catch (thrown) {
     reply.refuse(refuseAll(head.updates, explain(thrown, deps)))
     await drain(body)
   } finally {
     over.abort()
   }
+}
+
+// A first push of which nothing was kept leaves no app either.
+async function forgetUnused(app: App, repository: string, { sql, git, repositories, log }: GatewayDeps): Promise<void> {
+  if ((await readRefs(git, repository)).size > 0 || !(await answerOfDatabase(deleteUnusedApp(sql, app.id)))) return
+  await repositories.remove(app)
+  log.info({ app: app.id }, 'app of a refused first push removed')
 }
 
 async function createByPush(

@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { createApp } from '../registry/apps.ts'
+import { createApp, findApp } from '../registry/apps.ts'
 import { AppError } from '../registry/errors.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { flushPacket, packet } from './pkt-line.ts'
@@ -100,8 +100,16 @@ test('a push that is too large is refused with the limit and its setting', async
   expect(pushed.stderr).toContain(
     "! [remote rejected] main -> main (the push is larger than 2 MB, this server's limit (ATELIER_PUSH_MAX_MB))",
   )
-  expect(await gateway.refs('large')).toEqual({})
-  expect(await readdir(join(gateway.repository('large'), 'objects'))).toEqual(['info', 'pack'])
+  expect(await findApp(database.sql, 'large')).toBeNull()
+  expect(await readdir(join(gateway.home, 'git'))).not.toContain('large.git')
+
+  await repo.git('checkout', '-q', '--orphan', 'small')
+  await repo.git('rm', '-q', '-r', '--cached', '.')
+  await repo.git('commit', '-q', '--allow-empty', '-m', 'small')
+  await repo.push('small:main')
+  expect(await repo.push('--force', 'main')).toMatchObject({ code: 1 })
+  expect(await findApp(database.sql, 'large')).not.toBeNull()
+  expect(await quarantined('large')).toEqual([])
 })
 
 test('a small pack that unfolds to a large checkout is refused before it is kept', async () => {
@@ -110,7 +118,7 @@ test('a small pack that unfolds to a large checkout is refused before it is kept
   await repo.commit({})
   const pushed = await repo.push('main')
   expect(pushed.stderr).toContain("(the files are more than 3 MB, this server's limit (ATELIER_CHECKOUT_MAX_MB))")
-  expect(await readdir(join(gateway.repository('unfolding'), 'objects'))).toEqual(['info', 'pack'])
+  expect(await findApp(database.sql, 'unfolding')).toBeNull()
 })
 
 test('a tree of trees that unfolds without end is refused quickly', async () => {
@@ -151,7 +159,7 @@ test('a tree with a .git inside is refused', async () => {
   const pushed = await repo.push(`${commit}:refs/heads/main`)
   expect(pushed.code).toBe(1)
   expect(pushed.stderr).toContain('hasDotgit')
-  expect(await gateway.refs('hostile')).toEqual({})
+  expect(await findApp(database.sql, 'hostile')).toBeNull()
 })
 
 test('a full store refuses the push and says so', async () => {
@@ -213,7 +221,7 @@ test('a gzip bomb ends at the limit', async () => {
 })
 
 test('clients that reset in mid-upload leave nothing behind', async () => {
-  await using repo = await makeRepo(gateway.url('reset'))
+  await using repo = await makeRepo(gateway.url('taken'))
   await writeFile(join(repo.path, 'random.bin'), randomBytes(1_000_000))
   const sha = await repo.commit({})
   await writeFile(join(repo.path, 'revs'), `${sha}\n`)
@@ -222,11 +230,12 @@ test('clients that reset in mid-upload leave nothing behind', async () => {
   const body = Buffer.concat([command, flushPacket, await readFile(join(repo.path, 'pack'))])
   for (const share of [0, 0.0001, 0.001, 0.2, 0.5, 0.9, 0.999]) await resetAfter(body, Math.floor(body.length * share))
   await expect.poll(() => gateway.gitProcesses()).toEqual([])
-  expect(await gateway.refs('reset')).toEqual({})
-  await expect.poll(() => quarantined('reset')).toEqual([])
+  expect(await gateway.refs('taken')).toEqual({})
+  await expect.poll(() => quarantined('taken')).toEqual([])
 
-  const whole = await send('POST', '/reset.git/git-receive-pack', { authorization: basic('ada', gateway.secret), body })
+  const whole = await send('POST', '/taken.git/git-receive-pack', { authorization: basic('ada', gateway.secret), body })
   expect(whole.text).toContain('ok refs/heads/main')
+  expect(Object.keys(await gateway.refs('taken'))).toEqual(['refs/heads/main'])
 })
 
 test('a push that comes in single bytes is taken', async () => {
@@ -267,7 +276,7 @@ async function resetAfter(body: Buffer, bytes: number): Promise<void> {
   const socket = connect(gateway.port, '127.0.0.1')
   socket.on('error', () => undefined)
   const head = [
-    'POST /reset.git/git-receive-pack HTTP/1.1',
+    'POST /taken.git/git-receive-pack HTTP/1.1',
     'Host: git.localhost',
     `Authorization: ${basic('ada', gateway.secret)}`,
     `Content-Length: ${body.length}`,

@@ -31,6 +31,11 @@ export class Repositories {
     return path
   }
 
+  /** For an app that was deleted before anything was kept in it. */
+  async remove(app: App): Promise<void> {
+    await rm(join(this.#root, `${app.id}.git`), { recursive: true, force: true })
+  }
+
   /** An empty repository: what an app that does not exist yet looks like to a push. */
   async openEmpty(): Promise<string> {
     const path = join(this.#root, '.empty.git')

@@ -72,6 +72,17 @@ export async function deleteApp(sql: Db, id: string): Promise<App | null> {
   return app ?? null
 }
 
+/** Removes an app of which no deployment was ever begun: what a first push leaves that was refused. False: it is in use, or gone. */
+export async function deleteUnusedApp(sql: Db, id: string): Promise<boolean> {
+  const removed = await sql`
+    delete from apps
+    where id = ${id}
+      and last_number = 0
+    returning id
+  `
+  return removed.length === 1
+}
+
 /** The first branch pushed as `main` or `master` becomes production and stays it. Returns the production branch. */
 export async function settleProductionBranch(sql: Db, id: string, pushed: string): Promise<string | null> {
   if (pushed === 'main' || pushed === 'master') {
