@@ -19,41 +19,92 @@ export type BuildQueue = {
  * for both. So a job that cannot be added is logged, not thrown: the row is there, and is built later.
  */
 export function openQueue(config: Config, { log }: { log: Log }): BuildQueue {
-  const queue = new Queue<BuildJob>(queueName, { connection: connectionOf(config, 2), skipWaitingForReady: true })
-  queue.on('error', (error) => log.warn({ err: error }, 'build queue unreachable'))
+  const open = () => {
+    const queue = new Queue<BuildJob>(queueName, { connection: connectionOf(config, 2), skipWaitingForReady: true })
+    return queue.on('error', (error) => log.warn({ err: error }, 'build queue unreachable'))
+  }
+  let queue = open()
+  // A queue that was opened while the database was away never connects again, so after a failure the next job gets a new one.
+  const reopen = () => {
+    const broken = queue
+    queue = open()
+    broken.close().catch((thrown: unknown) => log.debug({ err: thrown }, 'broken build queue not closed'))
+  }
   return {
     async enqueueBuild({ id, attempt }) {
       try {
-        await queue.add(
-          'build',
-          { deploymentId: id },
-          { jobId: `${id}-${attempt}`, removeOnComplete: true, removeOnFail: true },
-        )
+        const once = { jobId: `${id}-${attempt}`, removeOnComplete: true, removeOnFail: true }
+        await queue.add('build', { deploymentId: id }, once)
       } catch (thrown) {
         log.warn({ err: thrown, deployment: id }, 'build not enqueued, the reconciler will')
+        reopen()
       }
     },
     close: () => queue.close(),
   }
 }
 
-export type BuildWorker = { close(): Promise<void> }
-
-/** Calls `build` for each job, at most `concurrency` at once. What `build` throws ends the job, not the worker. */
+/** Calls `build` for each job, at most `concurrency` at once. */
 export function startBuildWorker(
   config: Config,
   build: (deploymentId: string) => Promise<void>,
-  { concurrency, log }: { concurrency: number; log: Log },
+  options: { concurrency: number; log: Log },
 ): BuildWorker {
-  const worker = new Worker<BuildJob>(queueName, async (job) => build(String(job.data.deploymentId)), {
-    connection: connectionOf(config, concurrency + 2),
-    concurrency,
-    removeOnComplete: { count: 0 },
-    removeOnFail: { count: 0 },
-  })
-  worker.on('error', (error) => log.warn({ err: error }, 'build queue unreachable'))
-  worker.on('failed', (job, error) => log.error({ err: error, deployment: job?.data.deploymentId }, 'build job threw'))
-  return { close: () => worker.close() }
+  return new BuildWorker(config, build, options)
+}
+
+const restartAfterMs = 1000
+
+type Closable = { close(force?: boolean): Promise<void> }
+
+/**
+ * What `build` throws ends the job, not the worker. An error of the queue itself
+ * ends BullMQ's worker and starts another a second later: left alone it asks again at once and for ever, with no pause in which a timer
+ * could run. Builds under way are not touched; should their job come again, the claim is taken.
+ */
+export class BuildWorker {
+  readonly #start: () => Closable
+  #worker: Closable
+  #restart: NodeJS.Timeout | null = null
+  #isClosed = false
+
+  constructor(
+    config: Config,
+    build: (deploymentId: string) => Promise<void>,
+    { concurrency, log }: { concurrency: number; log: Log },
+  ) {
+    this.#start = () => {
+      const worker = new Worker<BuildJob>(queueName, async (job) => build(String(job.data.deploymentId)), {
+        connection: connectionOf(config, concurrency + 2),
+        concurrency,
+        removeOnComplete: { count: 0 },
+        removeOnFail: { count: 0 },
+      })
+      worker.on('failed', (job, error) =>
+        log.error({ err: error, deployment: job?.data.deploymentId }, 'build job threw'),
+      )
+      return worker.on('error', (error) => {
+        if (worker !== this.#worker || this.#restart || this.#isClosed) return
+        log.warn({ err: error }, 'build queue unreachable')
+        this.#replace(worker, log)
+      })
+    }
+    this.#worker = this.#start()
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#restart) clearTimeout(this.#restart)
+    await this.#worker.close()
+  }
+
+  #replace(broken: Closable, log: Log): void {
+    broken.close(true).catch((thrown: unknown) => log.debug({ err: thrown }, 'broken build queue not closed'))
+    this.#restart = setTimeout(() => {
+      this.#restart = null
+      this.#worker = this.#start()
+    }, restartAfterMs)
+  }
 }
 
 function connectionOf(config: Config, max: number) {
