@@ -3,13 +3,21 @@ import { Failure } from './failure.ts'
 
 export type GitResult = { code: number; stdout: string; stderr: string }
 
+/** The names of every file of a large repository fit in. */
+const maxOutputBytes = 256 * 1_048_576
+
 /** Runs git with these arguments; a non-zero exit code is an answer, not an error. Throws when there is no git. */
 export function git(args: string[], { input, cwd }: { input?: string; cwd?: string } = {}): Promise<GitResult> {
   return new Promise((resolve, reject) => {
-    const child = execFile('git', args, { cwd, encoding: 'utf8' }, (error, stdout, stderr) => {
-      if (error && typeof error.code !== 'number') reject(notRunnable(error))
-      else resolve({ code: error ? Number(error.code) : 0, stdout: stdout.trimEnd(), stderr: stderr.trimEnd() })
-    })
+    const child = execFile(
+      'git',
+      args,
+      { cwd, encoding: 'utf8', maxBuffer: maxOutputBytes },
+      (error, stdout, stderr) => {
+        if (error && typeof error.code !== 'number') reject(notRunnable(error))
+        else resolve({ code: error ? Number(error.code) : 0, stdout: stdout.trimEnd(), stderr: stderr.trimEnd() })
+      },
+    )
     if (input !== undefined) child.stdin?.end(input)
   })
 }

@@ -1,8 +1,8 @@
-import { createApp, findApp } from '../apps.ts'
+import { findApp, parseSlug } from '../apps.ts'
 import { findDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import { authenticate, type Caller, may } from '../tokens.ts'
-import { type ApiDeps, nameOf, type Subject } from './call.ts'
+import type { ApiDeps, Subject } from './call.ts'
 import type { Policy } from './route.ts'
 
 /** The caller the bearer token belongs to. Throws UNAUTHENTICATED, the same for a token that is missing, malformed, unknown or expired. */
@@ -15,7 +15,8 @@ export async function identify(request: Request, { sql }: Pick<ApiDeps, 'sql'>):
 
 /**
  * The one gate: finds what the request is about and lets it through only when the caller may. What the caller may not even see is
- * answered like what does not exist. Throws FORBIDDEN, APP_NOT_FOUND, DEPLOYMENT_NOT_FOUND.
+ * answered like what does not exist. Throws FORBIDDEN, APP_NOT_FOUND,
+ * APP_NAME_ILLEGAL, DEPLOYMENT_NOT_FOUND.
  */
 export async function authorise(
   policy: Policy,
@@ -38,8 +39,7 @@ export async function authorise(
 
   const app = await findApp(sql, subjectName)
   if (app && may(caller, 'read', app.id)) return permit(caller, policy, app.id, { ...nothing, app })
-  if (!app && policy.createsApp && may(caller, 'create', null))
-    return { ...nothing, app: await createApp(sql, { id: subjectName, by: nameOf(caller) }) }
+  if (!app && policy.createsApp && may(caller, 'create', null) && parseSlug(subjectName)) return nothing
   throw new AppError('APP_NOT_FOUND', `there is no app ${subjectName}; see: atelier apps`)
 }
 

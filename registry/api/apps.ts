@@ -62,8 +62,10 @@ export const deleteAppRoute = route({
   policy: { action: 'admin', on: 'params' },
   params: z.object({ app: appName }),
   answers: answersNothing('the app is gone; its addresses answer 404'),
-  async handle(_, { app, sql, caller, log }) {
+  async handle(_, { app, sql, store, caller, log }) {
     await deleteApp(sql, app.id)
+    // Builds are collected later; a source would stand in the way of the next app with this name.
+    for (const key of await store.list(`sources/${app.id}/`)) await store.remove(key)
     log.info({ app: app.id, by: caller.name }, 'app deleted')
     return new Response(null, { status: 204 })
   },

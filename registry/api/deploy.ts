@@ -1,7 +1,9 @@
 import { z } from '@hono/zod-openapi'
-import { settleProductionBranch } from '../apps.ts'
+import { type App, createApp, findApp, settleProductionBranch } from '../apps.ts'
 import { targetOfBranch } from '../branches.ts'
 import { createDeployment } from '../deployments.ts'
+import { AppError } from '../errors.ts'
+import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
@@ -29,12 +31,13 @@ export const deployRoute = route({
   streamedBody: { type: 'application/gzip' },
   answers: answersStream('progress until the deployment is live or has failed'),
   async handle({ query }, call) {
-    const { app, sql, queue, caller, config, log } = call
+    const { sql, queue, caller, config, log } = call
     const { version, sourceKey } = await storeUpload(
       call.request,
-      { app: app.id, version: query.version ?? null },
+      { app: query.app, version: query.version ?? null },
       call,
     )
+    const app = call.app ?? (await provideApp(sql, query.app, nameOf(caller)))
     const branch = query.branch ?? app.productionBranch ?? 'main'
     const productionBranch = await settleProductionBranch(sql, app.id, branch)
     const deployment = await createDeployment(sql, {
@@ -52,3 +55,14 @@ export const deployRoute = route({
       : Response.json(toJson(deployment, config), { status: 202 })
   },
 })
+
+// Two first uploads of one app may end at the same time.
+async function provideApp(sql: Sql, id: string, by: string): Promise<App> {
+  try {
+    return await createApp(sql, { id, by })
+  } catch (thrown) {
+    const made = thrown instanceof AppError && thrown.code === 'NAME_TAKEN' ? await findApp(sql, id) : null
+    if (made) return made
+    throw thrown
+  }
+}

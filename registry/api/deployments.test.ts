@@ -65,6 +65,11 @@ describe('deploying a folder', () => {
     const limited = await plane.token('deploy', app)
     const refused = await plane.ask('POST', `deploy?app=other-${app}`, { token: limited, body: await archive() })
     expect(refused).toMatchObject({ status: 404, json: { error: { code: 'APP_NOT_FOUND' } } })
+    const nonsense = await plane.ask('POST', `deploy?app=bad-${app}`, { token, body: Buffer.from('nonsense') })
+    expect(nonsense.status).toBe(400)
+    expect((await plane.ask('GET', `apps/bad-${app}`, { token })).status).toBe(404)
+    const both = await Promise.all([upload(`app=twice-${app}`), upload(`app=twice-${app}`)])
+    expect(both.map(({ answer }) => answer.status)).toEqual([202, 202])
     const illegal = await upload('app=x-pr-1')
     expect(illegal.answer).toMatchObject({ status: 400, json: { error: { code: 'APP_NAME_ILLEGAL' } } })
   })
@@ -75,6 +80,14 @@ describe('deploying a folder', () => {
     expect(again.answer).toMatchObject({ status: 409, json: { error: { code: 'NAME_TAKEN' } } })
     const source = await buffer(await plane.store.get(`sources/${app}/1.2.3.tar.zst`))
     expect(zstdDecompressSync(source).toString()).toContain('hello')
+  })
+
+  test('the versions of a deleted app are free again for the next app of that name', async () => {
+    await upload(`app=${app}&version=1.2.3`, 'of-the-first')
+    await plane.ask('DELETE', `apps/${app}`, { token: await plane.token('admin') })
+    expect((await upload(`app=${app}&version=1.2.3`, 'of-the-second')).answer.status).toBe(202)
+    const source = await buffer(await plane.store.get(`sources/${app}/1.2.3.tar.zst`))
+    expect(zstdDecompressSync(source).toString()).toContain('of-the-second')
   })
 
   test.each(['v17', '3f2a91c', 'latest', '../../evil', '1.2', '%00'])('%s cannot name a version', async (version) => {
@@ -156,10 +169,11 @@ describe('following', () => {
   test('a token deleted meanwhile ends its streams within seconds', async () => {
     const secret = await plane.token('read', app)
     const { deployment } = await upload(`app=${app}`)
-    const following = plane.ask('GET', `deployments/${deployment.id}/logs?follow=true`, { token: secret })
+    const following = await plane.stream('GET', `deployments/${deployment.id}/logs?follow=true`, { token: secret })
+    expect(following.statusCode).toBe(200)
     const mine = (await listTokens(plane.sql)).find(({ name }) => name === `read-${app}`)
     await deleteToken(plane.sql, mine?.id ?? '')
-    expect(eventsOf((await following).text).at(-1)).toMatchObject({ ok: false, error: { code: 'UNAUTHENTICATED' } })
+    expect(eventsOf(await text(following)).at(-1)).toMatchObject({ ok: false, error: { code: 'UNAUTHENTICATED' } })
   })
 })
 

@@ -13,17 +13,19 @@ import { readJson, readWith } from './request-input.ts'
 export type Policy = {
   action: Action
   on: 'params' | 'query' | 'query?' | 'body' | 'deployment' | 'own' | 'platform'
-  /** An app that does not exist yet is made, when the token may. */
+  /** An app that does not exist yet is no refusal when the token may create it: the handler does, once it has what to put there. */
   createsApp?: true
 }
 
-type SubjectOf<P extends Policy> = P['on'] extends 'params' | 'query' | 'body'
-  ? { app: App }
-  : P['on'] extends 'query?'
-    ? { app: App | null }
-    : P['on'] extends 'deployment'
-      ? { deployment: Deployment }
-      : object
+type SubjectOf<P extends Policy> = P extends { createsApp: true }
+  ? { app: App | null }
+  : P['on'] extends 'params' | 'query' | 'body'
+    ? { app: App }
+    : P['on'] extends 'query?'
+      ? { app: App | null }
+      : P['on'] extends 'deployment'
+        ? { deployment: Deployment }
+        : object
 
 type Definition<P extends Policy, Params, Query, Body> = {
   method: 'get' | 'post' | 'put' | 'delete'
