@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test as base } from 'vitest'
 import { type CommandResult, run } from './command.ts'
 import { type Answer, type Ask, ask } from './http.ts'
-import { checkout, Platform, plainEnv, type RoleName } from './platform.ts'
+import { checkout, Platform, type PlatformOptions, plainEnv, type RoleName } from './platform.ts'
 import { type Files, Repo, writeFiles } from './repo.ts'
 import { Traffic } from './traffic.ts'
 
@@ -30,8 +30,8 @@ export class Atelier {
   readonly #personEnv: NodeJS.ProcessEnv
 
   /** Takes one to three seconds. */
-  static async start({ env }: { env?: Record<string, string> } = {}): Promise<Atelier> {
-    const atelier = new Atelier(await Platform.prepare({ env }))
+  static async start(options: PlatformOptions = {}): Promise<Atelier> {
+    const atelier = new Atelier(await Platform.prepare(options))
     await atelier.#furnish()
     await atelier.platform.start()
     return atelier
@@ -62,6 +62,10 @@ export class Atelier {
   /** Stops the platform, fails when something of it is left running, and removes its home. */
   async close(): Promise<void> {
     await this.platform[Symbol.asyncDispose]()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
   }
 
   /** Creates an app through the API; a name of its own when none is given. */
