@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { link, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test as plainTest } from 'vitest'
-import { test } from './support/atelier.ts'
+import { Atelier, test } from './support/atelier.ts'
+import { run } from './support/command.ts'
 import { Platform, type RoleName } from './support/platform.ts'
 import { isAlive, listeningPorts } from './support/processes.ts'
 
@@ -79,12 +80,46 @@ plainTest('Ctrl-C ends gateway, worker and registry, then the proxy, then Postgr
   expect((await platform.addresses()).pid).toBeNull()
 })
 
-plainTest('a second start finds what was there', async () => {
-  await using platform = await Platform.prepare()
-  await platform.start()
+plainTest('Ctrl-C lets a request in flight end', async () => {
+  await using atelier = await Atelier.start()
+  const repo = await atelier.clone(await atelier.createApp('slow'))
+  await repo.commit({
+    'package.json': JSON.stringify({ name: 'slow', scripts: { start: 'node server.js' } }),
+    'server.js': `
+      let waiting = 0
+      require('node:http').createServer((request, answer) => {
+        if (request.url !== '/slow') return answer.end(String(waiting))
+        waiting += 1
+        setTimeout(() => answer.end('done'), 2000)
+      }).listen(process.env.PORT)`,
+  })
+  await repo.push()
+
+  const inFlight = atelier.get('slow', '/slow')
+  await expect.poll(() => atelier.get('slow', '/')).toMatchObject({ status: 200, body: '1' })
+  atelier.platform.signal('SIGINT')
+  expect(await inFlight).toMatchObject({ status: 200, body: 'done' })
+  expect(await atelier.platform.exit()).toMatchObject({ code: 0 })
+})
+
+plainTest('a second start finds the apps, and serves them before the control plane is up', async () => {
+  await using atelier = await Atelier.start()
+  const { platform } = atelier
   const token = await platform.adminToken()
+  const repo = await atelier.clone(await atelier.createApp('hello'))
+  await repo.commit({ 'index.html': 'still here' })
+  await repo.push()
   await platform.stop()
-  await platform.start()
+
+  const openDatabase = await blockDatabase(platform.home)
+  platform.launch()
+  await expect.poll(() => statusOf(atelier.get('hello', '/')), { timeout: 20_000 }).toBe(200)
+  expect(await statusOf(atelier.api('GET', 'apps'))).toBeGreaterThanOrEqual(500)
+  expect(platform.stdout).toBe('')
+
+  await openDatabase()
+  await platform.ready()
+  expect(await atelier.api('GET', 'apps')).toMatchObject({ status: 200, body: expect.stringContaining('"hello"') })
   expect(await platform.adminToken()).toBe(token)
 })
 
@@ -128,6 +163,26 @@ plainTest('when the supervisor is killed the next start works at once', async ()
   expect(after).not.toContain(null)
   expect(after.filter((pid) => before.includes(pid))).toEqual([])
 })
+
+/** Postgres waits at its first step, reading its settings from a pipe, until the returned function is called. */
+async function blockDatabase(home: string): Promise<() => Promise<void>> {
+  const [pipe, settings] = [join(home, 'pipe'), join(home, 'postgres/postgresql.auto.conf')]
+  await run('mkfifo', ['--mode=644', pipe], { env: process.env })
+  await rename(settings, `${settings}.kept`)
+  await link(pipe, settings)
+  return async () => {
+    await rename(`${settings}.kept`, settings)
+    await writeFile(pipe, '')
+  }
+}
+
+/** 0: nobody answers. */
+async function statusOf(answer: Promise<{ status: number }>): Promise<number> {
+  return answer.then(
+    ({ status }) => status,
+    () => 0,
+  )
+}
 
 async function stopWorker(platform: Platform): Promise<number> {
   const pid = await platform.pidOf('worker')

@@ -27,7 +27,9 @@ export async function up(args: string[] = []): Promise<void> {
     await supervisor.stop()
   } catch (thrown) {
     const { code, message, fault } = toAppError(thrown)
-    throw new Failure(message, { code, exitCode: fault === 'user' ? 1 : 3 })
+    // To a visitor a bad setting is the platform's fault; here it is that of the person who set it.
+    const isTheirs = fault === 'user' || code === 'CONFIG_ENV'
+    throw new Failure(message, { code, exitCode: isTheirs ? 1 : 3 })
   }
 }
 

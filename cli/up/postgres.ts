@@ -1,6 +1,6 @@
 import { chmod, chown, mkdir, open, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AppError } from '../../registry/errors.ts'
+import { AppError, messageOf } from '../../registry/errors.ts'
 import { Backoff, pause } from './backoff.ts'
 import { OwnProcess } from './own-process.ts'
 import { findPostgres } from './postgres-binaries.ts'
@@ -73,18 +73,22 @@ export class EmbeddedPostgres {
   }
 
   async #restartOnCrash(): Promise<void> {
-    const backoff = new Backoff()
     const { signal } = this.#stopping
-    for (;;) {
-      const { livedMs } = await this.#process.exited
-      if (signal.aborted) return
+    const backoff = new Backoff()
+    let { livedMs } = await this.#process.exited
+    while (!signal.aborted) {
       this.#options.onNotice?.(`Postgres ended unexpectedly and is started again; see ${this.#options.logFile}`)
       await pause(backoff.delayAfter(livedMs), signal)
       if (signal.aborted) return
       try {
+        await endLeftover(this.#options.dataDir)
         this.#process = await startOnce(this.#program, this.#user, { ...this.#options, signal })
+        // Asked to stop in the very moment it was ready.
+        if (signal.aborted) this.#process.signal('SIGINT')
+        livedMs = (await this.#process.exited).livedMs
       } catch (error) {
-        this.#options.onNotice?.(String(error))
+        this.#options.onNotice?.(messageOf(error))
+        livedMs = 0
       }
     }
   }

@@ -1,4 +1,4 @@
-import { closeSync, copyFileSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeFileSync } from 'node:fs'
 import { rename, stat } from 'node:fs/promises'
 import { StringDecoder } from 'node:string_decoder'
 import { codeOf } from '../../registry/errors.ts'
@@ -6,6 +6,7 @@ import { type LogLine, readLogLine } from './log-line.ts'
 
 const maxLogBytes = 10 * 1_048_576
 const maxLineLength = 65_536
+const floodBytes = 4 * 1_048_576
 const lookEveryMs = 250
 const lastLinesKept = 8
 
@@ -48,14 +49,16 @@ export class RoleLog {
     return this.#lastLines
   }
 
-  /** Reads what was written since the last look. */
+  /** Reads what was written since the last look; of a flood only the end. */
   look(): void {
-    for (let count = this.#read(); count > 0; count = this.#read()) {
-      const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, count))).split('\n')
-      this.#rest = (lines.pop() ?? '').slice(-maxLineLength)
-      for (const line of lines) this.#hear(line)
+    const { size } = fstatSync(this.fd)
+    if (size < this.#readUpTo) this.#readUpTo = 0 // someone emptied it
+    if (size - this.#readUpTo > floodBytes) {
+      this.#readUpTo = size - this.#buffer.length
+      this.#rest = ''
     }
-    if (this.#readUpTo > maxLogBytes) this.#turnOver()
+    while (this.#readUpTo < size && this.#read() > 0);
+    if (size > maxLogBytes) this.#turnOver(size)
   }
 
   close(): void {
@@ -67,12 +70,17 @@ export class RoleLog {
   #read(): number {
     const count = readSync(this.fd, this.#buffer, { position: this.#readUpTo })
     this.#readUpTo += count
+    const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, count))).split('\n')
+    this.#rest = (lines.pop() ?? '').slice(-maxLineLength)
+    for (const line of lines) this.#hear(line)
     return count
   }
 
-  // The role appends through its own descriptor: the file is emptied, not replaced. A line written between the two may be lost.
-  #turnOver(): void {
-    copyFileSync(this.#file, `${this.#file}.1`)
+  // The role appends through its own descriptor: the file is emptied, not replaced. A line written between the two is lost.
+  #turnOver(size: number): void {
+    const kept = Buffer.alloc(maxLogBytes)
+    readSync(this.fd, kept, { position: size - maxLogBytes })
+    writeFileSync(`${this.#file}.1`, kept, { mode: 0o600 })
     ftruncateSync(this.fd)
     this.#readUpTo = 0
   }

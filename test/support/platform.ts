@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmod, chown, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
 import { freePort } from './machine.ts'
@@ -41,6 +41,7 @@ export class Platform {
     const scratch = await mkdtemp('/tmp/at-')
     await chmod(scratch, 0o711)
     if (options.user) await chown(scratch, options.user.uid, options.user.gid)
+    else if (!options.home) await shareCompiledCode(join(scratch, 'home'))
     return new Platform(scratch, { ...options, port: options.port ?? (await freePort()) })
   }
 
@@ -54,16 +55,21 @@ export class Platform {
   /** Resolves at the ready block; rejects with all it said when it ends before. */
   async start(): Promise<this> {
     this.launch()
+    return this.ready()
+  }
+
+  async ready(): Promise<this> {
     const isReady = () => this.stdout.includes('npm link')
     const ready = new Promise<void>((resolve) => {
       this.#onOutput = () => isReady() && resolve()
+      this.#onOutput()
     })
     await Promise.race([ready, this.#ended])
     if (isReady()) return this
     throw new Error(`atelier up ended with ${this.#launcher?.exitCode}:\n${this.stdout}${this.stderr}`)
   }
 
-  /** Starts it and waits for nothing; `exit()` tells how it ended. */
+  /** Starts it and waits for nothing; `ready()` and `exit()` do. */
   launch(): void {
     this.stdout = ''
     this.stderr = ''
@@ -149,6 +155,14 @@ export class Platform {
     await this.stop()
     await rm(this.scratch, { recursive: true, force: true })
   }
+}
+
+// What the roles compile is kept from one test's home to the next: a second of processor time for each start.
+async function shareCompiledCode(home: string): Promise<void> {
+  const shared = join(checkout, 'node_modules/.cache/atelier-compiled')
+  await mkdir(shared, { recursive: true, mode: 0o700 })
+  await mkdir(home)
+  await symlink(shared, join(home, 'compiled'))
 }
 
 /** The environment a person's shell would have: without what the test runner put there. */
