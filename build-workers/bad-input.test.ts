@@ -282,6 +282,14 @@ test('a daemon that leaves its session is gone with the build', async () => {
   expectNothingLeft(built)
 })
 
+test('folders that are closed to everybody are removed all the same', async () => {
+  const closing =
+    'mkdir -p dist closed/inside; touch dist/index.html closed/inside/file; chmod 0 closed/inside; chmod 500 closed'
+  const built = await worker.deploy(await worker.createApp(), script(closing))
+  expect(built.deployment.stateReason).toBeNull()
+  expectNothingLeft(built)
+})
+
 test('escape sequences in the log are taken out', async () => {
   const built = await worker.deploy(
     await worker.createApp(),

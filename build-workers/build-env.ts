@@ -8,7 +8,8 @@ export type BuildEnvParts = {
   tmp: string
   /** This app's own downloads, kept between its builds. */
   downloads: string
-  npm: HostNpm
+  /** Null: nothing will be installed. */
+  npm: HostNpm | null
   /** build.env of the config; may be overruled by the app's variables. */
   configEnv: Record<string, string>
   /** The app's variables that builds may see. */
@@ -37,7 +38,7 @@ export function buildEnv({
     PATH: [...bins, '/usr/local/bin', '/usr/bin', '/bin'].join(':'),
     HOME: home,
     TMPDIR: tmp,
-    ...packageManagerEnv(downloads, npm),
+    ...(npm ? packageManagerEnv(downloads, npm) : {}),
   }
 }
 

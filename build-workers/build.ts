@@ -28,7 +28,7 @@ export type BuildDeps = {
   queue: BuildQueue
   config: Config
   key: Key
-  npm: Promise<HostNpm>
+  npm: () => Promise<HostNpm>
   attempts: Attempts
   workerId: string
   log: Log

@@ -11,6 +11,21 @@ export type HostNpm = { registry: string; cafile: string | null; extraCa: string
 
 const defaultRegistry = 'https://registry.npmjs.org/'
 
+/** The same, asked once, when it is first needed: asking takes half a second. */
+export function hostNpmOnce(
+  env: Record<string, string | undefined>,
+  deps: { toolsDir: string; log: Log },
+): () => Promise<HostNpm> {
+  let asked: Promise<HostNpm> | null = null
+  return () => {
+    asked ??= readHostNpm(env, deps).catch((thrown: unknown) => {
+      asked = null
+      throw thrown
+    })
+    return asked
+  }
+}
+
 /**
  * Asks the host's own npm (not the one the platform brings, which does not know the host's npmrc files) for its registry and CA file, and
  * copies the certificates to where every build may read them.

@@ -40,10 +40,16 @@ export class Installer {
   readonly #deps: InstallerDeps
   // Read before anything of the app's has run: afterwards its folder holds whatever its programs put there.
   readonly #files: Map<string, Buffer>
+  #hasRun = false
 
   constructor(deps: InstallerDeps) {
     this.#deps = deps
     this.#files = decidingFiles(deps.tree, deps.manager)
+  }
+
+  /** Whether a package manager ran, and so may have downloaded something. */
+  get hasRun(): boolean {
+    return this.#hasRun
   }
 
   /** All dependencies, in the app's folder. */
@@ -98,6 +104,7 @@ export class Installer {
 
   async #install(commands: string[][], folder: string): Promise<void> {
     const { manager, programs, env, log } = this.#deps
+    this.#hasRun = true
     const lines: string[] = []
     const onLine = (line: string) => {
       lines.push(line)

@@ -11,7 +11,7 @@ import { connect } from '../registry/sql.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
 import { build } from './build.ts'
-import { readHostNpm } from './host-npm.ts'
+import { hostNpmOnce } from './host-npm.ts'
 import { takeUpAfterFormerSelf } from './restart.ts'
 
 const config = readConfig(process.env)
@@ -24,7 +24,7 @@ const key = await loadKey(config)
 const workerId = `worker-${hostname()}-${createHash('sha256').update(config.home).digest('hex').slice(0, 6)}`
 
 const attempts = await Attempts.start(sql)
-const npm = readHostNpm(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
+const npm = hostNpmOnce(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
 await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
 const deps = { sql, store, queue, config, key, npm, attempts, workerId, log }
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
@@ -43,3 +43,5 @@ onShutdown(
   { log, deadlineMs: 15_000 },
 )
 tellReady()
+// Not while everything starts, and yet before the first push needs it.
+setTimeout(() => npm().catch((err: unknown) => log.warn({ err }, 'host npm settings not read')), 5000).unref()

@@ -10,6 +10,7 @@ import { newId } from '../registry/ids.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
+import { diskUsage } from '../sandbox/disk-usage.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { EncodingMemory } from './encodings.ts'
@@ -28,14 +29,14 @@ import { buildByScript } from './transforms/script.ts'
 import { buildNodeServer } from './transforms/server.ts'
 import { buildSite } from './transforms/site.ts'
 import { verifyPages, verifyServer } from './verify.ts'
-import { Workspace } from './workspace.ts'
+import { removeAs, Workspace } from './workspace.ts'
 
 export type MakeDeps = {
   sql: Sql
   store: BundleStore
   config: Config
   key: Key
-  npm: Promise<HostNpm>
+  npm: () => Promise<HostNpm>
   log: StepLog
   /** The log so far. */
   logText: () => string
@@ -60,6 +61,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   const scope = { app: claim.appId, environment: claim.environment }
   const appEnv = openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'build' })
   const { context, plan, lockfile } = await openContext(claim, workspace, tree, { ...deps, appEnv })
+  cleanup.defer(() => trimDownloads(context, join(config.home, 'cache', claim.appId)))
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   await verify(claim, packed, { output, context, deps })
@@ -122,6 +124,16 @@ function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | Buil
     case 'script':
       return buildByScript(context, plan)
   }
+}
+
+const mostDownloadedBytes = 1024 ** 3
+
+// Package managers never throw away what they have downloaded; above a gigabyte an app begins anew.
+async function trimDownloads({ installer, workspace }: BuildContext, cache: string): Promise<void> {
+  if (!installer?.installer.hasRun) return
+  const downloads = join(cache, 'downloads')
+  if ((await diskUsage([downloads], mostDownloadedBytes)) > mostDownloadedBytes)
+    await removeAs(workspace.user, [downloads], cache)
 }
 
 const maxPages = 100_000

@@ -21,7 +21,7 @@ import { makeFor, type Workspace } from './workspace.ts'
 
 export type OpenDeps = {
   config: Config
-  npm: Promise<HostNpm>
+  npm: () => Promise<HostNpm>
   log: StepLog
   /** The app's own variables that builds may see. */
   appEnv: Record<string, string>
@@ -38,7 +38,7 @@ export async function openContext(
   deps: OpenDeps,
 ): Promise<Opened> {
   const { config, log, signal, appEnv } = deps
-  const [runtime, npm] = await Promise.all([prepareRuntime(config.home), deps.npm])
+  const runtime = await prepareRuntime(config.home)
   const caches = await openCaches(config.home, claim.appId, workspace)
   const programs = new Programs({
     workspace,
@@ -48,9 +48,9 @@ export async function openContext(
     signal,
   })
   const bins = [runtime.bin, toolBin(workspace)]
-  const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, npm }
+  const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads }
   const about = describeDeployment(claim)
-  const configEnv = buildEnv({ ...base, bins, configEnv: about, appEnv })
+  const configEnv = buildEnv({ ...base, npm: null, bins, configEnv: about, appEnv })
   const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }
   const appConfig = await readConfigFile(tree, evaluation)
 
@@ -58,9 +58,11 @@ export async function openContext(
   const app = readApp(tree, root, appConfig)
   const folder = join(workspace.app, root)
   const plan = detect(app)
+  const npm = plan.transform === 'copy' ? null : await deps.npm()
   const folders = [...new Set([folder, workspace.app])].map((place) => join(place, 'node_modules/.bin'))
   const env = buildEnv({
     ...base,
+    npm,
     bins: [...bins, ...folders],
     configEnv: { ...about, ...appConfig.build.env },
     appEnv,
@@ -68,7 +70,7 @@ export async function openContext(
   // NODE_ENV=production among the app's variables is meant for the app; installs for a build need devDependencies all the same.
   const { NODE_ENV: _, ...installEnv } = env
   const opened =
-    plan.transform === 'copy'
+    npm === null
       ? null
       : await openInstaller(tree, root, {
           workspace,

@@ -49,32 +49,39 @@ export class Workspace {
     return join(this.root, name)
   }
 
-  /**
-   * Removes everything. The build's own folders are removed as the build's user: no folder that a left-over process swaps for a symlink
-   * in mid-removal can then lead to anything that user could not remove by itself.
-   */
+  /** Removes everything, the build's own folders as the build's user. */
   async remove(): Promise<void> {
-    if (this.user.uid !== null) await this.#removeAsUser()
+    await removeAs(this.user, [this.app, this.home, this.tmp], this.root)
     await rm(this.root, { recursive: true, force: true, maxRetries: 3 })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.remove()
   }
+}
 
-  async #removeAsUser(): Promise<void> {
-    const removal = await launch({
+/**
+ * Removes what a build's user has filled, as that user: no folder that a left-over process swaps for a symlink in mid-removal can lead to
+ * anything that user could not remove by itself. `within` is the platform's folder that the paths lie in.
+ */
+export async function removeAs(user: SandboxUser, paths: string[], within: string): Promise<void> {
+  const run = async (file: string, args: string[]) => {
+    const launched = await launch({
       name: 'remove a build',
-      file: '/bin/rm',
-      args: ['-rf', '--', this.app, this.home, this.tmp],
+      file,
+      args: [...args, '--', ...paths],
       cwd: '/',
       env: { PATH: '/usr/bin:/bin' },
-      user: this.user,
-      writable: [this.root],
-      limits: { timeoutMs: 60_000 },
+      user,
+      writable: [within],
+      limits: { timeoutMs: 120_000 },
     })
-    await removal.exited
+    return (await launched.exited).code
   }
+  if ((await run('/bin/rm', ['-rf'])) === 0) return
+  // Some tools leave folders that not even their owner may write to.
+  await run('/bin/chmod', ['-R', 'u+rwX'])
+  await run('/bin/rm', ['-rf'])
 }
 
 export function ownerOf(user: SandboxUser): Owner | null {

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { zstdCompressSync } from 'node:zlib'
 import { Attempts } from '../../build-workers/attempt.ts'
 import { type BuildDeps, build } from '../../build-workers/build.ts'
-import { readHostNpm } from '../../build-workers/host-npm.ts'
+import { hostNpmOnce } from '../../build-workers/host-npm.ts'
 import { createApp } from '../../registry/apps.ts'
 import { targetOfBranch } from '../../registry/branches.ts'
 import { readBuildLog } from '../../registry/build-logs.ts'
@@ -54,7 +54,7 @@ export class TestWorker {
     log.level = process.env['TEST_LOG'] ?? 'silent'
     const { sql } = database
     const attempts = await Attempts.start(sql)
-    const npm = readHostNpm(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
+    const npm = hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
     const store = new FileStore(join(home, 'store'))
     const enqueued: string[] = []
     const queue = {
