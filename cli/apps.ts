@@ -42,7 +42,10 @@ async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
   const client = await connect()
   await client.call('GET', `apps/${encodeURIComponent(name)}`)
   if (!yes) {
-    const answer = await ask(`${name} goes with all its deployments, variables and logs. Type its name to remove it: `)
+    const answer = await ask(
+      `${name} goes with all its deployments, variables and logs. Type its name to remove it: `,
+      { instead: '--yes' },
+    )
     if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')
   }
   await client.call('DELETE', `apps/${encodeURIComponent(name)}`)

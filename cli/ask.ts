@@ -6,10 +6,9 @@ export function readStdin(): Promise<string> {
   return text(process.stdin)
 }
 
-/** Asks a person; what is typed is shown. Fails with a usage error when nobody is there to answer. */
-export async function ask(question: string): Promise<string> {
-  if (!process.stdin.isTTY)
-    throw usage(`there is nobody to ask "${question.trim()}"; answer it with an option, see --help`)
+/** Asks a person; what is typed is shown. Without a terminal it is a usage error that names what to write `instead`. */
+export async function ask(question: string, { instead }: { instead: string }): Promise<string> {
+  if (!process.stdin.isTTY) throw usage(`there is nobody to ask whether that is meant; add ${instead}`)
   const { createInterface } = await import('node:readline/promises')
   const asking = createInterface({ input: process.stdin, output: process.stderr })
   try {

@@ -120,14 +120,17 @@ export class Client {
   #unreachable(error: Error): Failure {
     if (error.name === 'AbortError') return new Failure('interrupted', { exitCode: 1, code: 'INTERRUPTED' })
     const reason = 'code' in error && error.code ? String(error.code) : error.message
-    const message = `the platform at ${this.platform.api} cannot be reached (${reason}); start it with: atelier up`
+    const next = isLocalhost(new URL(this.platform.api).hostname)
+      ? 'start it with: atelier up'
+      : 'is it running, and is that its address?'
+    const message = `the platform at ${this.platform.api} cannot be reached (${reason}); ${next}`
     return new Failure(message, { exitCode: 3, code: 'UNREACHABLE' })
   }
 }
 
 // Browsers, curl and git send *.localhost to this machine; Node asks the resolver, which does not know the name.
 const lookupLocalhost: LookupFunction = (hostname, options, done) => {
-  if (!/(^|\.)localhost$/i.test(hostname)) {
+  if (!isLocalhost(hostname)) {
     lookup(hostname, options, done)
     return
   }
@@ -136,6 +139,10 @@ const lookupLocalhost: LookupFunction = (hostname, options, done) => {
     { address: '::1', family: 6 },
   ]
   process.nextTick(() => (options.all ? done(null, addresses) : done(null, '127.0.0.1', 4)))
+}
+
+function isLocalhost(hostname: string): boolean {
+  return /(^|\.)localhost$/i.test(hostname)
 }
 
 function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 
-// The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character, of the ASCII kind or the bidirectional one.
+// The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character, of the ASCII kind
+// or the bidirectional one.
 
 const plain = /^[^\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]*$/u
 
