@@ -16,6 +16,7 @@ import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
+import { shortVersion } from '../registry/version.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
@@ -81,6 +82,7 @@ async function runAttempt(
       const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, signal: controller.signal })
       if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
+      steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · built before, nothing to build`)
       await attempt.built()
       await attempt.uploading()
     }

@@ -45,7 +45,13 @@ export type MakeDeps = {
   signal: AbortSignal
 }
 
-export type MadeBuild = Published & { id: string; kind: string; framework: string; publicEnvHash: string }
+export type MadeBuild = Published & {
+  id: string
+  kind: string
+  framework: string
+  publicEnvHash: string
+  keepVersions: number
+}
 
 /** Where the deployment moves on; each throws when the attempt is no longer this worker's. */
 export type Milestones = { built(): Promise<void>; uploading(): Promise<void> }
@@ -87,6 +93,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     kind: facts.kind,
     framework: facts.framework,
     publicEnvHash: facts.public_env_hash,
+    keepVersions: context.app.config.deployments.keepVersions,
   }
 }
 

@@ -288,6 +288,8 @@ export type NewBuild = {
   publicEnvHash: string
   bundleSize: number
   durationMs: number
+  /** How many production versions of the app are kept for going back to; default 10. */
+  keepVersions?: number
 }
 
 /** Ties a stored bundle to the deployment, once, and only for the worker that holds the attempt. False: fenced off. */
@@ -303,10 +305,10 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     await tx`
-      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms)
+      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions)
       values (
         ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256}, ${build.kind}, ${build.framework}, ${build.manifestKey},
-        ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}
+        ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10}
       )
     `
     await tx`

@@ -22,7 +22,7 @@ import { createLog } from './log.ts'
 import { openQueue, startBuildWorker } from './queue.ts'
 import { reconcile } from './reconcile.ts'
 import { goLive, markPrepared, removePreview } from './release.ts'
-import { collectBlobs, pruneBuilds } from './retention.ts'
+import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 
 const database = await createDatabase({ max: 12 })
 const { sql } = database
@@ -150,6 +150,32 @@ test('the newest ten production versions are kept, older ones and removed previe
   expect(pruned.sort()).toEqual(['1.0.0', '1.0.1', '2.0.0'])
   const kept = await store.has([...versions, preview].map(({ manifest }) => manifest))
   expect(kept).toEqual(new Set(versions.slice(2).map(({ manifest }) => manifest)))
+})
+
+test('the newest build of an app says how many versions are kept', async () => {
+  const versions = []
+  for (let index = 0; index < 4; index++) versions.push(await live(`1.0.${index}`))
+  await sql`update builds set created_at = now() - interval '1 hour' where app_id = ${app}`
+  await sql`update builds set keep_versions = 2 where app_id = ${app} and version = '1.0.3'`
+  await pruneBuilds(sql, store)
+  const kept = await store.has(versions.map(({ manifest }) => manifest))
+  expect(kept).toEqual(new Set(versions.slice(2).map(({ manifest }) => manifest)))
+})
+
+test('what a deleted app leaves in the store goes with it, what others have stays', async () => {
+  const gone = await live('1.0.0')
+  const goneApp = app
+  app = newId()
+  await createApp(sql, { id: app, by: 'ada' })
+  const kept = await live('1.0.0')
+  await sql`delete from apps where id = ${goneApp}`
+  await sql`update blob_refs set at = now() - interval '2 days'`
+
+  expect(await collectDeletedApps(sql, store)).toContain(goneApp)
+  expect(await store.has([gone.manifest, kept.manifest])).toEqual(new Set([kept.manifest]))
+  const counted = await sql<{ sha256: string }[]>`select sha256 from blob_refs`
+  const digests = counted.map(({ sha256 }) => sha256)
+  expect([digests.includes(gone.blob), digests.includes(kept.blob)]).toEqual([false, true])
 })
 
 test('an unreferenced blob is collected a day after it was condemned, a referenced one never', async () => {

@@ -6,7 +6,7 @@ import { forgetDeadEdges } from './edges.ts'
 import type { Log } from './log.ts'
 import type { BuildQueue } from './queue.ts'
 import { goLive } from './release.ts'
-import { collectBlobs, pruneBuilds } from './retention.ts'
+import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 import type { Db, Sql } from './sql.ts'
 
 export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
@@ -32,6 +32,7 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await pruneAppLogs(sql)
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
+  for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')
   const blobs = await collectBlobs(sql, store)
   if (blobs > 0) log.info({ blobs }, 'blobs collected')
 }

@@ -2,28 +2,30 @@ import type { BundleStore } from './bundle-store/contract.ts'
 import { blobKey, buildPrefix } from './bundle-store/keys.ts'
 import type { Db, Sql } from './sql.ts'
 
-const keptVersions = 10
 const condemnedForHours = 24
 
 type OldBuild = { id: string; appId: string; version: string }
 
 /**
- * Lets go of builds nobody can go back to: those without a live or open deployment that are older than the newest ten production versions
- * of their app, and those of removed previews. The rows stay (history names them), their bundles go.
+ * Lets go of builds nobody can go back to: those without a live or open deployment that are older than the newest production versions of
+ * their app (as many as its newest build says), and those of removed previews. The rows stay (history names them), their bundles go.
  */
 export async function pruneBuilds(sql: Sql, store: BundleStore): Promise<OldBuild[]> {
   const pruned = await sql<OldBuild[]>`
     with kept as (
       select build_id
       from (
-        select build_id, row_number() over (partition by app_id order by max(number) desc) as age
-        from deployments
-        where environment = 'production'
-          and state in ('live', 'superseded', 'rolled_back')
-          and build_id is not null
-        group by app_id, build_id
+        select d.build_id,
+               row_number() over newest_first as age,
+               first_value(b.keep_versions) over newest_first as keep_versions
+        from deployments d
+        join builds b on b.id = d.build_id
+        where d.environment = 'production'
+          and d.state in ('live', 'superseded', 'rolled_back')
+        group by d.app_id, d.build_id, b.keep_versions
+        window newest_first as (partition by d.app_id order by max(d.number) desc)
       ) by_age
-      where age <= ${keptVersions}
+      where age <= keep_versions
       union
       select build_id
       from deployments
@@ -71,6 +73,30 @@ export async function collectBlobs(sql: Sql, store: BundleStore): Promise<number
     for (const { sha256 } of collected) await store.remove(blobKey(sha256))
     return collected.length
   })
+}
+
+/** Removes what deleted apps have left in the store, and forgets what builds that came to nothing counted on. Returns the apps' names. */
+export async function collectDeletedApps(sql: Sql, store: BundleStore): Promise<string[]> {
+  const keys = [...(await store.list('builds/')), ...(await store.list('sources/'))]
+  const stored = [...new Set(keys.map(appOf))]
+  const rows = await sql<{ app: string }[]>`
+    select app
+    from unnest(${stored}::text[]) as given (app)
+    where not exists (select from apps where id = app)
+  `
+  const deleted = rows.map(({ app }) => app)
+  for (const key of keys) if (deleted.includes(appOf(key))) await store.remove(key)
+  await sql`
+    delete from blob_refs r
+    where at < now() - interval '1 day'
+      and not exists (select from builds where id = r.build_id)
+  `
+  return deleted
+}
+
+// builds/<app>/… and sources/<app>/…
+function appOf(key: string): string {
+  return key.split('/')[1] ?? ''
 }
 
 async function removeBundle(sql: Db, store: BundleStore, build: OldBuild): Promise<void> {
