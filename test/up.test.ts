@@ -53,8 +53,8 @@ describe('a running platform', () => {
 
   test.for(roles)('starts the %s again when it is killed', async (role, { atelier }) => {
     const killed = await atelier.kill(role)
-    await expect.poll(() => atelier.platform.pidOf(role), { timeout: 10_000 }).not.toBeOneOf([null, killed])
-    await expect.poll(() => atelier.platform.stderr, { timeout: 10_000 }).toContain(`${role} serves again`)
+    await expect.poll(() => atelier.platform.pidOf(role)).not.toBeOneOf([null, killed])
+    await expect.poll(() => atelier.platform.stderr).toContain(`${role} serves again`)
     expect(atelier.platform.stderr).toContain(`${role} ended unexpectedly (SIGKILL); starting it again in 0.2 s`)
     await expect.poll(async () => (await atelier.api('GET', 'apps')).status).toBe(200)
   })
@@ -62,8 +62,8 @@ describe('a running platform', () => {
   test('starts Postgres again when it is killed', async ({ atelier }) => {
     const pid = await postmasterOf(atelier.home)
     process.kill(pid, 'SIGKILL')
-    await expect.poll(() => postmasterOf(atelier.home), { timeout: 20_000 }).not.toBeOneOf([0, pid])
-    await expect.poll(async () => (await atelier.api('GET', 'apps')).status, { timeout: 20_000 }).toBe(200)
+    await expect.poll(() => postmasterOf(atelier.home)).not.toBeOneOf([0, pid])
+    await expect.poll(async () => (await atelier.api('GET', 'apps')).status).toBe(200)
   })
 })
 
@@ -113,7 +113,7 @@ plainTest('a second start finds the apps, and serves them before the control pla
 
   const openDatabase = await blockDatabase(platform.home)
   platform.launch()
-  await expect.poll(() => statusOf(atelier.get('hello', '/')), { timeout: 20_000 }).toBe(200)
+  await expect.poll(() => statusOf(atelier.get('hello', '/'))).toBe(200)
   expect(await statusOf(atelier.api('GET', 'apps'))).toBeGreaterThanOrEqual(500)
   expect(platform.stdout).toBe('')
 

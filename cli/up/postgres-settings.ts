@@ -13,6 +13,8 @@ export const durableSettings: PostgresSettings = {
   max_parallel_workers_per_gather: '0',
   autovacuum_worker_slots: '2',
   autovacuum_max_workers: '2',
+  // In its own directory: what a killed Postgres leaves in /dev/shm stays there when its home is gone.
+  dynamic_shared_memory_type: 'mmap',
   // Version 18 starts three reader processes otherwise.
   io_method: 'sync',
   jit: 'off',

@@ -117,7 +117,8 @@ async function startOnce(program: string, user: PostgresUser | null, options: Po
     stdio: ['ignore', log.fd, log.fd],
     cwd: '/',
     env: { LC_ALL: 'C', TZ: 'UTC' },
-    whenOrphaned: 'SIGINT',
+    // The patient way to stop: the roles, which end by themselves then, finish with it first.
+    whenOrphaned: 'SIGTERM',
   })
   await log.close()
 

@@ -139,7 +139,7 @@ export class Platform {
     const pid = await this.pidOf(role)
     if (pid === null) throw new Error(`no ${role} is running`)
     process.kill(pid, 'SIGKILL')
-    await vi.waitFor(() => expect(isAlive(pid)).toBe(false))
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 10_000 })
     return pid
   }
 
