@@ -13,6 +13,7 @@ export const durableSettings: PostgresSettings = {
   max_parallel_workers_per_gather: '0',
   autovacuum_worker_slots: '2',
   autovacuum_max_workers: '2',
+  max_logical_replication_workers: '0',
   // In its own directory: what a killed Postgres leaves in /dev/shm stays there when its home is gone.
   dynamic_shared_memory_type: 'mmap',
   // Version 18 starts three reader processes otherwise.
