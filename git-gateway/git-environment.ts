@@ -28,7 +28,12 @@ function configOf({ hooksDir, maxPackBytes }: GitSettings): [string, string][] {
     // Repositories are the gateway's own, made by it; after a restored backup they may belong to another user.
     ['safe.directory', '*'],
     ['protocol.allow', 'never'],
+    // By default git syncs packs but neither loose objects nor refs: a power cut could leave a branch that points nowhere. 20 ms a push.
+    ['core.fsync', 'committed,reference'],
+    ['core.fsyncMethod', 'batch'],
     ['gc.auto', '0'],
+    // Larger files are streamed instead of being held in memory, where a small pack could make them half a gigabyte.
+    ['core.bigFileThreshold', '32m'],
     ['tar.umask', '022'],
     ['transfer.fsckObjects', 'true'],
     // Findings in the history of old real repositories that harm nobody.

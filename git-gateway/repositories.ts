@@ -26,7 +26,7 @@ export class Repositories {
     const identity = app.createdAt.toISOString()
     const found = await readFile(join(path, marker), 'utf8').catch(nullWhenMissing)
     if (found === identity) return path
-    if (found !== null) await rename(path, `${path}.removed-${Date.now()}`)
+    if (found !== null) await rename(path, `${path}.removed-${Date.now()}`).catch(nullWhenMissing)
     await this.#make(path, identity)
     return path
   }
