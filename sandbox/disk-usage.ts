@@ -22,14 +22,15 @@ export async function diskUsage(paths: string[], enough = Number.POSITIVE_INFINI
 
 /**
  * Whether folders outgrow their allowance together, asked again and again. Walking a tree of many files is dear, so it is walked only when
- * the file system as a whole has filled by a quarter of what was left, or when the last look is ten seconds old.
+ * the file system as a whole has filled by a quarter of what was left, or when the last walk is ten seconds, and twenty times as long
+ * as it took, ago.
  */
 export class DiskAllowance {
   readonly #paths: string[]
   readonly #allowedBytes: number
   #usedWhenWalked = Number.NEGATIVE_INFINITY
   #leftWhenWalked: number
-  #walkedAt = Number.NEGATIVE_INFINITY
+  #walkAgainAt = 0
 
   constructor(paths: string[], allowedMb: number) {
     this.#paths = [...new Set(paths)]
@@ -43,12 +44,14 @@ export class DiskAllowance {
     const { blocks, bfree, bsize } = fileSystem
     const used = (blocks - bfree) * bsize
     const filled = used - this.#usedWhenWalked
-    if (filled < this.#leftWhenWalked / 4 && performance.now() - this.#walkedAt < 10_000) return false
+    if (filled < this.#leftWhenWalked / 4 && performance.now() < this.#walkAgainAt) return false
 
+    const started = performance.now()
     const bytes = await diskUsage(this.#paths, this.#allowedBytes)
+    const ended = performance.now()
     this.#usedWhenWalked = used
     this.#leftWhenWalked = this.#allowedBytes - bytes
-    this.#walkedAt = performance.now()
+    this.#walkAgainAt = ended + Math.max(10_000, 20 * (ended - started))
     return bytes > this.#allowedBytes
   }
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -99,14 +99,26 @@ test('an app that throws answers 500 and lives on', async () => {
   expect((await call(socketPath, { path: '/' })).status).toBe(200)
 })
 
-test('requests that are not HTTP addresses get a 400', async () => {
+test('requests that cannot be made into a Request get a 400', async () => {
   await using home = await ThrowAwayHome.make()
   const { socketPath } = await started(home)
+  expect((await call(socketPath, { path: '/', method: 'TRACE' })).status).toBe(400)
   for (const host of ['a b', '[', 'a@b:c']) {
     const socket = connect(socketPath)
     socket.write(`GET / HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)
     expect(String(Buffer.concat(await socket.toArray()))).toMatch(/^HTTP\/1\.1 400/)
   }
+})
+
+test('a body that the app does not read is no obstacle to the next request on the connection', async () => {
+  await using home = await ThrowAwayHome.make()
+  const { socketPath } = await started(home)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const first = request({ socketPath, agent, path: '/', method: 'POST' })
+  first.end(Buffer.alloc(3_000_000))
+  expect((await read(first)).status).toBe(200)
+  expect((await call(socketPath, { path: '/', agent })).status).toBe(200)
+  agent.destroy()
 })
 
 test('a body goes in and comes out as it is sent', async () => {

@@ -73,7 +73,8 @@ async function answer(
 function requestFrom(message: IncomingMessage, signal: AbortSignal): Request | null {
   const { method = 'GET', headers, rawHeaders } = message
   const url = urlOf(message)
-  if (!url) return null
+  // Fetch knows no TRACE: https://fetch.spec.whatwg.org/#forbidden-method
+  if (!url || method === 'TRACE') return null
   const list = new Headers()
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? ''

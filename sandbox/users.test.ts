@@ -61,6 +61,7 @@ test('giving a folder away follows no symlink', async () => {
   await symlink(elsewhere.home, join(config.home, 'folder'))
   await symlink(join(elsewhere.home, 'secret'), join(config.home, 'file'))
   await giveTo(config.home, user)
+  await giveTo(join(config.home, 'folder'), user)
   const owner = user.uid ?? process.getuid?.()
   expect((await stat(join(config.home, 'own'))).uid).toBe(owner)
   expect((await stat(elsewhere.home)).uid).toBe(process.getuid?.())

@@ -1,4 +1,4 @@
-import { lchown, mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { lchown, lstat, mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -46,7 +46,7 @@ export async function leaseUser(
 export async function giveTo(path: string, user: SandboxUser): Promise<void> {
   if (user.uid === null) return
   await lchown(path, user.uid, user.gid)
-  if (!(await stat(path)).isDirectory()) return
+  if (!(await lstat(path)).isDirectory()) return
   for await (const entry of await opendir(path, { recursive: true })) {
     await lchown(join(entry.parentPath, entry.name), user.uid, user.gid)
   }

@@ -43,21 +43,23 @@ export async function findWalls(user: SandboxUser): Promise<Walls> {
   const kind = user.uid === null ? 'own' : 'leased'
   const search = found.get(kind) ?? tryWalls(user)
   found.set(kind, search)
-  return (await search)[0] ?? processGroup()
+  return (await search)[0] ?? processGroup(null)
 }
 
 /** All walls that work here for this user, the strongest first. */
 export async function tryWalls(user: SandboxUser): Promise<Walls[]> {
-  if (process.platform !== 'linux') return [processGroup()]
-  const candidates = [userNamespace(true), userNamespace(false), user.uid === null ? null : rootNamespace()]
+  if (process.platform !== 'linux') return [processGroup(null)]
+  const ofRoot = user.uid === null ? null : rootNamespace()
+  const candidates = [userNamespace(true), userNamespace(false), ofRoot, processGroup(tool('setpriv'))]
   const tried = await Promise.all(candidates.map(async (walls) => (walls && (await holds(walls, user)) ? [walls] : [])))
-  return [...tried.flat(), processGroup()]
+  const works = tried.flat()
+  return works.length > 0 ? works : [processGroup(null)]
 }
 
 const found = new Map<string, Promise<Walls[]>>()
 
 async function holds(walls: Walls, user: SandboxUser): Promise<boolean> {
-  const { file, args, env, uid, gid } = walls.confine({ file: '/bin/true', args: [], env: {}, user, limits: {} })
+  const { file, args, env, uid, gid } = walls.confine({ file: '/bin/sh', args: ['-c', ':'], env: {}, user, limits: {} })
   return new Promise((settle) => {
     execFile(file, args, { env, uid, gid, cwd: '/', timeout: 5000 }, (error) => settle(error === null))
   })
@@ -129,8 +131,8 @@ function rootNamespace(): Walls | null {
 const steersLinkerOrShell =
   /^(LD_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_.*|BASH_.*|ENV|IFS|SHELLOPTS|PS4)$/
 
-function processGroup(): Walls {
-  const setpriv = process.platform === 'linux' ? tool('setpriv') : null
+// The first program of the group ends with its launcher only where there is setpriv.
+function processGroup(setpriv: string | null): Walls {
   return {
     name: 'group',
     confine: ({ file, args, env, user, limits }) => {
