@@ -82,7 +82,6 @@ export async function openContext(
           toolsDir: caches.tools,
           modulesDir: caches.modules,
           downloadsDir: caches.downloads,
-          signal,
         })
   announce(claim, plan, { app, opened, log })
   const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, log }

@@ -24,7 +24,6 @@ export type OpenInstallerDeps = {
   /** Where this app's installed dependencies are kept, and where its package manager keeps downloads. */
   modulesDir: string
   downloadsDir: string
-  signal: AbortSignal
 }
 
 export type OpenedInstaller = { root: string; installer: Installer; manager: PackageManager; notes: string[] }
@@ -35,7 +34,7 @@ export async function openInstaller(
   root: string,
   deps: OpenInstallerDeps,
 ): Promise<OpenedInstaller | null> {
-  const { workspace, runtime, signal, npm, toolsDir } = deps
+  const { workspace, runtime, npm, toolsDir } = deps
   const place = installRoot(tree, root)
   const part = subtree(tree, place)
   const pkg = readPackageJson(part)
@@ -43,7 +42,7 @@ export async function openInstaller(
 
   const manager = choosePackageManager(part, pkg)
   const tool = async () => {
-    const fetched = await fetchTool(manager, { toolsDir, npm, signal })
+    const fetched = await fetchTool(manager, { toolsDir, npm })
     await linkTool(workspace, manager.name, fetched)
     return fetched
   }

@@ -16,7 +16,7 @@ import type { PackageManager } from './package-manager.ts'
 /** How to run a package manager: its file, with Node unless it is a program of its own. */
 export type Tool = { file: string; isScript: boolean }
 
-export type ToolDeps = { toolsDir: string; npm: HostNpm; signal: AbortSignal }
+export type ToolDeps = { toolsDir: string; npm: HostNpm }
 
 const metadata = z.object({
   bin: z.union([z.string(), z.record(z.string(), z.string())]).optional(),
@@ -25,6 +25,8 @@ const metadata = z.object({
 })
 
 const maxTarballBytes = 200 * 1_048_576
+const timeoutMs = 60_000
+// By place: several builds may want the same at once, and none of them ends it for the others.
 const fetching = new Map<string, Promise<Tool>>()
 
 /**
@@ -87,7 +89,6 @@ async function download(
     await pipeline(Readable.from([tarball]), createGunzip(), unpackInto(into))
     return described
   } catch (cause) {
-    if (deps.signal.aborted) throw deps.signal.reason
     throw new AppError('INSTALL_FAILED', `install failed: ${name}@${version} cannot be fetched: ${messageOf(cause)}`, {
       cause,
     })
@@ -116,18 +117,21 @@ function checkDigests(bytes: Buffer, integrity: string | undefined, demanded: st
     throw new AppError('INSTALL_FAILED', 'it is not the one that packageManager in package.json demands')
 }
 
-async function request(url: URL, { npm, signal }: ToolDeps, redirects = 3): Promise<Buffer> {
+async function request(url: URL, { npm }: Pick<ToolDeps, 'npm'>, redirects = 3): Promise<Buffer> {
   const ca = npm.cafile ? await readFile(npm.cafile) : undefined
   const response = await new Promise<IncomingMessage>((answered, failed) => {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(60_000)])
-    const options = { ca, signal: deadline, headers: { accept: 'application/json, application/octet-stream' } }
+    const options = {
+      ca,
+      signal: AbortSignal.timeout(timeoutMs),
+      headers: { accept: 'application/json, application/octet-stream' },
+    }
     const asked = url.protocol === 'https:' ? getHttps(url, options, answered) : getHttp(url, options, answered)
     asked.once('error', failed)
   })
   const { statusCode = 0, headers } = response
   if (statusCode >= 300 && statusCode < 400 && headers.location && redirects > 0) {
     response.resume()
-    return request(new URL(headers.location, url), { npm, signal, toolsDir: '' }, redirects - 1)
+    return request(new URL(headers.location, url), { npm }, redirects - 1)
   }
   if (statusCode !== 200) {
     response.resume()

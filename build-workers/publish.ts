@@ -58,8 +58,8 @@ export async function publish(
       uploadBlobs(files, missing, { part, store }),
       server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
       store.put(routesKey(name), Buffer.from(`${JSON.stringify(routes)}\n`)),
+      store.put(buildLogKey(name), Buffer.from(logText())),
     ])
-    await store.put(buildLogKey(name), Buffer.from(logText()))
     const durationMs = Math.round(performance.now() - startedAt)
     const written = writeManifest({ files, server, facts, routes, durationMs })
     await store.put(manifestKey(name), written.bytes, { sha256: written.sha256 })
