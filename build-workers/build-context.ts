@@ -1,5 +1,6 @@
 import type { StepLog } from '../registry/build-logs.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
+import type { ModulesArchive } from './dependency-cache.ts'
 import type { App } from './framework.ts'
 import type { Installer } from './install.ts'
 import type { PackageManager } from './package-manager.ts'
@@ -42,8 +43,7 @@ export type ServerOutput = {
   /** Packed in this order, each below its `below`. */
   parts: (Part & { below: string })[]
   files: { path: string; content: Buffer }[]
-  /** Path of a zstd frame of tar with node_modules. */
-  modules: string | null
+  modules: ModulesArchive | null
 }
 
 /** Runs one of the app's programs in its folder; NODE_ENV is production unless the app's variables say otherwise. */

@@ -12,7 +12,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { DependencyCache, moveRoots } from './dependency-cache.ts'
+import { DependencyCache } from './dependency-cache.ts'
+import { moveRoots } from './module-tree.ts'
 import { unpack } from './source.ts'
 
 const scratch = await mkdtemp(join(tmpdir(), 'dependencies-'))
@@ -61,16 +62,36 @@ test('the archive of an entry unpacks to the same modules', async () => {
   const { cache } = await kept('key')
   const made = await cache.archive('key', { withGenerated: true, owner: null })
   const into = next()
-  const tree = await unpack(createReadStream(made ?? ''), into, { limits: { files: 100, bytes: 1e6 }, owner: null })
+  const tree = await unpack(createReadStream(made?.frame ?? ''), into, {
+    limits: { files: 100, bytes: 1e6 },
+    owner: null,
+  })
   expect([...tree.paths()].sort()).toEqual(['node_modules/.prisma/client.js', 'node_modules/pkg/index.js'])
-  expect(await cache.archive('key', { withGenerated: true, owner: null })).toBe(made)
+
+  const placed = next()
+  mkdirSync(placed)
+  made?.place(placed)
+  expect(readFileSync(join(placed, 'node_modules/.prisma/client.js'), 'utf8')).toBe('generated')
+  expect(readlinkSync(join(placed, 'node_modules/.bin/pkg'))).toBe('../pkg/index.js')
 
   const plain = await cache.archive('key', { withGenerated: false, owner: null })
-  const unpacked = await unpack(createReadStream(plain ?? ''), next(), {
+  const unpacked = await unpack(createReadStream(plain?.frame ?? ''), next(), {
     limits: { files: 100, bytes: 1e6 },
     owner: null,
   })
   expect([...unpacked.paths()]).toEqual(['node_modules/pkg/index.js'])
+})
+
+test('dependencies are lent as one symlink, while nobody has written to them', async () => {
+  const { cache } = await kept('key')
+  const app = next()
+  mkdirSync(app)
+  expect(await cache.lend('key', app, null)).toBe(true)
+  expect(readFileSync(join(app, 'node_modules/pkg/index.js'), 'utf8')).toBe('module.exports = 1')
+  appendFileSync(join(app, 'node_modules/pkg/index.js'), '// patched')
+  const other = next()
+  mkdirSync(other)
+  expect(await cache.lend('key', other, null)).toBe(false)
 })
 
 test('only the entries used last are kept, and leftovers of a killed worker go', async () => {

@@ -1,40 +1,44 @@
 import { randomUUID } from 'node:crypto'
-import {
-  copyFileSync,
-  createWriteStream,
-  constants as fsConstants,
-  lchownSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  renameSync,
-  symlinkSync,
-  utimesSync,
-} from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { createReadStream, createWriteStream, lchownSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { codeOf } from '../registry/errors.ts'
 import { archive } from './archive.ts'
-import type { Owner } from './source.ts'
+import {
+  checkTree,
+  copyTree,
+  indexTree,
+  isGenerated,
+  isLeftover,
+  type ModuleIndex,
+  placeTree,
+  Stale,
+} from './module-tree.ts'
+import { type Owner, unpack } from './source.ts'
 import { walk } from './walk.ts'
 
-/** What was installed, entry by entry; paths are relative to the app. */
-type Index = {
-  /** The folders that were kept: `node_modules`, `packages/web/node_modules`. */
-  roots: string[]
-  directories: string[]
-  files: [path: string, size: number, mtimeMs: number][]
-  links: [path: string, target: string][]
+/** Dependencies as they go into a bundle. */
+export type ModulesArchive = {
+  /** Path of a zstd frame of tar, without the end marker. */
+  frame: string
+  /** Puts what came out of this frame when it was unpacked, to be sure, into a folder. */
+  place(into: string): void
+}
+
+export type ArchiveForm = {
+  /** False leaves out what tools have generated into `node_modules/.<tool>`, for builds that generate it anew. */
+  withGenerated: boolean
+  owner: Owner | null
 }
 
 const keptEntries = 4
 
 /**
  * Installed dependencies of one app, by a digest of all that decides what is installed. A hit links the files into place instead of running
- * a package manager. The folder belongs to the platform alone: builds see their own names for the files, not this folder. A file that was
- * written to in place through such a name is noticed by its size and time, and then the entry counts for nothing.
+ * a package manager. Builds see their own names for the files: one that was written to in place is noticed by its size and time, and then
+ * the entry counts for nothing.
  */
 export class DependencyCache {
   readonly #directory: string
@@ -45,65 +49,52 @@ export class DependencyCache {
 
   /** Puts the dependencies of `key` into `into`, a directory that must not exist. Returns the roots in it; null: there are none for the key. */
   async restore(key: string, into: string, owner: Owner | null): Promise<string[] | null> {
-    const entry = join(this.#directory, key)
-    const index = await readIndex(entry)
-    if (!index) return null
-    try {
-      link(index, join(entry, 'tree'), into, owner)
-      markUsed(entry)
+    const roots = await this.#use(key, async (index, tree) => {
+      mkdirSync(into, { mode: 0o700 })
+      placeTree(index, tree, into, owner)
       return index.roots
-    } catch (thrown) {
-      if (!(thrown instanceof Stale) && codeOf(thrown) !== 'ENOENT') throw thrown
-      await this.#drop(key)
-      await rm(into, { recursive: true, force: true })
-      return null
-    }
+    })
+    if (!roots) await rm(into, { recursive: true, force: true })
+    return roots
+  }
+
+  /**
+   * Makes `<app>/node_modules` a symlink to the dependencies of `key`, for programs that only read them. False: there are none for the key,
+   * or they do not lie in one folder.
+   */
+  async lend(key: string, app: string, owner: Owner | null): Promise<boolean> {
+    const lent = await this.#use(key, async (index, tree) => {
+      if (index.roots.length !== 1 || index.roots[0] !== 'node_modules') return false
+      checkTree(index, tree)
+      symlinkSync(join(tree, 'node_modules'), join(app, 'node_modules'))
+      if (owner) lchownSync(join(app, 'node_modules'), owner.uid, owner.gid)
+      return true
+    })
+    return lent ?? false
   }
 
   /** Keeps what was installed below `app` in these roots. What the cache has already for the key stays. */
   async keep(key: string, app: string, { roots, owner }: { roots: string[]; owner: Owner | null }): Promise<void> {
-    const making = join(this.#directory, `.making-${randomUUID()}`)
-    await mkdir(making, { recursive: true, mode: 0o700 })
-    try {
-      const index = collect(roots, app, join(making, 'tree'), owner)
+    await this.#make(join(this.#directory, key), async (making) => {
+      const index = copyTree(roots, app, join(making, 'tree'), owner)
       await writeFile(join(making, 'index.json'), JSON.stringify(index))
-      await rename(making, join(this.#directory, key))
-    } catch (thrown) {
-      if (codeOf(thrown) !== 'ENOTEMPTY' && codeOf(thrown) !== 'EEXIST') throw thrown
-    } finally {
-      await rm(making, { recursive: true, force: true })
-    }
+    })
     await this.#trim()
   }
 
-  /**
-   * The dependencies of `key` as tar in one zstd frame, without the end marker; made on first use. `withGenerated: false` leaves out what
-   * tools have generated into `node_modules/.<tool>`, for builds that generate it anew. Null: the cache has none for the key.
-   */
-  async archive(
-    key: string,
-    { withGenerated, owner }: { withGenerated: boolean; owner: Owner | null },
-  ): Promise<string | null> {
-    const entry = join(this.#directory, key)
-    const made = join(entry, withGenerated ? 'modules.tar.zst' : 'modules-plain.tar.zst')
-    if (await isThere(made)) {
-      markUsed(entry)
-      return made
+  /** The dependencies of `key` for a bundle; packed, and unpacked again, when first asked for. Null: the cache has none for the key. */
+  async archive(key: string, { withGenerated, owner }: ArchiveForm): Promise<ModulesArchive | null> {
+    const place = join(this.#directory, key, withGenerated ? 'archive' : 'archive-plain')
+    const kept = await openArchive(place)
+    if (kept) {
+      markUsed(dirname(place))
+      return kept
     }
-    const index = await readIndex(entry)
+    const index = await readIndex(dirname(place))
     if (!index) return null
-    const making = join(entry, `.making-${randomUUID()}`)
     const skip = (path: string) => isLeftover(path) || (!withGenerated && isGenerated(path, index.roots))
-    const walks = index.roots.map((from) =>
-      walk(join(entry, 'tree'), { from, below: from, skip, uid: owner?.uid ?? null }),
-    )
-    await pipeline(
-      archive(chained(walks), { checkHardLinks: false }),
-      createZstdCompress(compression),
-      createWriteStream(making, { flags: 'wx', mode: 0o600 }),
-    )
-    await rename(making, made)
-    return made
+    await this.#make(place, (making) => pack(index, { tree: join(dirname(place), 'tree'), making, skip, owner }))
+    return openArchive(place)
   }
 
   /** Removes what is left of a former self that was killed. */
@@ -112,105 +103,76 @@ export class DependencyCache {
       if (name.startsWith('.making-')) await rm(join(this.#directory, name), { recursive: true, force: true })
   }
 
+  async #use<T>(key: string, use: (index: ModuleIndex, tree: string) => Promise<T>): Promise<T | null> {
+    const entry = join(this.#directory, key)
+    const index = await readIndex(entry)
+    if (!index) return null
+    try {
+      const used = await use(index, join(entry, 'tree'))
+      markUsed(entry)
+      return used
+    } catch (thrown) {
+      if (!(thrown instanceof Stale) && codeOf(thrown) !== 'ENOENT') throw thrown
+      await this.#drop(key)
+      return null
+    }
+  }
+
+  // Whole or not at all; whoever is second throws its own away. Its name is a digest nobody can guess or list.
+  async #make(place: string, fill: (making: string) => Promise<void>): Promise<void> {
+    const making = join(this.#directory, `.making-${randomUUID()}`)
+    await mkdir(making, { recursive: true })
+    try {
+      await Promise.all([chmod(this.#directory, 0o711), chmod(making, 0o711)])
+      await fill(making)
+      await rename(making, place)
+    } catch (thrown) {
+      if (codeOf(thrown) !== 'ENOTEMPTY' && codeOf(thrown) !== 'EEXIST') throw thrown
+    } finally {
+      await rm(making, { recursive: true, force: true })
+    }
+  }
+
   async #drop(key: string): Promise<void> {
     await rm(join(this.#directory, key), { recursive: true, force: true })
   }
 
   async #trim(): Promise<void> {
     const names = (await namesIn(this.#directory)).filter((name) => !name.startsWith('.'))
-    const used = await Promise.all(
-      names.map(async (name) => ({
-        name,
-        at: (await stat(join(this.#directory, name)).catch(() => null))?.mtimeMs ?? 0,
-      })),
-    )
+    const used = await Promise.all(names.map(async (name) => ({ name, at: await usedAt(join(this.#directory, name)) })))
     used.sort((a, b) => b.at - a.at)
     for (const { name } of used.slice(keptEntries)) await this.#drop(name)
   }
 }
 
 const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+const unpackLimits = { files: 200_000, bytes: 4 * 1024 ** 3 }
 
-/** Parts of node_modules that tools keep for themselves and a running app has no use for. */
-function isLeftover(path: string): boolean {
-  return /(^|\/)node_modules\/(\.cache|\.vite|\.vite-temp)$/.test(path)
-}
+type Packing = { tree: string; making: string; skip: (path: string) => boolean; owner: Owner | null }
 
-/** Folders such as `node_modules/.prisma`, which a tool generates from the app's own files. */
-export function isGenerated(path: string, roots: string[]): boolean {
-  const name = basename(path)
-  return (
-    name.startsWith('.') && name !== '.bin' && name !== '.pnpm' && roots.includes(dirname(path)) && !isLeftover(path)
+async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packing): Promise<void> {
+  const frame = join(making, 'modules.tar.zst')
+  const walks = roots.map((from) => walk(tree, { from, below: from, skip, uid: owner?.uid ?? null }))
+  const written = createWriteStream(frame, { flags: 'wx', mode: 0o600 })
+  await pipeline(archive(chained(walks), { checkHardLinks: false }), createZstdCompress(compression), written)
+
+  const unpacked = join(making, 'unpacked')
+  await unpack(createReadStream(frame), unpacked, { limits: unpackLimits, owner: null })
+  const present = await Promise.all(roots.map((root) => isThere(join(unpacked, root))))
+  const index = indexTree(
+    unpacked,
+    roots.filter((_, at) => present[at]),
+    null,
   )
+  await writeFile(join(making, 'index.json'), JSON.stringify(index))
 }
 
-class Stale extends Error {}
-
-function collect(roots: string[], from: string, to: string, owner: Owner | null): Index {
-  const index: Index = { roots, directories: [], files: [], links: [] }
-  mkdirSync(to)
-  for (const root of roots) {
-    mkdirSync(join(to, root), { recursive: true })
-    for (const entry of walk(from, { from: root, below: root, uid: owner?.uid ?? null, skip: isLeftover })) {
-      const target = join(to, entry.path)
-      if (entry.kind === 'directory') {
-        mkdirSync(target)
-        index.directories.push(entry.path)
-      } else if (entry.kind === 'symlink') {
-        symlinkSync(entry.target, target)
-        index.links.push([entry.path, entry.target])
-      } else {
-        linkOrCopy(entry.at, target, entry.path, owner)
-        index.files.push([entry.path, entry.size, lstatSync(target).mtimeMs])
-      }
-    }
-  }
-  return index
-}
-
-function link(index: Index, from: string, into: string, owner: Owner | null): void {
-  mkdirSync(into, { mode: 0o700 })
-  const give = (path: string) => owner && lchownSync(path, owner.uid, owner.gid)
-  for (const root of index.roots) {
-    mkdirSync(join(into, root), { recursive: true })
-    give(join(into, root))
-  }
-  for (const path of index.directories) {
-    mkdirSync(join(into, path))
-    give(join(into, path))
-  }
-  for (const [path, size, mtimeMs] of index.files) {
-    const kept = join(from, path)
-    const stats = lstatSync(kept)
-    if (!stats.isFile() || stats.size !== size || stats.mtimeMs !== mtimeMs) throw new Stale(`${path} was written to`)
-    linkOrCopy(kept, join(into, path), path, owner)
-  }
-  for (const [path, target] of index.links) {
-    symlinkSync(target, join(into, path))
-    give(join(into, path))
-  }
-}
-
-function linkOrCopy(from: string, to: string, path: string, owner: Owner | null): void {
-  if (isRewritten(path) || !tryLink(from, to)) {
-    copyFileSync(from, to, fsConstants.COPYFILE_EXCL | fsConstants.COPYFILE_FICLONE)
-    if (owner) lchownSync(to, owner.uid, owner.gid)
-  }
-}
-
-// Generated clients (.prisma) and the package managers' own notes are written anew in place by later builds; each gets its own copy.
-function isRewritten(path: string): boolean {
-  return /(^|\/)node_modules\/\.(?!bin\/|pnpm\/(?!lock\.yaml))/.test(path)
-}
-
-function tryLink(from: string, to: string): boolean {
-  try {
-    linkSync(from, to)
-    return true
-  } catch (thrown) {
-    // Another file system, or too many names for one file.
-    if (codeOf(thrown) === 'EXDEV' || codeOf(thrown) === 'EMLINK') return false
-    throw thrown
+async function openArchive(place: string): Promise<ModulesArchive | null> {
+  const index = await readIndex(place)
+  if (!index) return null
+  return {
+    frame: join(place, 'modules.tar.zst'),
+    place: (into) => placeTree(index, join(place, 'unpacked'), into, null),
   }
 }
 
@@ -223,7 +185,16 @@ function markUsed(entry: string): void {
   utimesSync(entry, now, now)
 }
 
-async function readIndex(entry: string): Promise<Index | null> {
+async function usedAt(entry: string): Promise<number> {
+  try {
+    return (await stat(entry)).mtimeMs
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return 0
+    throw thrown
+  }
+}
+
+async function readIndex(entry: string): Promise<ModuleIndex | null> {
   try {
     return JSON.parse(await readFile(join(entry, 'index.json'), 'utf8'))
   } catch (thrown) {
@@ -248,13 +219,5 @@ async function isThere(path: string): Promise<boolean> {
   } catch (thrown) {
     if (codeOf(thrown) === 'ENOENT') return false
     throw thrown
-  }
-}
-
-/** Moves the roots of a restored tree to their places in the app. */
-export function moveRoots(roots: string[], from: string, app: string): void {
-  for (const root of roots) {
-    mkdirSync(dirname(join(app, root)), { recursive: true })
-    renameSync(join(from, root), join(app, root))
   }
 }

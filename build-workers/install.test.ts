@@ -87,6 +87,25 @@ test.each([
   )
 })
 
+test.each(['npm', 'pnpm', 'classic', 'berry'])(
+  'dependencies that %s installed are bundled into a fetch app',
+  async (name) => {
+    const app = await worker.createApp()
+    const folder = await edited(name, (pkg) => pkg)
+    await writeFile(
+      join(folder, 'index.ts'),
+      'import ms from "ms"\nexport default { fetch: () => new Response(String(ms(60000))) }',
+    )
+    await rm(join(folder, 'server.js'))
+    const first = await worker.build(await worker.pushFolder(app, folder))
+    expect(first.deployment.stateReason).toBeNull()
+    const second = await worker.build(await worker.pushFolder(app, folder))
+    expect(second.deployment.stateReason).toBeNull()
+    expect(second.log.join('\n')).toContain('(cache hit)')
+    expect(second.manifest?.server).toEqual(first.manifest?.server)
+  },
+)
+
 test('without a lockfile npm install runs, with a warning', async () => {
   const folder = await edited('npm', (pkg) => pkg)
   await rm(join(folder, 'package-lock.json'))

@@ -3,9 +3,10 @@ import { dirname, join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
-import { type DependencyCache, moveRoots } from './dependency-cache.ts'
+import type { DependencyCache, ModulesArchive } from './dependency-cache.ts'
 import { decidingFiles, dependencyKey, type Flavour } from './dependency-key.ts'
 import { explainInstallFailure, installCommands, shownCommand } from './install-commands.ts'
+import { moveRoots } from './module-tree.ts'
 import type { PackageJson } from './package-json.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { Tool } from './package-tools.ts'
@@ -52,11 +53,12 @@ export class Installer {
     return this.#hasRun
   }
 
-  /** All dependencies, in the app's folder. */
-  async installAll(): Promise<void> {
+  /** All dependencies, in the app's folder. `readOnly`: for programs that will not write among them. */
+  async installAll({ readOnly = false }: { readOnly?: boolean } = {}): Promise<void> {
     const { manager, workspace, log, cache } = this.#deps
     const commands = installCommands(manager).full
     await log.step('Installing', shown(manager, commands), async (step) => {
+      if (readOnly && (await this.#lend())) return step.detail(`${shown(manager, commands)} (cache hit)`)
       const staging = workspace.beside('staging')
       const roots = await cache.restore(this.#key('full'), staging, workspace.owner)
       if (!roots) {
@@ -71,10 +73,10 @@ export class Installer {
   }
 
   /**
-   * The dependencies that run in production, as one zstd frame of a tar archive. `afterBuild`: everything is installed in the app's folder
-   * already, and stays as it is there.
+   * The dependencies that run in production, for the bundle. `afterBuild`: everything is installed in the app's folder already, and stays
+   * as it is there.
    */
-  async archiveProduction({ afterBuild }: { afterBuild: boolean }): Promise<string> {
+  async archiveProduction({ afterBuild }: { afterBuild: boolean }): Promise<ModulesArchive> {
     const { manager, workspace, log, cache } = this.#deps
     const key = this.#key('production')
     const { production, reduce } = installCommands(manager)
@@ -94,6 +96,13 @@ export class Installer {
       const made = await cache.archive(key, form)
       return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
     })
+  }
+
+  async #lend(): Promise<boolean> {
+    const { cache, folder, workspace, pkg, manager } = this.#deps
+    // pnpm's own symlinks are followed, and would then lead out of the app.
+    if (manager.name === 'pnpm' || ownScripts(pkg).length > 0 || isFolderInside(folder, 'node_modules')) return false
+    return cache.lend(this.#key('full'), folder, workspace.owner)
   }
 
   #key(flavour: Flavour): string {

@@ -4,9 +4,18 @@ import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
 import { archive, archivedFile, endOfArchive } from './archive.ts'
 import type { ServerOutput } from './build-context.ts'
+import type { ModulesArchive } from './dependency-cache.ts'
 import { walk } from './walk.ts'
 
-export type PackedServer = { path: string; entry: string; sha256: string; size: number }
+export type PackedServer = {
+  path: string
+  entry: string
+  sha256: string
+  size: number
+  /** Length of the first frame, which holds the app's own files; the next one is `modules`. */
+  ownSize: number
+  modules: ModulesArchive | null
+}
 
 const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 
@@ -19,32 +28,28 @@ export async function packServer(
   path: string,
   { uid }: { uid: number | null },
 ): Promise<PackedServer> {
+  const { entry, modules } = output
   const hash = createHash('sha256')
   let size = 0
+  let ownSize = 0
+  const count = (chunk: Buffer) => {
+    hash.update(chunk)
+    size += chunk.length
+    return chunk
+  }
   await pipeline(
     async function* () {
-      for await (const chunk of frames(output, uid)) {
-        hash.update(chunk)
-        size += chunk.length
-        yield chunk
-      }
+      for await (const chunk of compressed(appEntries(output, uid))) yield count(chunk)
+      ownSize = size
+      if (modules) for await (const chunk of createReadStream(modules.frame)) yield count(chunk)
+      yield count(zstdCompressSync(endOfArchive, compression))
     },
     createWriteStream(path, { flags: 'wx', mode: 0o600 }),
   )
-  return { path, entry: output.entry, sha256: hash.digest('hex'), size }
+  return { path, entry, sha256: hash.digest('hex'), size, ownSize, modules }
 }
 
-async function* frames({ parts, files, modules }: ServerOutput, uid: number | null): AsyncGenerator<Buffer> {
-  yield* compressed(appEntries(parts, files, uid))
-  if (modules) yield* createReadStream(modules)
-  yield zstdCompressSync(endOfArchive, compression)
-}
-
-async function* appEntries(
-  parts: ServerOutput['parts'],
-  files: ServerOutput['files'],
-  uid: number | null,
-): AsyncGenerator<Buffer> {
+async function* appEntries({ parts, files }: ServerOutput, uid: number | null): AsyncGenerator<Buffer> {
   for (const { root, from, below, skip } of parts) {
     const replaced = new Set(files.map((file) => file.path))
     const entries = walk(root, { from, below, skip: (path) => replaced.has(path) || skip(path), uid })

@@ -79,11 +79,14 @@ export async function verifyServer(
   })
 }
 
-// As the edges do it: the platform's own files, which the app can read and not change.
+// As the edges do it: the platform's own files, which the app can read and not change. The app's own frame is unpacked from what was packed;
+// what is in the other was unpacked when that frame was made, and is put beside by links.
 async function unpackForApp({ packed, directory, socketPath }: ServerCheck, signal: AbortSignal): Promise<void> {
   await mkdir(dirname(socketPath), { recursive: true })
   const limits = { files: 200_000, bytes: 4 * 1024 ** 3 }
-  await unpack(createReadStream(packed.path), directory, { limits, owner: null, signal })
+  const own = createReadStream(packed.path, { end: packed.ownSize - 1 })
+  await unpack(own, directory, { limits, owner: null, signal })
+  packed.modules?.place(directory)
   await chmod(directory, 0o755)
 }
 

@@ -25,7 +25,7 @@ export async function bundle(
   context: BuildContext,
   { entry, outfile, format, externalPackages }: BundleOptions,
 ): Promise<number> {
-  const { programs, runtime, folder, log } = context
+  const { programs, runtime, folder, installer, log } = context
   const lines: string[] = []
   try {
     await programs.run({
@@ -45,6 +45,9 @@ export async function bundle(
         '--color=false',
         ...(format === 'esm' ? [`--banner:js=${commonJsGlobals}`] : []),
         ...(externalPackages ? ['--packages=external'] : []),
+        // Dependencies may be lent through a symlink, and their names in the bundle are the app's all the same. pnpm's layout is made of
+        // symlinks that have to be followed.
+        ...(installer?.manager.name === 'pnpm' ? [] : ['--preserve-symlinks']),
       ],
       cwd: folder,
       env: buildStepEnv(context),

@@ -9,7 +9,8 @@ import { bundle } from './esbuild.ts'
 
 /** A fetch app: its entry and all it imports become one ES module; files in `public/` are served by the edge. */
 export async function buildFetchApp(context: BuildContext, entry: string): Promise<BuildOutput> {
-  await context.installer?.installer.installAll()
+  const { preBuild, postBuild } = context.app.config.hooks
+  await context.installer?.installer.installAll({ readOnly: !preBuild && !postBuild })
   await runHook(context, 'preBuild')
   const output = await bundleFetchApp(context, entry)
   await runHook(context, 'postBuild')
