@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { followBuildLog } from '../registry/build-logs.ts'
-import { type Deployment, queuePosition } from '../registry/deployments.ts'
+import { type Deployment, findDeployment, queuePosition } from '../registry/deployments.ts'
 import { isUnreachable } from '../registry/sql.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'
@@ -56,6 +56,9 @@ function verdictOf(ref: string, ended: Deployment | null): Verdict {
 
 async function sayPlace(deployment: Deployment, say: Following['say'], { sql, log }: GatewayDeps): Promise<void> {
   try {
+    // It may be silent because it is being built: its config is read before anything is said.
+    const { state } = (await findDeployment(sql, deployment.id)) ?? {}
+    if (state !== 'queued') return
     const ahead = await queuePosition(sql, deployment.id)
     const others = ahead === 0 ? 'for a free worker' : `behind ${ahead} other${ahead === 1 ? '' : 's'}`
     await say([`-----> Waiting     ${others}`])

@@ -47,7 +47,12 @@ export async function authorize(
     throw new AppError('UNAUTHENTICATED', 'Atelier needs a token: any user name, and the token as the password.')
   }
   const caller = await answerOfDatabase(identify(sql, secret))
-  if (!caller) throw new AppError('UNAUTHENTICATED', 'This token is not known here, or it has expired.')
+  if (!caller) {
+    throw new AppError(
+      'UNAUTHENTICATED',
+      'This token is not known here, or it has expired; get another (atelier tokens create, atelier login) and then: atelier link',
+    )
+  }
 
   const app = await answerOfDatabase(findApp(sql, slug))
   const isPush = service === 'git-receive-pack'

@@ -66,6 +66,8 @@ export class PushReply {
   async #relayPacket(next: Buffer | string): Promise<void> {
     if (next === 'flush') this.#gitIsDone = true
     if (typeof next === 'string') return
+    // Refused already: what git says of the input that was cut off would stand beside the reason as if it were another.
+    if (this.#verdicts && next[0] === 2) return
     if (next[0] !== 1) return this.#write(packet(next[0] === 2 ? withoutControls(next) : next))
     // An empty one keeps the connection alive.
     if (next.length === 1) return this.#write(packet(next))

@@ -76,7 +76,7 @@ test('the paths of the older protocol lead nowhere and make nothing', async () =
 test('git shows why: wrong token, no such app for this token, an impossible name', async () => {
   await using repo = await makeRepo(gateway.url('hello', { password: 'atl_wrong' }))
   await repo.commit({ a: '1' })
-  expect((await repo.push('main')).stderr).toContain('remote: This token is not known here, or it has expired.')
+  expect((await repo.push('main')).stderr).toContain('remote: This token is not known here, or it has expired; ')
 
   const reader = await gateway.token('read')
   const unseen = await repo.git('push', gateway.url('hello', { password: reader }), 'main')

@@ -38,7 +38,11 @@ export async function createApp(sql: Db, { id, by }: { id: string; by: string })
     return app
   } catch (thrown) {
     if (codeOf(thrown) === '23505')
-      throw new AppError('NAME_TAKEN', `there is an app called ${id} already`, { cause: thrown })
+      throw new AppError(
+        'NAME_TAKEN',
+        `there is an app called ${id} already; choose another name, or use that one: atelier link ${id}`,
+        { cause: thrown },
+      )
     throw thrown
   }
 }

@@ -28,7 +28,7 @@ const cases: Record<string, Case> = {
   },
   'a variable the app checks for': {
     app: `if (!process.env.DATABASE_URL) throw new Error('DATABASE_URL is not set')`,
-    says: /exited with 1: DATABASE_URL is not set\n/,
+    says: /exited with 1: DATABASE_URL is not set; set it: atelier env set DATABASE_URL=…\n/,
   },
   'a variable the app checks for before it exits': {
     app: `if (!process.env.STRIPE_KEY) { console.error('Missing required environment variable STRIPE_KEY'); process.exit(2) }`,
@@ -36,7 +36,7 @@ const cases: Record<string, Case> = {
   },
   'a variable the app takes for granted': {
     app: `const url = new URL(process.env.DATABASE_URL)`,
-    says: /exited with 1: DATABASE_URL is not set \(Invalid URL\)/,
+    says: /exited with 1: DATABASE_URL is not set \(Invalid URL\); set it: atelier env set DATABASE_URL=…\n/,
   },
   'a syntax error in a CommonJS file': {
     app: 'const a = ;',

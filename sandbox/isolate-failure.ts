@@ -66,7 +66,8 @@ function causeOf(error: ReportedError, { memoryMb }: Subject): string {
   if (/did not self-register/.test(message)) return nativeAddOn(error.message)
   if (error.name === 'SyntaxError') return `syntax error${placeOf(error.stack)}: ${message}`
   const unset =
-    unsetVariable([message]) ?? (error.unset.length > 0 ? `${error.unset.join(', ')} is not set (${message})` : null)
+    unsetVariable([message]) ??
+    (error.unset.length > 0 ? `${error.unset.join(', ')} is not set (${message}); ${howToSet(error.unset)}` : null)
   return unset ?? (error.name && !message.startsWith(error.name) ? `${error.name}: ${message}` : message)
 }
 
@@ -105,8 +106,13 @@ const speaksOfAbsence =
 function unsetVariable(lines: string[]): string | null {
   for (const line of lines) {
     const name = variableName.exec(line.replace(/\b(ERR|MODULE)_[A-Z_]+\b/g, ''))?.[1]
-    if (name && speaksOfAbsence.test(line))
-      return /not set/.test(line) ? line.trim() : `${name} is not set (${line.trim()})`
+    if (!name || !speaksOfAbsence.test(line)) continue
+    const said = /not set/.test(line) ? line.trim() : `${name} is not set (${line.trim()})`
+    return `${said}; ${howToSet([name])}`
   }
   return null
+}
+
+function howToSet(names: string[]): string {
+  return `set it: atelier env set ${names.map((name) => `${name}=…`).join(' ')}`
 }
