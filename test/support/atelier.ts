@@ -133,6 +133,13 @@ export class Atelier {
     })
   }
 
+  /** Runs another program as the person does; rejects with what it said when it fails. */
+  async run(program: string, args: string[], { cwd = this.#desk }: { cwd?: string } = {}): Promise<CommandResult> {
+    const result = await run(program, args, { cwd, env: this.#personEnv })
+    if (result.code === 0) return result
+    throw new Error(`${program} ${args.join(' ')} ended with ${result.code}\n${result.stdout}${result.stderr}`)
+  }
+
   /** kill -9 of a role; resolves to the id of the process that is gone. */
   kill(role: RoleName): Promise<number> {
     return this.platform.kill(role)

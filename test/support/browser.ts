@@ -1,4 +1,4 @@
-import { type Browser, chromium } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 import { run } from './command.ts'
 import { findProgram } from './machine.ts'
 
@@ -8,8 +8,24 @@ export async function openBrowser(): Promise<Browser & AsyncDisposable> {
     executablePath: await requireChromium(),
     // Its sandbox does not start as root; the pages it opens here are our own.
     chromiumSandbox: process.getuid?.() !== 0,
-    args: ['--disable-dev-shm-usage'],
+    // Nothing but the pages under test is asked for.
+    args: ['--disable-dev-shm-usage', '--disable-gpu', '--disable-quic', '--disable-sync'],
   })
+}
+
+/** A page, and everything its visitor would find wrong with it: errors in the console, requests that failed or were refused. */
+export async function openPage(browser: Browser, url: string): Promise<{ page: Page; problems: string[] }> {
+  const page = await (await browser.newContext()).newPage()
+  const problems: string[] = []
+  page.on('pageerror', (error) => problems.push(error.message))
+  page.on('console', (message) => message.type() === 'error' && problems.push(message.text()))
+  page.on('requestfailed', (request) => problems.push(`${request.url()}: ${request.failure()?.errorText}`))
+  page.on(
+    'response',
+    (response) => response.status() >= 400 && problems.push(`${response.url()}: ${response.status()}`),
+  )
+  await page.goto(url)
+  return { page, problems }
 }
 
 /** Where Chromium is; root on Debian gets it installed, once. */
