@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, expect } from 'vitest'
+import { expect } from 'vitest'
 import { type Atelier, test } from './support/atelier.ts'
 import type { CommandResult } from './support/command.ts'
 import { expectSoundHistory } from './support/history.ts'
@@ -98,7 +98,7 @@ const slowRefusals: Refusal[] = [
   ],
 ]
 
-afterEach(({ task, atelier }) => expectNothingLeft(atelier, task.name))
+test.afterEach(({ task, atelier }) => expectNothingLeft(atelier, task.name))
 
 test.for(refusals)('%s is refused, and what was live stays', async ([, files, reason, log = []], { atelier }) => {
   const { app, repo } = await liveApp(atelier)
