@@ -1,7 +1,9 @@
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { HostNpm } from './host-npm.ts'
 
 export type BuildEnvParts = {
+  node: string
   /** Folders for PATH, first the pinned node. */
   bins: string[]
   home: string
@@ -21,6 +23,7 @@ export type BuildEnvParts = {
  * app's to change. NODE_ENV is left to each step: installs need devDependencies, builds are for production.
  */
 export function buildEnv({
+  node,
   bins,
   home,
   tmp,
@@ -39,7 +42,14 @@ export function buildEnv({
     HOME: home,
     TMPDIR: tmp,
     ...(npm ? packageManagerEnv(downloads, npm) : {}),
+    ...headersEnv(node),
   }
+}
+
+// Native add-ons are compiled against the headers that came with Node, where they can be read; else node-gyp fetches them.
+function headersEnv(node: string): Record<string, string> {
+  const folder = dirname(dirname(node))
+  return existsSync(join(folder, 'include/node/node.h')) ? { npm_package_config_node_gyp_nodedir: folder } : {}
 }
 
 function packageManagerEnv(downloads: string, { registry, cafile, extraCa }: HostNpm): Record<string, string> {

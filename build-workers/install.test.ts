@@ -131,6 +131,34 @@ test('dependencies of one app are not another’s', async () => {
   expect(built.log.join('\n')).not.toContain('(cache hit)')
 })
 
+test('a member of a workspace is built with what the workspace installed at its top', async () => {
+  const app = await worker.createApp()
+  const files = {
+    'atelier.config.json': { build: { root: 'packages/web' } },
+    'package.json': { private: true, workspaces: ['packages/*'] },
+    'packages/lib/package.json': { name: '@acme/lib', version: '1.0.0', dependencies: { ms: '2.1.3' } },
+    'packages/lib/index.js': 'module.exports = require("ms")',
+    'packages/web/package.json': {
+      name: 'web',
+      version: '1.0.0',
+      scripts: { start: 'node server.js' },
+      dependencies: { '@acme/lib': '1.0.0' },
+      devDependencies: { 'is-number': '7.0.0' },
+    },
+    'packages/web/server.js':
+      'const ms = require("@acme/lib")\nrequire("http").createServer((q, s) => s.end(ms(1000))).listen(process.env.PORT)',
+  }
+  const built = await worker.deploy(app, files)
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.manifest?.server?.entry).toBe('packages/web/server.js')
+  const paths = [...(await serverPaths(built))]
+  expect(paths).toContain('packages/lib/index.js')
+  expect(paths).toContain('node_modules/ms/index.js')
+  expect(paths.some((path) => path.includes('is-number'))).toBe(false)
+  const again = await worker.deploy(app, files)
+  expect(again.log.join('\n')).toContain('(cache hit)')
+})
+
 async function edited(name: string, change: (pkg: Record<string, unknown>) => object): Promise<string> {
   const folder = await mkdtemp(join(scratch, 'app-'))
   await cp(join(fixtures, name), folder, { recursive: true })

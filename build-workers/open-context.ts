@@ -43,12 +43,13 @@ export async function openContext(
   const programs = new Programs({
     workspace,
     limits: config.buildLimits,
+    readable: [runtime.node, runtime.bin, runtime.modules, caches.tools, caches.modules],
     writable: [caches.downloads],
     onLine: (line) => log.output(line),
     signal,
   })
   const bins = [runtime.bin, toolBin(workspace)]
-  const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads }
+  const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, node: runtime.node }
   const about = describeDeployment(claim)
   const configEnv = buildEnv({ ...base, npm: null, bins, configEnv: about, appEnv })
   const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }

@@ -25,6 +25,8 @@ export type BuildProgram = {
 export type ProgramsDeps = {
   workspace: Workspace
   limits: Config['buildLimits']
+  /** What programs need to read outside the workspace: Node, the tools, lent dependencies. */
+  readable: string[]
   /** Folders outside the workspace that programs may write to: caches. */
   writable: string[]
   onLine: (line: string) => void
@@ -51,7 +53,7 @@ export class Programs {
    * went over a limit, and the signal's reason when the build was ended.
    */
   async run(program: BuildProgram): Promise<Buffer> {
-    const { workspace, limits, writable, onLine, signal } = this.#deps
+    const { workspace, limits, readable, writable, onLine, signal } = this.#deps
     signal.throwIfAborted()
     const left = Math.max(1, this.#deadline - performance.now())
     const ownTime = program.timeout !== undefined && program.timeout.ms < left ? program.timeout : null
@@ -64,6 +66,7 @@ export class Programs {
       cwd: program.cwd ?? workspace.app,
       env: program.env,
       user: workspace.user,
+      readable: [workspace.beside('bin'), ...readable],
       writable: [workspace.app, workspace.home, workspace.tmp, ...writable],
       control: program.controlBytes !== undefined,
       limits: {

@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, expect, test } from 'vitest'
+import { TestWorker } from '../support/build-worker.ts'
+
+// Apps nobody here wrote, as their own tools make them on the day of the test.
+const worker = await TestWorker.start()
+const scratch = await mkdtemp(join(tmpdir(), 'scaffolds-'))
+afterAll(() => Promise.all([worker[Symbol.asyncDispose](), rm(scratch, { recursive: true })]))
+
+test.each([
+  ['react-ts', 'Vite + React detected'],
+  ['vue-ts', 'Vite + Vue detected'],
+  ['svelte', 'Vite + Svelte detected'],
+  ['vanilla', 'Vite detected'],
+])('npm create vite --template %s, unchanged', async (template, reason) => {
+  await npx('create-vite@latest', template, '--template', template, '--no-interactive')
+  const app = await worker.createApp()
+  const first = await worker.build(await worker.pushFolder(app, join(scratch, template)))
+  expect(first.deployment.stateReason).toBeNull()
+  expect(first.log[0]).toContain(reason)
+  expect(first.manifest).toMatchObject({ kind: 'static', framework: 'vite', spa_fallback: true })
+  expect(first.manifest?.files.map(({ path }) => path)).toEqual(
+    expect.arrayContaining(['index.html', expect.stringMatching(/^assets\/index-[\w-]+\.js$/)]),
+  )
+
+  const second = await worker.build(await worker.pushFolder(app, join(scratch, template)))
+  expect(second.log.join('\n')).toMatch(/Installing {2}npm install \(cache hit\)/)
+  expect(second.log.join('\n')).toMatch(/Uploading {3}0 of \d+ files changed/)
+})
+
+test('express-generator, unchanged', async () => {
+  await npx('express-generator@latest', '--no-view', 'generated')
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), join(scratch, 'generated')))
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.log[0]).toContain('Express detected (express in package.json, start script: node ./bin/www)')
+  expect(built.manifest).toMatchObject({ kind: 'server', framework: 'express', server: { entry: 'bin/www' } })
+})
+
+async function npx(...args: string[]): Promise<void> {
+  const cli = join(dirname(createRequire(import.meta.url).resolve('npm/package.json')), 'bin/npx-cli.js')
+  await promisify(execFile)(process.execPath, [cli, '--yes', ...args], { cwd: scratch })
+}
