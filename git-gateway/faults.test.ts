@@ -148,6 +148,18 @@ test('with the database gone or silent a push is refused within five seconds, an
   expect(await repo.push('main')).toMatchObject({ code: 0 })
 })
 
+test('a database that goes away while the build queue connects does not end the gateway', async () => {
+  await using empty = await createDatabase()
+  await using link = await linkTo(empty.url)
+  link.cutAt('pg_advisory_xact_lock')
+  await using gateway = await startTestGateway(empty, { asProcess: { ATELIER_DATABASE_URL: link.url } })
+  await link.wasCut
+  link.heal()
+  await using repo = await makeRepo(gateway.url('early'))
+  await repo.commit({ a: '1' })
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+})
+
 test('a push rides out a database that is away in mid-build', async () => {
   await using link = await linkTo(database.url)
   await using gateway = await startTestGateway(database, { asProcess: { ATELIER_DATABASE_URL: link.url } })

@@ -11,6 +11,7 @@ export async function linkTo(databaseUrl: string) {
   const directory = await mkdtemp(join(tmpdir(), 'pg-'))
   const open = new Set<Socket>()
   let state: 'whole' | 'cut' | 'silent' = 'whole'
+  let fatal: string | null = null
 
   const server = createServer((client) => {
     open.add(client)
@@ -21,7 +22,10 @@ export async function linkTo(databaseUrl: string) {
     upstream.on('error', () => client.destroy())
     upstream.on('close', () => client.destroy())
     client.on('close', () => upstream.destroy())
-    client.on('data', (chunk) => state === 'whole' && upstream.write(chunk))
+    client.on('data', (chunk) => {
+      if (fatal && chunk.includes(fatal)) cut()
+      if (state === 'whole') upstream.write(chunk)
+    })
     upstream.on('data', (chunk) => state === 'whole' && client.write(chunk))
   })
   server.listen(join(directory, `.s.PGSQL.${port}`))
@@ -30,13 +34,23 @@ export async function linkTo(databaseUrl: string) {
     for (const socket of open) socket.destroy()
   }
 
+  const wasCut = Promise.withResolvers<void>()
+  const cut = () => {
+    state = 'cut'
+    fatal = null
+    disconnect()
+    wasCut.resolve()
+  }
+
   const url = new URL(databaseUrl)
   url.searchParams.set('host', directory)
   return {
     url: url.href,
-    cut: () => {
-      state = 'cut'
-      disconnect()
+    cut,
+    wasCut: wasCut.promise,
+    /** Cuts when somebody sends this text. */
+    cutAt: (text: string) => {
+      fatal = text
     },
     silence: () => {
       state = 'silent'

@@ -1,4 +1,5 @@
 import { createPostgresBackend, withBackend } from 'bullmq'
+import { Client, type ClientConfig } from 'pg'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 import { parseDatabaseUrl } from './sql.ts'
@@ -24,7 +25,7 @@ export function openQueue(config: Config, { log }: { log: Log }): BuildQueue {
     return queue.on('error', (error) => log.warn({ err: error }, 'build queue unreachable'))
   }
   let queue = open()
-  // A queue that was opened while the database was away never connects again, so after a failure the next job gets a new one.
+  // A queue that was opened while the database was away never connects again, so after a failure a new one is asked, once.
   const reopen = () => {
     const broken = queue
     queue = open()
@@ -32,12 +33,18 @@ export function openQueue(config: Config, { log }: { log: Log }): BuildQueue {
   }
   return {
     async enqueueBuild({ id, attempt }) {
-      try {
+      const add = () => {
         const once = { jobId: `${id}-${attempt}`, removeOnComplete: true, removeOnFail: true }
-        await queue.add('build', { deploymentId: id }, once)
+        return queue.add('build', { deploymentId: id }, once)
+      }
+      try {
+        await add()
       } catch (thrown) {
-        log.warn({ err: thrown, deployment: id }, 'build not enqueued, the reconciler will')
+        log.warn({ err: thrown, deployment: id }, 'build queue broken, opened again')
         reopen()
+        await add().catch((again: unknown) =>
+          log.warn({ err: again, deployment: id }, 'build not enqueued, the reconciler will'),
+        )
       }
     },
     close: () => queue.close(),
@@ -109,5 +116,14 @@ export class BuildWorker {
 
 function connectionOf(config: Config, max: number) {
   const { ssl, ...address } = parseDatabaseUrl(config.databaseUrl)
-  return { ...address, ...(ssl ? { ssl: true } : {}), max, schema: 'bullmq', migrate: true }
+  return { ...address, ...(ssl ? { ssl: true } : {}), max, schema: 'bullmq', migrate: true, Client: HeardClient }
+}
+
+// A client that BullMQ has checked out of its pool (to migrate) has no listener for errors, and a connection lost then would end the process.
+// The query under way fails with the same error.
+class HeardClient extends Client {
+  constructor(config?: ClientConfig) {
+    super(config)
+    this.on('error', () => undefined)
+  }
 }
