@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Config } from '../../registry/config.ts'
 import { AppError, messageOf, toAppError } from '../../registry/errors.ts'
 import { migrate } from '../../registry/migrate.ts'
@@ -97,7 +98,7 @@ export class Supervisor {
   /** The same at once: requests in flight are cut. */
   hurry(): void {
     for (const role of this.#roles.values()) role.kill()
-    void this.#postgres?.then((postgres) => postgres.stop({ hurry: true }))
+    void this.#stopPostgres({ hurry: true })
   }
 
   #startPostgres(passwords: Passwords): Promise<EmbeddedPostgres> {
@@ -182,12 +183,22 @@ export class Supervisor {
     )
     await this.#terminal.during('ending the database', this.#stopPostgres())
     await this.#noting
-    await writeAddresses(this.#home.addressFile, addressesOf(this.#config, null))
+    await this.#withdrawAddresses()
     await this.#lock.release()
   }
 
-  async #stopPostgres(): Promise<void> {
+  async #stopPostgres({ hurry = false } = {}): Promise<void> {
     const [started] = await Promise.allSettled([this.#postgres])
-    if (started?.status === 'fulfilled') await started.value?.stop()
+    if (started.status === 'fulfilled') await started.value?.stop({ hurry })
+  }
+
+  // Other commands see by it that nothing runs here. A disk that is full must not keep the platform from ending.
+  async #withdrawAddresses(): Promise<void> {
+    try {
+      if (existsSync(this.#home.addressFile))
+        await writeAddresses(this.#home.addressFile, addressesOf(this.#config, null))
+    } catch (thrown) {
+      this.#terminal.notice(`${this.#home.addressFile} cannot be written: ${messageOf(thrown)}`)
+    }
   }
 }
