@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findByVersion } from '../registry/deployments.ts'
-import { rollBack } from '../registry/release.ts'
+import { rollBack } from '../registry/rollback.ts'
 import { connect } from '../registry/sql.ts'
 import type { Atelier } from '../test/support/atelier.ts'
 import { type Row, repeat, seconds } from './measure.ts'

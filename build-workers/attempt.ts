@@ -1,4 +1,4 @@
-import { type Claim, heartbeat } from '../registry/deployments.ts'
+import { type Claim, heartbeat } from '../registry/claims.ts'
 import { AppError, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { channels } from '../registry/routes.ts'

@@ -1,15 +1,8 @@
 import { appendBuildLog, StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
+import { type Claim, claimBuild, recordBuild, releaseClaim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
-import {
-  type Claim,
-  claimBuild,
-  type DeploymentState,
-  moveDeployment,
-  nextQueued,
-  recordBuild,
-  releaseClaim,
-} from '../registry/deployments.ts'
+import { type DeploymentState, moveDeployment, nextQueued } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { type AppError, toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Claim } from '../registry/deployments.ts'
+import type { Claim } from '../registry/claims.ts'
 import { isPublicName } from '../registry/env-vars.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { AppConfig } from './app-config.ts'

@@ -1,5 +1,5 @@
+import type { Claim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
-import type { Claim } from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
 import { awaitPrepared, goLive, markPrepared, requestPrepare } from '../registry/release.ts'
 import type { Sql } from '../registry/sql.ts'

@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { requeueAbandoned } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
-import { requeueAbandoned } from '../registry/deployments.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { findDeployment } from '../registry/deployments.ts'
-import { rollBack } from '../registry/release.ts'
+import { rollBack } from '../registry/rollback.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../test/support/edge.ts'
 

@@ -2,18 +2,14 @@ import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
 import { targetOfBranch } from './branches.ts'
+import { claimBuild, heartbeat, recordBuild, releaseClaim, requeueAbandoned } from './claims.ts'
 import {
   cancelDeployment,
-  claimBuild,
   createDeployment,
   type Deployment,
   findDeployment,
-  heartbeat,
   listEvents,
   moveDeployment,
-  recordBuild,
-  releaseClaim,
-  requeueAbandoned,
 } from './deployments.ts'
 import { newId } from './ids.ts'
 

@@ -8,15 +8,9 @@ import { targetOfBranch } from './branches.ts'
 import { missingBlobs } from './bundle-store/bundles.ts'
 import { FileStore } from './bundle-store/file.ts'
 import { blobKey, manifestKey } from './bundle-store/keys.ts'
+import { claimBuild, recordBuild } from './claims.ts'
 import { readConfig } from './config.ts'
-import {
-  claimBuild,
-  createDeployment,
-  type Deployment,
-  findDeployment,
-  moveDeployment,
-  recordBuild,
-} from './deployments.ts'
+import { createDeployment, type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { newId } from './ids.ts'
 import { createLog } from './log.ts'
 import { openQueue, startBuildWorker } from './queue.ts'

@@ -3,26 +3,13 @@ import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
 import { targetOfBranch } from './branches.ts'
 import { followBuildLog, readBuildLog } from './build-logs.ts'
+import { claimBuild, recordBuild } from './claims.ts'
 import { readConfig } from './config.ts'
-import {
-  claimBuild,
-  createDeployment,
-  type Deployment,
-  findDeployment,
-  moveDeployment,
-  recordBuild,
-} from './deployments.ts'
+import { createDeployment, type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { renewLease, reportPrepared, wantedPreparations } from './edges.ts'
 import { newId } from './ids.ts'
-import {
-  awaitPrepared,
-  findRollbackTarget,
-  goLive,
-  markPrepared,
-  removePreview,
-  requestPrepare,
-  rollBack,
-} from './release.ts'
+import { awaitPrepared, goLive, markPrepared, removePreview, requestPrepare } from './release.ts'
+import { findRollbackTarget, rollBack } from './rollback.ts'
 import { readRoutes } from './routes.ts'
 
 const database = await createDatabase({ max: 12 })

@@ -6,7 +6,8 @@ import { create } from 'tar'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventsOf, finishDeployment, startControlPlane } from '../../test/support/control-plane.ts'
 import { appendBuildLog } from '../build-logs.ts'
-import { claimBuild, findDeployment, moveDeployment } from '../deployments.ts'
+import { claimBuild } from '../claims.ts'
+import { findDeployment, moveDeployment } from '../deployments.ts'
 import { deleteToken, listTokens } from '../tokens.ts'
 
 const plane = await startControlPlane()

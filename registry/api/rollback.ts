@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import { findRollbackTarget, rollBack } from '../release.ts'
+import { findRollbackTarget, rollBack } from '../rollback.ts'
 import { answersJson } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'

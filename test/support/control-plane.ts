@@ -13,15 +13,10 @@ import { createFront } from '../../registry/api/front.ts'
 import { createApp } from '../../registry/apps.ts'
 import { targetOfBranch } from '../../registry/branches.ts'
 import { FileStore } from '../../registry/bundle-store/file.ts'
+import { claimBuild, recordBuild } from '../../registry/claims.ts'
 import { type Config, readConfig } from '../../registry/config.ts'
 import { createConsole } from '../../registry/console/console.ts'
-import {
-  claimBuild,
-  createDeployment,
-  type Deployment,
-  moveDeployment,
-  recordBuild,
-} from '../../registry/deployments.ts'
+import { createDeployment, type Deployment, moveDeployment } from '../../registry/deployments.ts'
 import { newId } from '../../registry/ids.ts'
 import { listenOnSocket } from '../../registry/listen.ts'
 import { createLog } from '../../registry/log.ts'

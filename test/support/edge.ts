@@ -14,14 +14,9 @@ import { targetOfBranch } from '../../registry/branches.ts'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
 import { FileStore } from '../../registry/bundle-store/file.ts'
 import { blobKey, manifestKey, serverKey } from '../../registry/bundle-store/keys.ts'
+import { claimBuild, recordBuild } from '../../registry/claims.ts'
 import { type Config, readConfig } from '../../registry/config.ts'
-import {
-  claimBuild,
-  createDeployment,
-  type Deployment,
-  moveDeployment,
-  recordBuild,
-} from '../../registry/deployments.ts'
+import { createDeployment, type Deployment, moveDeployment } from '../../registry/deployments.ts'
 import { newId } from '../../registry/ids.ts'
 import { createLog } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'

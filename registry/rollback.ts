@@ -1,0 +1,105 @@
+import { type Deployment, findByVersion } from './deployments.ts'
+import { AppError } from './errors.ts'
+import { findLive, lockWithRoute, nameOf, replaceLive, setLive } from './release.ts'
+import type { Db, Sql } from './sql.ts'
+import { shortVersion } from './version.ts'
+
+export type Rollback = { live: Deployment; previous: Deployment }
+
+/**
+ * The deployment a rollback would go to: the named version, or the newest one before the live one that was live and was not itself rolled
+ * back. Throws VERSION_NOT_FOUND, VERSION_PRUNED, DEPLOYMENT_STATE.
+ */
+export async function findRollbackTarget(sql: Db, app: string, version: string | null): Promise<Deployment> {
+  const live = await findLive(sql, app)
+  if (!live)
+    throw new AppError(
+      'VERSION_NOT_FOUND',
+      `${app} has nothing live to roll back from; deploy it first: git push atelier main`,
+    )
+  const target = version === null ? await findPrevious(sql, live) : await findNamed(sql, app, version, live)
+
+  const [build] = await sql<{ prunedAt: Date | null }[]>`
+    select pruned_at
+    from builds
+    where id = ${target.buildId}
+  `
+  if (!build || build.prunedAt) {
+    throw new AppError(
+      'VERSION_PRUNED',
+      `${app} no longer keeps ${nameOf(target)}; kept ones: atelier deploys --app ${app}; or push that commit again`,
+    )
+  }
+  return target
+}
+
+/**
+ * One write: the target is live, what was live is `rolled_back`, or `superseded` when the move was forward again, so that the next rollback
+ * finds it. The edges flip on the notification. Repeating it changes nothing.
+ */
+export async function rollBack(
+  sql: Sql,
+  target: Deployment,
+  { by, reason = 'rollback' }: { by: string; reason?: string },
+): Promise<Rollback> {
+  return sql.begin(async (tx) => {
+    const deployment = await lockWithRoute(tx, target.id)
+    if (!deployment?.routeId)
+      throw new AppError('DEPLOYMENT_NOT_FOUND', `deployment ${target.id} is gone; see: atelier deploys`)
+    if (deployment.state === 'live') return { live: deployment, previous: deployment }
+    if (deployment.state !== 'superseded' && deployment.state !== 'rolled_back') {
+      throw new AppError(
+        'DEPLOYMENT_STATE',
+        `${nameOf(deployment)} is ${deployment.state} and was never live; see: atelier deploys`,
+      )
+    }
+    const previous = await replaceLive(tx, deployment, {
+      to: 'rolled_back',
+      by,
+      reason: `${reason} to ${nameOf(deployment)}`,
+    })
+    const live = await setLive(tx, deployment, { by, reason })
+    return { live, previous: previous ?? live }
+  })
+}
+
+async function findPrevious(sql: Db, live: Deployment): Promise<Deployment> {
+  const [previous] = await sql<Deployment[]>`
+    select *
+    from deployments
+    where route_id = ${live.routeId}
+      and state = 'superseded'
+      and number < ${live.number}
+    order by number desc
+    limit 1
+  `
+  if (!previous)
+    throw new AppError(
+      'VERSION_NOT_FOUND',
+      `${live.appId} has no earlier live version than ${nameOf(live)}; see: atelier deploys`,
+    )
+  return previous
+}
+
+async function findNamed(sql: Db, app: string, version: string, live: Deployment): Promise<Deployment> {
+  const named = await findByVersion(sql, app, version)
+  const distinct = new Set(named.map((deployment) => deployment.version))
+  if (distinct.size > 1) {
+    throw new AppError(
+      'VERSION_NOT_FOUND',
+      `${version} could mean ${[...distinct].map(shortVersion).join(' or ')}; write more characters of the one you mean`,
+    )
+  }
+  const target =
+    named.find(({ id }) => id === live.id) ??
+    named.find(({ state }) => state === 'superseded' || state === 'rolled_back')
+  if (target) return target
+
+  const attempt = named[0]
+  if (attempt)
+    throw new AppError(
+      'VERSION_NOT_FOUND',
+      `${nameOf(attempt)} was never live (it is ${attempt.state}); versions that were: atelier deploys --app ${app}`,
+    )
+  throw new AppError('VERSION_NOT_FOUND', `${app} keeps no version ${version}; see: atelier deploys --app ${app}`)
+}
