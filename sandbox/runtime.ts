@@ -1,24 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  chmod,
-  constants,
-  copyFile,
-  link,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises'
+import { chmod, mkdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createRequire, stripTypeScriptTypes } from 'node:module'
-import { basename, dirname, join, sep } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { AppError, codeOf } from '../registry/errors.ts'
+import { closedAncestor, copyTree, isClosed } from './reach.ts'
 
 /** Absolute paths that every sandbox user can reach. */
 export type Runtime = {
@@ -171,46 +156,6 @@ async function placeOnce(place: string, fill: (temporary: string) => Promise<voi
     if (codeOf(thrown) !== 'ENOTEMPTY' && codeOf(thrown) !== 'EEXIST') throw thrown
   }
   return place
-}
-
-// Hard links where they can be had: a copy of Node is 150 MB.
-async function copyTree(from: string, to: string): Promise<void> {
-  const entry = await lstat(from)
-  if (entry.isDirectory()) {
-    await mkdir(to, { recursive: true })
-    await chmod(to, 0o755)
-    await Promise.all((await readdir(from)).map((name) => copyTree(join(from, name), join(to, name))))
-  } else if (entry.isSymbolicLink()) {
-    await symlink(await readlink(from), to)
-  } else if ((entry.mode & 0o004) === 0 || !(await linked(from, to))) {
-    await copyFile(from, to, constants.COPYFILE_FICLONE)
-    await chmod(to, entry.mode | 0o444)
-  }
-}
-
-async function linked(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to)
-    return true
-  } catch (thrown) {
-    if (['EXDEV', 'EPERM', 'EMLINK'].includes(codeOf(thrown) ?? '')) return false
-    throw thrown
-  }
-}
-
-// Closed to users other than the platform's own; without other users nothing is.
-async function isClosed(file: string): Promise<boolean> {
-  if (process.getuid?.() !== 0) return false
-  return ((await stat(file)).mode & 0o004) === 0 || (await closedAncestor(dirname(file))) !== null
-}
-
-async function closedAncestor(folder: string): Promise<string | null> {
-  const names = folder.split(sep).filter(Boolean)
-  for (let depth = 0; depth <= names.length; depth++) {
-    const ancestor = sep + names.slice(0, depth).join(sep)
-    if (((await stat(ancestor)).mode & 0o001) === 0) return ancestor
-  }
-  return null
 }
 
 async function exists(path: string): Promise<boolean> {
