@@ -58,6 +58,7 @@ export class Edge {
   /** A WebSocket handshake. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => socket.destroy())
+    this.#endless.add(socket)
     const admitted = checkRequest(request)
     const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
     if ('status' in admitted) refuse({ request, socket }, pages.badRequest(admitted.status, admitted.reason))
@@ -155,7 +156,6 @@ export class Edge {
       }
       const { socketPath } = await host.whenUp(this.#deps.limits.waitForHostMs)
       if (socket.destroyed) return
-      this.#endless.add(socket)
       const onFailure = () => pages.connectionLost(ref.appId)
       const forwarding = forwardingOf(request)
       this.#deps.upgrades.pass({ request, socket, head, target, socketPath, forwarding, headers, onFailure })
