@@ -51,6 +51,7 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   let aborted = false
   let connected = false
+  let answered = false
   let interim = 0
   const fail = (fault: UpstreamFault, message: string) => {
     reject(new UpstreamError(fault, message))
@@ -75,6 +76,7 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
   })
   outgoing.on('timeout', () => fail('timeout', 'nothing came back in time'))
   outgoing.on('response', (response) => {
+    answered = true
     // An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
     const isEndless = response.headers['content-type']?.startsWith('text/event-stream') === true
     outgoing.setTimeout(isEndless ? 0 : limits.idleTimeoutMs)
@@ -84,7 +86,9 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
     const fault = aborted ? 'aborted' : connected ? faultOf(error, outgoing.reusedSocket) : 'unsent'
     reject(new UpstreamError(fault, messageOf(error), { cause: error }))
   })
-  outgoing.on('close', () => reject(new UpstreamError(aborted ? 'aborted' : 'lost', 'the connection was closed')))
+  outgoing.on('close', () => {
+    if (!answered) reject(new UpstreamError(aborted ? 'aborted' : 'lost', 'the connection was closed'))
+  })
 
   const abort = () => {
     aborted = true
