@@ -8,6 +8,7 @@ import { removePreview } from '../registry/release.ts'
 import { loadKey } from '../registry/secrets.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
+import { startTestPostgres, templateName } from '../test/support/test-postgres.ts'
 
 let database: TestDatabase
 let edge: TestEdge
@@ -44,6 +45,27 @@ test('everything live is served without the registry, also after a restart of th
   const answer = await edge.ask('greeter', '/')
   expect(answer).toMatchObject({ status: 200, body: 'hello world', headers: { 'x-atelier-deployment': version } })
   expect(await edge.ask('pages', '/')).toMatchObject({ status: 200, body: 'a page' })
+})
+
+test('Postgres stops for good while the edge runs: apps are served, and crashed ones come back', async () => {
+  const postgres = await startTestPostgres()
+  await using lone = await TestEdge.start(postgres.url.replace(/\/postgres\?/, `/${templateName}?`))
+  const born = `const born = process.hrtime.bigint().toString()
+export default { fetch: (request) => { if (request.url.endsWith('/exit')) process.exit(3); return new Response(born) } }`
+  await lone.deploy('survivor', { kind: 'fetch', server: { 'index.js': born } })
+  await lone.deploy('pages', { kind: 'static', files: { 'index.html': 'a page' } })
+  await postgres.close()
+
+  const before = await lone.ask('survivor', '/')
+  expect(before.status).toBe(200)
+  expect(await lone.ask('survivor', '/exit')).toMatchObject({ status: 502 })
+  const after = await lone.ask('survivor', '/')
+  expect(after.status).toBe(200)
+  expect(after.body).not.toBe(before.body)
+  expect(await lone.ask('pages', '/')).toMatchObject({ status: 200, body: 'a page' })
+  await lone.shut()
+  await lone.open()
+  expect(await lone.ask('survivor', '/')).toMatchObject({ status: 200 })
 })
 
 test('a snapshot that was torn is passed over for the one before', async () => {
