@@ -51,7 +51,41 @@ describe('StepLog', () => {
     ])
   })
 
-  test('a step that fails still ends with its line', async () => {
+  test('what came of a step is said also when its head was shown before', async () => {
+    const { lines, log } = collect()
+    await log.step('Verifying', 'GET /', async (step) => {
+      step.output('listening')
+      step.detail('GET / → 200')
+    })
+    await log.flush()
+    expect(lines).toEqual([
+      stepLine('Verifying', 'GET /', null),
+      '       listening',
+      expect.stringMatching(/^ {7}GET \/ → 200 +0\.0 s$/),
+    ])
+  })
+
+  test('of blank lines only those between two others are kept, one each', async () => {
+    const { lines, log } = collect()
+    await log.step('Installing', 'npm ci', async (step) => {
+      for (const text of ['', '\r', 'added 28 packages', '', ' ', '3 packages want funding', '']) step.output(text)
+    })
+    await log.flush()
+    expect(lines.slice(1, -1)).toEqual(['       added 28 packages', '', '       3 packages want funding'])
+  })
+
+  test('a step that fails below its head is not called done', async () => {
+    const { lines, log } = collect()
+    const failing = log.step('Building', 'vite build', async (step) => {
+      step.output('no such file')
+      throw new Error('no')
+    })
+    await expect(failing).rejects.toThrow('no')
+    await log.flush()
+    expect(lines).toEqual([stepLine('Building', 'vite build', null), '       no such file'])
+  })
+
+  test('a silent step that fails still has its line', async () => {
     const { lines, log } = collect()
     await expect(log.step('Building', 'vite build', () => Promise.reject(new Error('no')))).rejects.toThrow('no')
     await log.flush()

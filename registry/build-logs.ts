@@ -120,11 +120,15 @@ export function stepLine(name: string, detail: string, durationMs: number | null
   return durationMs === null ? head : `${head.padEnd(63)} ${formatSeconds(durationMs)}`
 }
 
+function endLine(text: string, durationMs: number): string {
+  return `       ${text.padEnd(56)} ${formatSeconds(durationMs)}`
+}
+
 export function formatSeconds(durationMs: number): string {
   return `${(durationMs / 1000).toFixed(1)} s`
 }
 
-type Step = { name: string; detail: string; startedAt: number; headShown: boolean }
+type Step = { name: string; detail: string; startedAt: number; shown: string | null; hasSpoken: boolean; gap: boolean }
 
 /**
  * Writes a deployment's log: steps with durations and the output below them, batched (at most every 100 ms). A step that takes long or
@@ -149,33 +153,46 @@ export class StepLog {
     this.#write(text)
   }
 
-  /** Runs a step; `detail` may be changed by what it returns. The duration is shown when it ends, also when it fails. */
+  /**
+   * Runs a step. `detail` may be changed while it runs, to what came of it, and is shown with the duration at the end; below a head that
+   * said the same already, the word is `done`. A step that fails below its head is not done: what follows says so.
+   */
   async step<T>(
     name: string,
     detail: string,
     run: (step: { detail(text: string): void; output(text: string): void }) => Promise<T>,
   ): Promise<T> {
-    const step: Step = { name, detail, startedAt: performance.now(), headShown: false }
+    const step: Step = { name, detail, startedAt: performance.now(), shown: null, hasSpoken: false, gap: false }
     this.#step = step
     this.#headTimer = setTimeout(() => this.#showHead(step), 1000)
     const showDetail = (text: string) => {
       step.detail = text
     }
+    let isDone = false
     try {
-      return await run({ detail: showDetail, output: (text) => this.output(text) })
+      const result = await run({ detail: showDetail, output: (text) => this.output(text) })
+      isDone = true
+      return result
     } finally {
       clearTimeout(this.#headTimer)
       const took = performance.now() - step.startedAt
-      if (step.headShown) this.#write(`       ${'done'.padEnd(56)} ${formatSeconds(took)}`)
-      else this.#write(stepLine(step.name, step.detail, took))
+      if (step.shown === null) this.#write(stepLine(step.name, step.detail, took))
+      else if (isDone) this.#write(endLine(step.detail === step.shown ? 'done' : step.detail, took))
       this.#step = null
     }
   }
 
-  /** A line of a program's output, below its step. */
+  /** A line of a program's output, below its step. Of blank lines, one is left between two that say something. */
   output(text: string): void {
-    if (this.#step) this.#showHead(this.#step)
+    const step = this.#step
+    if (step && text.trim() === '') {
+      step.gap = step.hasSpoken
+      return
+    }
+    if (step) this.#showHead(step)
+    if (step?.gap) this.#write('')
     this.#write(`       ${text}`)
+    if (step) Object.assign(step, { gap: false, hasSpoken: true })
   }
 
   async flush(): Promise<void> {
@@ -192,8 +209,8 @@ export class StepLog {
   }
 
   #showHead(step: Step): void {
-    if (step.headShown) return
-    step.headShown = true
+    if (step.shown !== null) return
+    step.shown = step.detail
     this.#write(stepLine(step.name, step.detail, null))
   }
 

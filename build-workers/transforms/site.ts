@@ -37,13 +37,31 @@ export async function buildSite(
 
 /** Runs `scripts.build`, or `<tool> build` without one; returns what ran, as a person would write it. Throws BUILD_FAILED. */
 export async function runBuildScript(context: BuildContext, tool: string | null): Promise<string> {
-  const { app, programs, runtime, folder, workspace, installer } = context
-  const program = app.pkg?.scripts['build']
+  const { app, programs, runtime, folder, workspace, installer, log } = context
+  const script = app.pkg?.scripts['build']
+  const program = script
     ? { file: runtime.node, args: [runtime.npmCli, 'run', 'build'] }
     : { file: join(workspace.app, installer?.root ?? '', 'node_modules/.bin', tool ?? ''), args: ['build'] }
   const name = buildCommand(context, tool)
-  await programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED' })
+  const onLine = withoutBanner(name, (line) => log.output(line))
+  await programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED', onLine })
   return name
+}
+
+/**
+ * Drops the two lines that npm prints before it runs `build`, when all they say is the command that the step's head has shown already.
+ * npm's own way to leave them out (`--silent`) would silence every npm within the build.
+ */
+export function withoutBanner(command: string, take: (line: string) => void): (line: string) => void {
+  let held: string | null = null
+  return (line) => {
+    const first = held
+    held = null
+    if (first !== null && line === `> ${command}`) return
+    if (first !== null) take(first)
+    if (/^> (\S+ )?build$/.test(line)) held = line
+    else take(line)
+  }
 }
 
 function buildCommand({ app }: BuildContext, tool: string | null): string {
