@@ -117,6 +117,19 @@ test('without a lockfile npm install runs, with a warning', async () => {
   expect(built.log.join('\n')).toContain('-----> Installing  npm install --omit=dev')
 })
 
+test('a committed node_modules is installed anew, and the log says how to be rid of it', async () => {
+  const built = await worker.deploy(await worker.createApp(), {
+    'package.json': { scripts: { start: 'node server.js' }, dependencies: { ms: '2.1.3' } },
+    'server.js': 'require("http").createServer((q, s) => s.end(require("ms")("1 h") + "")).listen(process.env.PORT)',
+    'node_modules/stale/index.js': '',
+  })
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.log.join('\n')).toContain('git rm -r --cached node_modules')
+  const paths = [...(await serverPaths(built))]
+  expect(paths).toContain('node_modules/ms/index.js')
+  expect(paths.filter((path) => path.includes('stale'))).toEqual([])
+})
+
 test('a package nobody has published is named', async () => {
   const folder = await edited('npm', (pkg) => ({ ...pkg, dependencies: { 'no-such-package-atelier-test': '1.0.0' } }))
   await rm(join(folder, 'package-lock.json'))

@@ -60,6 +60,10 @@ export async function openInstaller(
   const notes = [...manager.notes]
   if (!manager.lockfile)
     notes.push(`no lockfile: every build may get other versions; run ${manager.name} install and commit its lockfile`)
+  if (part.hasDirectory('node_modules'))
+    notes.push(
+      'node_modules is committed, and installed anew all the same; to leave it out: git rm -r --cached node_modules, and a line node_modules in .gitignore',
+    )
   return { root: place, installer, manager, notes }
 }
 

@@ -93,16 +93,21 @@ export class TestWorker {
         const bytes = typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content)
         await writeFile(join(folder, path), bytes, { mode: path.startsWith('bin/') ? 0o755 : 0o644 })
       }
-      return await this.pushFolder(app, folder, { branch })
+      return await this.pushFolder(app, folder, { branch, leftOut: [] })
     } finally {
       await rm(folder, { recursive: true })
     }
   }
 
-  async pushFolder(app: string, folder: string, { branch = 'main' } = {}): Promise<Deployment> {
+  async pushFolder(
+    app: string,
+    folder: string,
+    { branch = 'main', leftOut = ['node_modules'] }: { branch?: string; leftOut?: string[] } = {},
+  ): Promise<Deployment> {
     const { sql, store } = this.deps
     const version = randomBytes(20).toString('hex')
-    const tar = await promisify(execFile)('tar', ['-c', '-C', folder, '--exclude=./node_modules', '.'], {
+    const excluded = leftOut.map((name) => `--exclude=./${name}`)
+    const tar = await promisify(execFile)('tar', ['-c', '-C', folder, ...excluded, '.'], {
       encoding: 'buffer',
       maxBuffer: 1 << 30,
     })
