@@ -188,7 +188,12 @@ test.each<Case>([
     /DATABASE_URL is not set/,
   ],
   ['an app without its module', server('require("left-pad")'), 'APP_CRASHED', /module not found: left-pad/],
-  ['a fetch app that has no fetch', { 'index.ts': 'export default { fetsh() {} } // fetch' }, 'APP_CRASHED', /./],
+  [
+    'a fetch app that has no fetch',
+    { 'index.ts': 'export default { fetsh() {} }', 'atelier.config.json': { build: { entry: 'index.ts' } } },
+    'APP_CRASHED',
+    /./,
+  ],
   [
     'an app that answers 500',
     {

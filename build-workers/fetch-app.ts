@@ -1,4 +1,4 @@
-import { entryStyle } from './entry-style.ts'
+import { definesFetch, entryStyle } from './entry-style.ts'
 import type { App, Plan } from './framework.ts'
 import { dependsOn } from './package-json.ts'
 import { normalise } from './start-command.ts'
@@ -29,14 +29,14 @@ export function detectFetchApp({ tree, pkg, config }: App): Plan | null {
   for (const entry of candidates()) {
     const text = tree.read(entry)
     if (text === null || entryStyle(text) !== 'fetch') continue
-    // Without a framework that says so, the word itself must be there: a default export alone is any module.
-    if (!framework && !/\bfetch\b/.test(text)) continue
+    // Without a framework or a config that says so, a default export alone is any module, perhaps one for a page.
+    if (!framework && !config.build.entry && !definesFetch(text)) continue
     const found = config.build.entry ? `build.entry: ${entry}` : entry
     return {
       framework: framework?.[0] ?? 'fetch',
       reason: framework
         ? `${framework[1]} detected (${framework[0]} in package.json, ${found})`
-        : `fetch app detected (default export with fetch in ${entry})`,
+        : `fetch app detected (default export ${config.build.entry ? '' : 'with fetch '}in ${entry})`,
       notes: pkg?.scripts['build']
         ? ['the build script is not run for a bundled app; if it is needed, set build.script: "npm run build"']
         : [],

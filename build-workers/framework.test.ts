@@ -255,6 +255,25 @@ test.each<Case>([
   expect(detect(files, config)).toMatchObject(expected)
 })
 
+test.each([
+  'export default { fetch: () => new Response() }',
+  'export default { async fetch(request: Request): Promise<Response> { return new Response() } }',
+  'const fetch = () => new Response()\nexport default { fetch }',
+  'class App {\n  #x = 1;\n  fetch(request) {\n return new Response() } }\nexport default new App()',
+  'export default { port: 3000, fetch: app.fetch }',
+])('%s is a fetch app', (text) => {
+  expect(detect({ 'index.html': '', 'index.js': text }, {})).toMatchObject({ transform: 'bundle' })
+})
+
+test.each([
+  'export default class Api { load() { return fetch("/api") } }',
+  'export default () => { fetch("/api").then((r) => { r.json() }) }',
+  'export default { load: async () => await fetch("/x"), save() {} }',
+  '// export default { fetch() {} }',
+])('%s is a script of a page', (text) => {
+  expect(detect({ 'index.html': '', 'index.js': text }, {})).toMatchObject({ transform: 'copy' })
+})
+
 test.each<[string, Files, object, string]>([
   ['an empty commit', {}, {}, 'the commit holds no files'],
   ['a README alone', { 'README.md': '' }, {}, 'no kind of app was recognised; say what to run in atelier.config.ts'],

@@ -27,6 +27,7 @@ export function describeUnused({ config }: BuildContext['app']): string | null {
       .filter((name) => hooks[name])
       .map((name) => `hooks.${name}`),
     ...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : []),
+    ...(typeof deployments.canary === 'object' ? ['deployments.canary'] : []),
     ...(database ? ['database'] : []),
     ...(deployments.canary && deployments.canary !== 'skip' ? ['deployments.canary'] : []),
   ]

@@ -17,11 +17,11 @@ import { type Manifest, manifest } from '../registry/manifest.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { Part } from './build-context.ts'
 import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
+import { openFileInside } from './inside.ts'
 import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { describeRoutes } from './routes.ts'
 import { formatSize } from './size.ts'
-import { openFileInside } from './walk.ts'
 
 export type Packed = { pages: Page[]; part: Part | null; server: PackedServer | null }
 /** What the manifest says besides the files. */

@@ -1,15 +1,4 @@
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  lchownSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  symlinkSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fchownSync, lchownSync, mkdirSync, openSync, symlinkSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -18,6 +7,7 @@ import { Parser, type ReadEntry } from 'tar'
 import { AppError, codeOf, messageOf } from '../registry/errors.ts'
 import { staysInside } from './links.ts'
 import type { SourceTree } from './source-tree.ts'
+import { unpackedTree } from './unpacked-tree.ts'
 
 export type UnpackLimits = { files: number; bytes: number }
 export type Owner = { uid: number; gid: number }
@@ -195,28 +185,4 @@ function plainPath(path: string): string {
 
 function refused(why: string): AppError {
   return new AppError('SOURCE_INVALID', `the source cannot be taken: ${why}`)
-}
-
-const maxReadBytes = 64 * 1_048_576
-
-function unpackedTree(root: string, files: Set<string>, directories: Set<string>): SourceTree {
-  return {
-    hasFile: (path) => files.has(path),
-    hasDirectory: (path) => directories.has(path),
-    read: (path) => (files.has(path) ? (readFile(join(root, path))?.toString('utf8') ?? null) : null),
-    readBytes: (path) => (files.has(path) ? readFile(join(root, path)) : null),
-    paths: () => files,
-  }
-}
-
-function readFile(path: string): Buffer | null {
-  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
-  try {
-    const { size } = fstatSync(descriptor)
-    if (size > maxReadBytes) return null
-    const bytes = Buffer.alloc(size)
-    return bytes.subarray(0, readSync(descriptor, bytes))
-  } finally {
-    closeSync(descriptor)
-  }
 }

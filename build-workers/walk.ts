@@ -1,16 +1,7 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  type Stats,
-} from 'node:fs'
+import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readlinkSync, readSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
-import { AppError, codeOf } from '../registry/errors.ts'
+import { AppError } from '../registry/errors.ts'
+import { directoryFlags, fileFlags, openInside, placeOf } from './inside.ts'
 import { staysInside } from './links.ts'
 
 export type WalkedFile = {
@@ -43,9 +34,6 @@ export type WalkOptions = {
   uid: number | null
 }
 
-const fileFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-const directoryFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY
-
 /**
  * Everything below a directory that a build has written, in an order that only the names decide. No step follows a symlink, also not one
  * that takes the place of a directory during the walk: each name is opened through the descriptor of its directory. What a bundle cannot
@@ -63,60 +51,6 @@ export function* walk(
   } finally {
     closeSync(descriptor)
   }
-}
-
-/** The text of a file that a build has written, of at most `most` bytes; null: there is no such file. */
-export function readInside(root: string, path: string, most = 1_048_576): string | null {
-  try {
-    const descriptor = openInside(root, path, fileFlags)
-    try {
-      const stats = fstatSync(descriptor)
-      if (!stats.isFile()) return null
-      const text = Buffer.alloc(Math.min(stats.size, most))
-      return text.toString('utf8', 0, readSync(descriptor, text))
-    } finally {
-      closeSync(descriptor)
-    }
-  } catch (thrown) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return null
-    throw thrown
-  }
-}
-
-/** A descriptor of a file that a build has written, to be closed by the caller. */
-export function openFileInside(root: string, path: string): number {
-  return openInside(root, path, fileFlags)
-}
-
-/** Whether a build has written this folder (not a symlink to one). */
-export function isFolderInside(root: string, path: string): boolean {
-  try {
-    closeSync(openInside(root, path, directoryFlags))
-    return true
-  } catch (thrown) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return false
-    throw thrown
-  }
-}
-
-// The root is the platform's; every step below it is opened by itself and may not be a symlink.
-function openInside(root: string, path: string, flags: number): number {
-  const names = path.split('/').filter(Boolean)
-  let descriptor = openSync(root, names.length > 0 ? directoryFlags : flags)
-  let at = root
-  for (const [index, name] of names.entries()) {
-    const place = placeOf(descriptor, at)
-    at = join(at, name)
-    try {
-      const next = openSync(`${place}/${name}`, index === names.length - 1 ? flags : directoryFlags)
-      closeSync(descriptor)
-      descriptor = next
-    } catch (thrown) {
-      closeSync(descriptor)
-      throw thrown
-    }
-  }
-  return descriptor
 }
 
 type Place = { at: string; path: string }
@@ -209,11 +143,6 @@ export class HardLinks {
 
 export function unfit(path: string, why: string): AppError {
   return new AppError('OUTPUT_INVALID', `${JSON.stringify(path).slice(1, -1)} ${why}; it cannot be published`)
-}
-
-// On Linux a descriptor is a path of its own; elsewhere the plain path has to do.
-function placeOf(descriptor: number, path: string): string {
-  return process.platform === 'linux' ? `/proc/self/fd/${descriptor}` : path
 }
 
 function checkName(path: string, name: string): void {

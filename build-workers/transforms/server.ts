@@ -3,10 +3,10 @@ import { basename, dirname, extname, join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import type { BuildContext, BuildOutput, ServerOutput } from '../build-context.ts'
 import { runHook } from '../hooks.ts'
+import { isFolderInside, readInside } from '../inside.ts'
 import { ownScripts } from '../install.ts'
 import { isGenerated } from '../module-tree.ts'
 import { formatSize } from '../size.ts'
-import { isFolderInside, readInside } from '../walk.ts'
 import { makeFor } from '../workspace.ts'
 import { bundle } from './esbuild.ts'
 import { runBuildScript } from './site.ts'
@@ -38,18 +38,26 @@ export async function packNodeServer(
 ): Promise<BuildOutput> {
   const { installer, root } = context
   const found = findEntry(context, entry)
-  const started = /\.[cm]?tsx?$/.test(found) ? await bundleTypeScript(context, found) : { entry: found, files: [] }
+  const compiled = /\.[cm]?tsx?$/.test(found) ? await bundleTypeScript(context, found) : null
   const modules = installer ? await installer.installer.archiveProduction({ afterBuild }) : null
   const base = installer?.root ?? root
+  const below = insideBase(base, root, dirname(found))
+  const replaced = compiled ? [compiled, `${compiled}.map`].map((name) => join(below, name)) : []
   const server: ServerOutput = {
-    entry: insideBase(base, root, started.entry),
-    parts: [appPart(context, base), ...(afterBuild ? generatedParts(context, base) : [])],
-    files: started.files.map(({ path, content }) => ({ path: insideBase(base, root, path), content })),
+    entry: compiled ? join(below, compiled) : insideBase(base, root, found),
+    parts: [
+      appPart(context, base, replaced),
+      ...(compiled
+        ? [{ root: context.workspace.root, from: 'tmp/server', below: plain(below), skip: () => false }]
+        : []),
+      ...(afterBuild ? generatedParts(context, base) : []),
+    ],
+    files: [],
     modules,
   }
   return {
     kind: 'server',
-    transforms: [...(afterBuild ? ['build'] : []), ...(started.files.length > 0 ? ['esbuild'] : []), 'node'],
+    transforms: [...(afterBuild ? ['build'] : []), ...(compiled ? ['esbuild'] : []), 'node'],
     pages: null,
     fallback: 'none',
     server,
@@ -67,35 +75,28 @@ function findEntry({ workspace, root }: BuildContext, entry: string): string {
   )
 }
 
-// Node takes away types, but does not know a bundler's import paths, enums or JSX; esbuild does. The file lies where the entry lay, so
-// paths relative to it stay true.
-async function bundleTypeScript(
-  context: BuildContext,
-  entry: string,
-): Promise<{ entry: string; files: { path: string; content: Buffer }[] }> {
+// Node takes away types, but does not know a bundler's import paths, enums or JSX; esbuild does. The file goes where the entry is, so paths
+// relative to it stay true. Returns its name.
+async function bundleTypeScript(context: BuildContext, entry: string): Promise<string> {
   const { workspace, app, log } = context
   const isModule = entry.endsWith('.mts') || (app.pkg?.type === 'module' && !entry.endsWith('.cts'))
   const name = `${basename(entry, extname(entry))}.${isModule ? 'mjs' : 'cjs'}`
   const folder = join(workspace.tmp, 'server')
   await makeFor(workspace.user, folder)
-  return log.step('Bundling', `${entry} → ${name}`, async (step) => {
-    const size = await bundle(context, {
-      entry,
-      outfile: join(folder, name),
-      format: isModule ? 'esm' : 'cjs',
-      externalPackages: true,
-    })
+  await log.step('Bundling', `${entry} → ${name}`, async (step) => {
+    const outfile = join(folder, name)
+    const size = await bundle(context, { entry, outfile, format: isModule ? 'esm' : 'cjs', externalPackages: true })
     step.detail(`${entry} → ${name} ${formatSize(size)}`)
-    const files = [name, `${name}.map`].map((file) => ({
-      path: join(dirname(entry), file),
-      content: Buffer.from(readInside(workspace.tmp, `server/${file}`, 64 * 1_048_576) ?? ''),
-    }))
-    return { entry: join(dirname(entry), name), files }
   })
+  return name
 }
 
-function appPart({ workspace, installer }: BuildContext, base: string): ServerOutput['parts'][number] {
-  const left = new Set(['.git', '.npmrc', '.yarn', '.yarnrc', '.yarnrc.yml'])
+function appPart(
+  { workspace, installer }: BuildContext,
+  base: string,
+  replaced: string[],
+): ServerOutput['parts'][number] {
+  const left = new Set([...replaced, '.git', '.npmrc', '.yarn', '.yarnrc', '.yarnrc.yml'])
   // Written by the install itself, so not there when the same dependencies come from the cache.
   if (installer?.manager.lockfile === null)
     for (const file of ['package-lock.json', 'yarn.lock', 'pnpm-lock.yaml']) left.add(file)
@@ -120,4 +121,8 @@ function generatedParts({ workspace, installer }: BuildContext, base: string): S
 
 function insideBase(base: string, root: string, path: string): string {
   return join(root.slice(base.length).replace(/^\//, ''), path)
+}
+
+function plain(path: string): string {
+  return path === '.' ? '' : path
 }

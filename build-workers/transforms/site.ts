@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
 import { runHook } from '../hooks.ts'
-import { isFolderInside } from '../walk.ts'
+import { isFolderInside } from '../inside.ts'
 import { isPrivate } from './copy.ts'
 
 /** Runs a tool that leaves a folder of static files: the app's own build script, or the tool itself. */

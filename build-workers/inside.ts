@@ -1,0 +1,67 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { codeOf } from '../registry/errors.ts'
+
+// Files and folders below a folder of the platform's in which a build has had its way.
+
+export const fileFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+export const directoryFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY
+
+/** The text of a file that a build has written, of at most `most` bytes; null: there is no such file. */
+export function readInside(root: string, path: string, most = 1_048_576): string | null {
+  try {
+    const descriptor = openInside(root, path, fileFlags)
+    try {
+      const stats = fstatSync(descriptor)
+      if (!stats.isFile()) return null
+      const text = Buffer.alloc(Math.min(stats.size, most))
+      return text.toString('utf8', 0, readSync(descriptor, text))
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return null
+    throw thrown
+  }
+}
+
+/** A descriptor of a file that a build has written, to be closed by the caller. */
+export function openFileInside(root: string, path: string): number {
+  return openInside(root, path, fileFlags)
+}
+
+/** Whether a build has written this folder (not a symlink to one). */
+export function isFolderInside(root: string, path: string): boolean {
+  try {
+    closeSync(openInside(root, path, directoryFlags))
+    return true
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  }
+}
+
+// The root is the platform's; every step below it is opened by itself and may not be a symlink.
+export function openInside(root: string, path: string, flags: number): number {
+  const names = path.split('/').filter(Boolean)
+  let descriptor = openSync(root, names.length > 0 ? directoryFlags : flags)
+  let at = root
+  for (const [index, name] of names.entries()) {
+    const place = placeOf(descriptor, at)
+    at = join(at, name)
+    try {
+      const next = openSync(`${place}/${name}`, index === names.length - 1 ? flags : directoryFlags)
+      closeSync(descriptor)
+      descriptor = next
+    } catch (thrown) {
+      closeSync(descriptor)
+      throw thrown
+    }
+  }
+  return descriptor
+}
+
+// On Linux a descriptor is a path of its own; elsewhere the plain path has to do.
+export function placeOf(descriptor: number, path: string): string {
+  return process.platform === 'linux' ? `/proc/self/fd/${descriptor}` : path
+}
