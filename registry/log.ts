@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs'
 import { type Logger, pino } from 'pino'
 import { codeOf } from './errors.ts'
 
@@ -12,7 +13,7 @@ export function createLog(role: string): Log {
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
   }
-  return pino(options, pino.destination(2))
+  return pino(options, { write: writeLine })
 }
 
 // Drivers hang whole connections on their errors: only what says something is logged.
@@ -26,5 +27,16 @@ function describeError(thrown: unknown): unknown {
     ...(code && { code }),
     stack,
     ...(cause !== undefined && { cause: describeError(cause) }),
+  }
+}
+
+// Not pino's own destination: at exit that one writes again and again, for ever, to a reader that has gone or a disk that is full. A line
+// that cannot be written is lost instead; a role must neither end nor hang for its log.
+function writeLine(line: string): void {
+  const bytes = Buffer.from(line)
+  try {
+    for (let written = 0; written < bytes.length; ) written += writeSync(2, bytes, written)
+  } catch {
+    return
   }
 }
