@@ -1,3 +1,4 @@
+import { answerWithin } from '../registry/deadline.ts'
 import { AppError } from '../registry/errors.ts'
 import { isUnreachable } from '../registry/sql.ts'
 
@@ -5,16 +6,10 @@ const databaseAnswersWithinMs = 4_500
 
 /** An answer of the database, or DATABASE_UNAVAILABLE within five seconds: a person waits at the other end. */
 export async function answerOfDatabase<T>(question: Promise<T>, withinMs = databaseAnswersWithinMs): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(databaseIsAway()), withinMs)
-  })
   try {
-    return await Promise.race([question, late])
+    return await answerWithin(question, withinMs, databaseIsAway)
   } catch (thrown) {
     throw isUnreachable(thrown) ? databaseIsAway(thrown) : thrown
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -73,8 +73,11 @@ export class RegistryLink {
   async #repeat(wakeup: Wakeup, everyMs: number, task: () => Promise<void>): Promise<void> {
     const { signal } = this.#stopping
     let isAsking = false
+    let isMissed = false
     while (!signal.aborted) {
-      if (!isAsking) {
+      // What woke it while it waits for an answer may be newer than that answer.
+      if (isAsking) isMissed = true
+      else {
         isAsking = true
         const asking = task()
           .then(
@@ -83,6 +86,8 @@ export class RegistryLink {
           )
           .finally(() => {
             isAsking = false
+            if (isMissed) wakeup.wake()
+            isMissed = false
           })
         await Promise.race([asking, pause(answerTimeoutMs, null, { signal, ref: false }).catch(() => null)])
         if (isAsking && !signal.aborted) this.#noteDown(new Error(`no answer for ${answerTimeoutMs} ms`))

@@ -228,6 +228,19 @@ export async function nextQueued(sql: Db, routeId: string): Promise<Deployment |
   return next ?? null
 }
 
+/** The newest deployment of a route that is still on its way, queued or running. */
+export async function findOpenOfRoute(sql: Db, routeId: string | null): Promise<Deployment | null> {
+  const [open] = await sql<Deployment[]>`
+    select *
+    from deployments
+    where route_id = ${routeId}
+      and state = any(${openStates})
+    order by number desc
+    limit 1
+  `
+  return open ?? null
+}
+
 /** How many deployments were queued before this one and still are: its place in the queue, 0 = next. */
 export async function queuePosition(sql: Db, id: string): Promise<number> {
   const [row] = await sql<{ ahead: number }[]>`

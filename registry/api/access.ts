@@ -1,4 +1,5 @@
 import { findApp, parseSlug } from '../apps.ts'
+import { answerOfDatabase } from '../deadline.ts'
 import { findDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import { authenticate, type Caller, may } from '../tokens.ts'
@@ -8,7 +9,7 @@ import type { Policy } from './route.ts'
 /** The caller the bearer token belongs to. Throws UNAUTHENTICATED, the same for a token that is missing, malformed, unknown or expired. */
 export async function identify(request: Request, { sql }: Pick<ApiDeps, 'sql'>): Promise<Caller> {
   const [, secret] = /^Bearer ([A-Za-z0-9_-]{1,200})$/i.exec(request.headers.get('authorization') ?? '') ?? []
-  const caller = secret ? await authenticate(sql, secret) : null
+  const caller = secret ? await answerOfDatabase(authenticate(sql, secret)) : null
   if (!caller) throw new AppError('UNAUTHENTICATED', 'a valid token is needed: authorization: Bearer <token>')
   return caller
 }
@@ -31,13 +32,13 @@ export async function authorise(
   if (subjectName === null) throw new AppError('REQUEST_INVALID', 'the request does not say which app it is about')
 
   if (policy.on === 'deployment') {
-    const deployment = await findDeployment(sql, subjectName)
+    const deployment = await answerOfDatabase(findDeployment(sql, subjectName))
     if (!deployment || !may(caller, 'read', deployment.appId))
       throw new AppError('DEPLOYMENT_NOT_FOUND', `there is no deployment ${subjectName}; see: atelier deploys`)
     return permit(caller, policy, deployment.appId, { ...nothing, deployment })
   }
 
-  const app = await findApp(sql, subjectName)
+  const app = await answerOfDatabase(findApp(sql, subjectName))
   if (app && may(caller, 'read', app.id)) return permit(caller, policy, app.id, { ...nothing, app })
   if (!app && policy.createsApp && may(caller, 'create', null) && parseSlug(subjectName)) return nothing
   throw new AppError('APP_NOT_FOUND', `there is no app ${subjectName}; see: atelier apps`)

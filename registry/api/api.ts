@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
+import { answerOfDatabase } from '../deadline.ts'
 import { AppError } from '../errors.ts'
 import type { Caller } from '../tokens.ts'
 import { authorise, identify } from './access.ts'
@@ -19,7 +20,7 @@ export type ApiEnv = { Bindings: { signedIn?: { caller: Caller; stillGood: () =>
 export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   const api = new OpenAPIHono<ApiEnv>()
   api.get('/health', async (context) => {
-    await deps.sql`select 1`
+    await answerOfDatabase(deps.sql`select 1`)
     return context.json({ ok: true })
   })
   api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))

@@ -242,6 +242,23 @@ describe('redeploying', () => {
     expect(log.text).not.toContain('COLOUR')
   })
 
+  test('of what is live waits for the newer version that is on its way, and does not take it back', async () => {
+    await plane.deployed(app, '1.0.0')
+    const { deployment } = await upload(`app=${app}&version=2.0.0`)
+    const redeploy = (more: object = {}) =>
+      plane.ask('POST', 'redeploy', { token, json: { app_id: app, follow: false, ...more } })
+    expect(await redeploy()).toMatchObject({
+      status: 409,
+      json: { error: { message: expect.stringContaining(`2.0.0 (v2) is on its way`) } },
+    })
+    expect(await findDeployment(plane.sql, deployment.id)).toMatchObject({ state: 'queued' })
+
+    await finishDeployment(plane.sql, plane.config, deployment.id)
+    expect(await redeploy()).toMatchObject({ status: 202, json: { version: '2.0.0' } })
+    expect(await redeploy()).toMatchObject({ status: 202, json: { version: '2.0.0' } })
+    expect(await redeploy({ version: '1.0.0' })).toMatchObject({ status: 202, json: { version: '1.0.0' } })
+  })
+
   test('builds when asked to', async () => {
     const { deployment } = await upload(`app=${app}`)
     await finishDeployment(plane.sql, plane.config, deployment.id)

@@ -1,9 +1,10 @@
 import { z } from '@hono/zod-openapi'
 import { appendBuildLog } from '../build-logs.ts'
-import { createDeployment, type Deployment, findByVersion, listDeployments } from '../deployments.ts'
+import { createDeployment, type Deployment, findByVersion, findOpenOfRoute, listDeployments } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import { findLive } from '../release.ts'
 import type { Sql } from '../sql.ts'
+import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
@@ -29,6 +30,7 @@ export const redeployRoute = route({
   async handle({ body }, call) {
     const { app, sql, queue, caller, config, log } = call
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })
+    if (!body.version) await refuseToGoBack(sql, model)
     const deployment = await createDeployment(sql, {
       app: app.id,
       target: { environment: model.environment, branch: model.branch, label: model.label },
@@ -69,6 +71,17 @@ async function findModel(
   throw new AppError(
     'VERSION_NOT_FOUND',
     `${where} to deploy again; push it first: git push atelier ${branch ?? 'main'}`,
+  )
+}
+
+// A push under way was begun after what is live. Deploying that again now would cancel the push when it still waits, and when it runs
+// come after it and take it back.
+async function refuseToGoBack(sql: Sql, model: Deployment): Promise<void> {
+  const newer = await findOpenOfRoute(sql, model.routeId)
+  if (!newer || newer.version === model.version) return
+  throw new AppError(
+    'DEPLOYMENT_STATE',
+    `${shortVersion(newer.version)} (v${newer.number}) is on its way and would be replaced by the older ${shortVersion(model.version)}; wait for it (atelier logs ${newer.id} -f) or end it (atelier cancel ${newer.id}), and then: atelier redeploy`,
   )
 }
 

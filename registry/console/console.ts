@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { getCookie } from 'hono/cookie'
 import { type Config, consoleUrl } from '../config.ts'
 import { findSession } from '../console-sessions.ts'
+import { answerOfDatabase } from '../deadline.ts'
 import { AppError, ERRORS, toAppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Sql } from '../sql.ts'
@@ -41,7 +42,7 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
   console.all('/api/platform/*', async (context) => {
     if (context.req.method !== 'GET') refuseOtherSites(context.req.raw, config)
     const secret = getCookie(context, cookieName(config)) ?? ''
-    const caller = await findSession(sql, secret)
+    const caller = await answerOfDatabase(findSession(sql, secret))
     if (!caller) throw new AppError('UNAUTHENTICATED', 'sign in first; for a link run: atelier open --console')
     const response = await api(context.req.raw, {
       caller,
