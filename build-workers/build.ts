@@ -79,8 +79,7 @@ async function runAttempt(
       await attempt.built()
       await attempt.uploading()
     }
-    await steps.flush()
-    await putLive(claim, { ...deps, signal: controller.signal })
+    await putLive(claim, { ...deps, steps, signal: controller.signal })
     log.info({ app: claim.appId, deployment: claim.id }, 'deployment built')
   } catch (thrown) {
     await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps })

@@ -74,6 +74,17 @@ describe('StepLog', () => {
     expect(lines.slice(1, -1)).toEqual(['       added 28 packages', '', '       3 packages want funding'])
   })
 
+  test('a step that is shown only when it is long says nothing otherwise', async () => {
+    const { lines, log } = collect()
+    await log.step('Starting', 'behind the proxy', async () => undefined, { onlyIfLong: true })
+    await log.step('Starting', 'behind the proxy', () => expect.poll(() => lines).toHaveLength(1), { onlyIfLong: true })
+    await log.flush()
+    expect(lines).toEqual([
+      stepLine('Starting', 'behind the proxy', null),
+      expect.stringMatching(/^ {7}done +\d\.\d s$/),
+    ])
+  })
+
   test('a step that fails below its head is not called done', async () => {
     const { lines, log } = collect()
     const failing = log.step('Building', 'vite build', async (step) => {

@@ -155,12 +155,14 @@ export class StepLog {
 
   /**
    * Runs a step. `detail` may be changed while it runs, to what came of it, and is shown with the duration at the end; below a head that
-   * said the same already, the word is `done`. A step that fails below its head is not done: what follows says so.
+   * said the same already, the word is `done`. A step that fails below its head is not done: what follows says so. `onlyIfLong`: a step
+   * that is over within a second leaves no line.
    */
   async step<T>(
     name: string,
     detail: string,
     run: (step: { detail(text: string): void; output(text: string): void }) => Promise<T>,
+    { onlyIfLong = false }: { onlyIfLong?: boolean } = {},
   ): Promise<T> {
     const step: Step = { name, detail, startedAt: performance.now(), shown: null, hasSpoken: false, gap: false }
     this.#step = step
@@ -176,8 +178,8 @@ export class StepLog {
     } finally {
       clearTimeout(this.#headTimer)
       const took = performance.now() - step.startedAt
-      if (step.shown === null) this.#write(stepLine(step.name, step.detail, took))
-      else if (isDone) this.#write(endLine(step.detail === step.shown ? 'done' : step.detail, took))
+      if (step.shown === null && !onlyIfLong) this.#write(stepLine(step.name, step.detail, took))
+      if (step.shown !== null && isDone) this.#write(endLine(step.detail === step.shown ? 'done' : step.detail, took))
       this.#step = null
     }
   }
