@@ -135,6 +135,8 @@ test('a package nobody has published is named', async () => {
   await rm(join(folder, 'package-lock.json'))
   const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
   expect(built.deployment.stateReason).toMatch(/^install failed: the registry has no \S*no-such-package-atelier-test/)
+  expect(built.log.join('\n')).toContain('npm error code E404')
+  expect(built.log.join('\n')).not.toContain(worker.home)
 })
 
 test('dependencies of one app are not another’s', async () => {

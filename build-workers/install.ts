@@ -118,7 +118,8 @@ export class Installer {
     const onLine = (line: string) => {
       lines.push(line)
       if (lines.length > 200) lines.shift()
-      log.output(line)
+      // npm's own log is a file on the server, of no use to who pushes.
+      if (!/^npm error A complete log of this run can be found in/.test(line)) log.output(line)
     }
     for (const args of commands) {
       const name = shownCommand(manager, args)
