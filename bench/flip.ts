@@ -27,8 +27,8 @@ export async function measureFlips(atelier: Atelier): Promise<Row[]> {
 
 async function keptVersions(atelier: Atelier, name: string): Promise<string[]> {
   const { body } = await atelier.api('GET', `deploys?app=${name}&limit=10`)
-  const { deploys }: { deploys: { version: string; state: string }[] } = JSON.parse(body)
-  return deploys
+  const { deployments }: { deployments: { version: string; state: string }[] } = JSON.parse(body)
+  return deployments
     .filter(({ state }) => ['live', 'superseded', 'rolled_back'].includes(state))
     .map(({ version }) => version)
     .slice(0, 2)

@@ -1,0 +1,27 @@
+import { cpus, release, totalmem } from 'node:os'
+import { beforeAll } from 'vitest'
+import { test } from '../test/support/atelier.ts'
+import { measureFlips } from './flip.ts'
+import { format, type Row } from './measure.ts'
+import { measureMemory } from './memory.ts'
+import { measurePushes } from './push.ts'
+import { measureStart } from './start.ts'
+
+const show = (rows: Row[]) => {
+  for (const row of rows) console.log(format(row))
+}
+
+beforeAll(() => {
+  const machine = `${cpus().length} × ${cpus()[0]?.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}`
+  console.log(`${machine}, Node ${process.version}; npm run bench`)
+})
+
+test('start', async () => show(await measureStart()))
+
+test('idle memory', async ({ atelier }) => show(await measureMemory(atelier, 'idle, no app')))
+
+test('push and flip', async ({ atelier }) => {
+  show(await measurePushes(atelier))
+  show(await measureMemory(atelier, 'three live apps'))
+  show(await measureFlips(atelier))
+})
