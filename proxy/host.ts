@@ -167,9 +167,11 @@ export class Host {
     this.#state = { name: 'crashed', nextStartAt: performance.now() + delay }
     const { name } = this.#spec
     this.#deps.log.warn({ host: name, why, restartInMs: delay }, 'host ended')
+    // Its last lines follow the reason, and are in its log already.
+    const [reason] = why.split('\n', 1)
     this.#deps.onLine(
       'platform',
-      `${why}; it is started again ${delay === 0 ? 'now' : `in ${Math.ceil(delay / 1000)} s`}`,
+      `${reason}; it is started again ${delay === 0 ? 'now' : `in ${Math.ceil(delay / 1000)} s`}`,
     )
     if (delay > reuseMs) this.#turnAway(new HostUnavailable('crashed', delay))
     this.#restart = setTimeout(() => {
