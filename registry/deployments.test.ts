@@ -80,6 +80,8 @@ describe('creating', () => {
     expect((await deploy()).buildId).toBe(build.id)
     expect((await deploy('1.0.0', 'main', { forceBuild: true })).buildId).toBeNull()
     expect((await deploy('1.0.1')).buildId).toBeNull()
+    // A build can read where it is for: a preview's is not production's, nor another preview's.
+    expect((await deploy('1.0.0', 'pr/1')).buildId).toBeNull()
   })
 })
 

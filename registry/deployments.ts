@@ -84,7 +84,7 @@ export type DeploymentEvent = {
 
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
- * A build made before from the same version and the same build-time variables is taken again unless `options.forceBuild`.
+ * A build made before for this branch from the same version and the same build-time variables is taken again unless `options.forceBuild`.
  * The caller wakes the queue afterwards.
  */
 export async function createDeployment(sql: Sql, wanted: NewDeployment): Promise<Deployment> {
@@ -108,7 +108,7 @@ export async function createDeployment(sql: Sql, wanted: NewDeployment): Promise
         and state = 'queued'
     `
     const envSnapshot = await snapshotEnv(tx, { app: wanted.app, environment: wanted.target.environment })
-    const inputSha256 = hashInput(wanted.version, envSnapshot)
+    const inputSha256 = hashInput(wanted, envSnapshot)
     const buildId =
       wanted.buildId ?? (wanted.options?.forceBuild ? null : await findReusableBuild(tx, wanted, inputSha256))
     const [deployment] = await tx<Deployment[]>`
@@ -288,12 +288,13 @@ async function findReusableBuild(sql: Db, wanted: NewDeployment, inputSha256: st
   return build?.id ?? null
 }
 
-// Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
-function hashInput(version: string, env: EnvSnapshot): string {
+// A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production
+// unless someone promotes it. Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
+function hashInput({ version, target }: NewDeployment, env: EnvSnapshot): string {
   const buildTime = Object.entries(env)
     .filter(([, entry]) => !entry.runtime_only)
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return createHash('sha256')
-    .update(JSON.stringify([version, buildTime]))
+    .update(JSON.stringify([version, target.environment, target.branch, buildTime]))
     .digest('hex')
 }
