@@ -42,3 +42,22 @@ test('lines that come faster than they can be written are dropped, oldest first,
   expect(kept.length - 1 + dropped).toBe(7_000)
   await late.close()
 })
+
+test('an app that logs without end gets a bounded share of the log, and one that is quiet all of its own', async () => {
+  await createApp(database.sql, { id: 'quiet', by: 'test' })
+  await database.sql`delete from app_log_lines`
+  const shipper = new AppLogShipper(database.sql, { log })
+  const long = 'x'.repeat(4_000)
+  for (let round = 0; round < 30; round++) {
+    for (let line = 0; line < 400; line++) shipper.add(ref, 'stdout', long)
+    await expect.poll(async () => (await texts()).length, { interval: 5 }).toBeGreaterThan(0)
+  }
+  shipper.add({ ...ref, appId: 'quiet' }, 'stdout', 'hello')
+  shipper.add(ref, 'platform', 'it is started again')
+  await expect.poll(async () => (await texts()).at(-1)).toBe('it is started again')
+  expect((await readAppLog(database.sql, 'quiet')).map(({ text }) => text)).toEqual(['hello'])
+  const kept = await texts()
+  expect(kept.join('').length).toBeLessThan(12 * 1_048_576)
+  expect(kept.filter((text) => /lines were dropped: the app writes faster/.test(text))).not.toEqual([])
+  await shipper.close()
+})

@@ -4,6 +4,7 @@ import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { isUnreachable, type Sql } from '../registry/sql.ts'
 import type { DeploymentRef } from './deployment.ts'
+import { LogAllowance } from './log-allowance.ts'
 
 const flushAfterMs = 200
 const retryAfterMs = 2_000
@@ -13,13 +14,14 @@ const maxLines = 5_000
 const maxLineLength = 4_000
 
 /**
- * Carries what apps write to the registry, in batches. While Postgres is away lines wait, up to 5,000 in all; what does not fit is
+ * Carries what apps write to the registry, in batches, and of an app that writes without end a bounded share. While Postgres is away lines wait, up to 5,000 in all; what does not fit is
  * dropped, oldest first, counted per app, and said in that app's log.
  */
 export class AppLogShipper {
   readonly #sql: Sql
   readonly #log: Log
   #lines: NewAppLogLine[] = []
+  readonly #allowance = new LogAllowance()
   #dropped = new Map<string, { first: NewAppLogLine; count: number }>()
   #timer: NodeJS.Timeout | null = null
   #shipping: Promise<void> | null = null
@@ -31,7 +33,10 @@ export class AppLogShipper {
   }
 
   add({ appId, id, version }: DeploymentRef, stream: AppLogStream, text: string): void {
-    this.#lines.push({ appId, deploymentId: id, version, at: new Date(), stream, text: text.slice(0, maxLineLength) })
+    const line = { appId, deploymentId: id, version, at: new Date(), stream, text: text.slice(0, maxLineLength) }
+    // What the platform says of an app is always kept.
+    if (stream === 'platform' || this.#allowance.take(appId, Buffer.byteLength(line.text))) this.#lines.push(line)
+    else this.#count(line, 1)
     // Dropping in blocks: shifting a full array for every line of a chatty app would cost more than the lines.
     if (this.#lines.length > maxLines) this.#drop(this.#lines.splice(0, maxLines / 10))
     this.#schedule(flushAfterMs)
@@ -90,5 +95,9 @@ export class AppLogShipper {
 }
 
 function droppedNotice(first: NewAppLogLine, count: number): NewAppLogLine {
-  return { ...first, stream: 'platform', text: `${count} lines were dropped: the log could not be written` }
+  return {
+    ...first,
+    stream: 'platform',
+    text: `${count} lines were dropped: the app writes faster than its log is kept, or the log could not be written`,
+  }
 }
