@@ -8,11 +8,16 @@ import { type Row, repeat, seconds } from './measure.ts'
 
 const runs = 11
 
-/** Registry write → the edge serves it, and the whole `atelier rollback` command, between two kept versions of a Hono app. */
+/**
+ * Registry write → the edge serves it, between two kept versions: of a static app, and of a Hono app whose host has to be started. Then the
+ * whole `atelier rollback` command.
+ */
 export async function measureFlips(atelier: Atelier): Promise<Row[]> {
   const name = 'bench-hono'
   const versions = await keptVersions(atelier, name)
-  const flips = await repeat(runs, (index) => flip(atelier, name, versions[index % 2] ?? ''))
+  const statics = await keptVersions(atelier, 'bench-static')
+  const flips = await repeat(runs, (index) => flip(atelier, 'bench-static', statics[index % 2] ?? ''))
+  const starts = await repeat(runs, (index) => flip(atelier, name, versions[index % 2] ?? ''))
   const commands = await repeat(runs, (index) =>
     seconds(async () => {
       const { code, stderr } = await atelier.cli(['rollback', versions[(index + 1) % 2] ?? '', '--app', name])
@@ -21,6 +26,7 @@ export async function measureFlips(atelier: Atelier): Promise<Row[]> {
   )
   return [
     { what: 'flip, registry write → edge serves it', values: flips, unit: 'ms', target: '≤ 100 ms' },
+    { what: '  … of a server app, its host started on the way', values: starts, unit: 'ms' },
     { what: 'atelier rollback, whole command', values: commands, unit: 'ms', target: '≤ 500 ms' },
   ]
 }

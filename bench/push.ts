@@ -9,7 +9,7 @@ import { type Row, repeat } from './measure.ts'
 
 const runs = 7
 
-/** Push → first byte of the new version, caches warm, while a visitor keeps asking; beside the same by hand. */
+/** Push → first byte of the new version, caches warm, beside the same by hand; then three more while a visitor keeps asking. */
 export async function measurePushes(atelier: Atelier): Promise<Row[]> {
   const rows: Row[] = []
   for (const app of await benchApps()) rows.push(...(await measurePush(atelier, app)))
@@ -28,17 +28,22 @@ async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
   const byHand = await ByHand.create(directory, bench.byHand)
   await byHand.push(repo)
 
-  await using traffic = atelier.keepRequesting(name, '/')
   const ours: number[] = []
   const theirs: number[] = []
-  await repeat(runs, async (index) => {
-    const text = `version-${index}`
+  const pushBoth = async (text: string) => {
     await repo.commit(bench.saying(text))
     ours.push(await untilSeen(repo.push(), () => atelier.get(name, '/'), text))
     theirs.push(await untilSeen(byHand.push(repo), () => ask(byHand.port, 'localhost', '/'), text))
+  }
+  await repeat(runs, (index) => pushBoth(`version ${index} of ${runs}`))
+  await byHand.close()
+
+  await using traffic = atelier.keepRequesting(name, '/')
+  await repeat(3, async (index) => {
+    await repo.commit(bench.saying(`visited ${index}`))
+    await repo.push()
   })
   await traffic.stop()
-  await byHand.close()
   return [
     {
       what: `push → first byte, ${bench.name} (must / moonshot)`,
@@ -48,7 +53,7 @@ async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
       rival: { what: 'by hand', values: theirs },
     },
     {
-      what: `  … failed requests of a visitor meanwhile, ${bench.name}`,
+      what: `  … failed requests of a visitor in three more pushes, ${bench.name}`,
       values: [traffic.failures.length],
       unit: 'requests',
       target: '0',

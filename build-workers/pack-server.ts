@@ -15,6 +15,8 @@ export type PackedServer = {
   /** Length of the first frame, which holds the app's own files; the next one is `modules`. */
   ownSize: number
   modules: ModulesArchive | null
+  /** Where the dependencies' frame lies in the file, and its digest. */
+  modulesFrame: { offset: number; size: number; sha256: string } | null
 }
 
 const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
@@ -32,6 +34,7 @@ export async function packServer(
   const hash = createHash('sha256')
   let size = 0
   let ownSize = 0
+  let modulesFrame: PackedServer['modulesFrame'] = null
   const count = (chunk: Buffer) => {
     hash.update(chunk)
     size += chunk.length
@@ -41,12 +44,19 @@ export async function packServer(
     async function* () {
       for await (const chunk of compressed(appEntries(output, uid))) yield count(chunk)
       ownSize = size
-      if (modules) for await (const chunk of createReadStream(modules.frame)) yield count(chunk)
+      if (modules) {
+        const frameHash = createHash('sha256')
+        for await (const chunk of createReadStream(modules.frame)) {
+          frameHash.update(chunk)
+          yield count(chunk)
+        }
+        modulesFrame = { offset: ownSize, size: size - ownSize, sha256: frameHash.digest('hex') }
+      }
       yield count(zstdCompressSync(endOfArchive, compression))
     },
     createWriteStream(path, { flags: 'wx', mode: 0o600 }),
   )
-  return { path, entry, sha256: hash.digest('hex'), size, ownSize, modules }
+  return { path, entry, sha256: hash.digest('hex'), size, ownSize, modules, modulesFrame }
 }
 
 async function* appEntries({ parts, files }: ServerOutput, uid: number | null): AsyncGenerator<Buffer> {

@@ -146,7 +146,12 @@ function writeManifest({
       content_type: page.contentType,
       encodings: siblings.map(describeSibling),
     })),
-    server: server && { entry: server.entry, sha256: server.sha256, size: server.size },
+    server: server && {
+      entry: server.entry,
+      sha256: server.sha256,
+      size: server.size,
+      modules: server.modulesFrame,
+    },
   }
   const bytes = Buffer.from(JSON.stringify(manifest.parse(content)))
   return { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), bundleSize }

@@ -15,6 +15,9 @@ import { unpackServerCode } from './server-code.ts'
 export type LocalBundle = { manifest: Manifest; codeDirectory: string | null }
 
 const keptPerApp = 5
+const keptModules = 3
+// Beside the deployments, whose ids are letters and digits.
+const modulesName = '.modules'
 const fetchesAtOnce = 16
 
 /** Copies of bundles below `<directory>/<app>/<deployment>/`: manifest.json, and code/ with the unpacked server code. */
@@ -41,18 +44,30 @@ export class LocalBundles {
 
     const name = { app: manifest.app_id, version: manifest.version, build: manifest.build }
     const codeDirectory = join(directory, 'code')
-    await unpackServerCode(this.#store, { key: serverKey(name), sha256: manifest.server.sha256 }, codeDirectory)
+    const { sha256, modules } = manifest.server
+    // Of one app only: what one app could do to files it runs must not reach another.
+    const modulesDirectory = join(this.#directory, ref.appId, modulesName)
+    await unpackServerCode(this.#store, { key: serverKey(name), sha256, modules }, codeDirectory, { modulesDirectory })
     return { manifest, codeDirectory }
   }
 
   /** Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. */
   async prune({ apps, isWanted }: { apps: ReadonlySet<string>; isWanted: (id: string) => boolean }): Promise<void> {
     for (const app of await listDirectory(this.#directory)) {
-      const newestFirst = await this.#newestFirst(app, await listDirectory(join(this.#directory, app)))
+      const ids = (await listDirectory(join(this.#directory, app))).filter((name) => name !== modulesName)
+      const newestFirst = await this.#newestFirst(app, ids)
       const dropped = newestFirst.filter((id) => !isWanted(id)).slice(apps.has(app) ? keptPerApp : 0)
       for (const id of dropped)
         if (!isWanted(id)) await rm(join(this.#directory, app, id), { recursive: true, force: true })
+      await this.#pruneModules(join(app, modulesName), apps.has(app) ? keptModules : 0)
     }
+  }
+
+  // A deployment keeps what it links to; the next one with the same dependencies would have to unpack them.
+  async #pruneModules(place: string, kept: number): Promise<void> {
+    const digests = await listDirectory(join(this.#directory, place))
+    for (const digest of (await this.#newestFirst(place, digests)).slice(kept))
+      await rm(join(this.#directory, place, digest), { recursive: true, force: true })
   }
 
   async #bringManifest(ref: DeploymentRef, path: string): Promise<Manifest> {

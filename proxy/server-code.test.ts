@@ -22,6 +22,10 @@ type Entry = HeaderData & { path: string; text?: string }
 
 // Archives that no honest packer writes: headers by hand.
 function archive(entries: Entry[]): Buffer {
+  return zstdCompressSync(Buffer.concat([tarOf(entries), Buffer.alloc(1024)]))
+}
+
+function tarOf(entries: Entry[]): Buffer {
   const blocks = entries.flatMap(({ text = '', ...data }) => {
     const header = Buffer.alloc(512)
     new Header({ mode: 0o644, uid: 0, gid: 0, size: text.length, type: 'File', mtime: new Date(0), ...data }).encode(
@@ -31,7 +35,7 @@ function archive(entries: Entry[]): Buffer {
     body.write(text)
     return [header, body]
   })
-  return zstdCompressSync(Buffer.concat([...blocks, Buffer.alloc(1024)]))
+  return Buffer.concat(blocks)
 }
 
 async function unpack(entries: Entry[], limits?: { maxEntries: number; maxBytes: number }): Promise<string> {
@@ -39,7 +43,7 @@ async function unpack(entries: Entry[], limits?: { maxEntries: number; maxBytes:
   const sha256 = createHash('sha256').update(bytes).digest('hex')
   await store.put('server.tar.zst', bytes)
   const directory = join(root, 'app/code')
-  await unpackServerCode(store, { key: 'server.tar.zst', sha256 }, directory, limits)
+  await unpackServerCode(store, { key: 'server.tar.zst', sha256 }, directory, { limits })
   return directory
 }
 
@@ -99,4 +103,31 @@ test('an archive with another digest is not unpacked', async () => {
   const unpacking = unpackServerCode(store, { key: 'server.tar.zst', sha256: '0'.repeat(64) }, join(root, 'app/code'))
   await expect(unpacking).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
   expect(await readdir(join(root, 'app'))).toEqual([])
+})
+
+test('the dependencies of two versions are unpacked once and linked into both', async () => {
+  const modulesFrame = zstdCompressSync(
+    tarOf([
+      { path: 'node_modules/dep/index.js', text: 'dependency' },
+      { path: 'node_modules/.bin/dep', type: 'SymbolicLink', linkpath: '../dep/index.js' },
+    ]),
+  )
+  const unpackVersion = async (name: string) => {
+    const own = zstdCompressSync(tarOf([{ path: 'index.js', text: name }]))
+    const bytes = Buffer.concat([own, modulesFrame, zstdCompressSync(Buffer.alloc(1024))])
+    const digest = (of: Buffer) => createHash('sha256').update(of).digest('hex')
+    await store.put(name, bytes)
+    const modules = { offset: own.length, size: modulesFrame.length, sha256: digest(modulesFrame) }
+    const directory = join(root, 'app', name)
+    const modulesDirectory = join(root, 'app/.modules')
+    await unpackServerCode(store, { key: name, sha256: digest(bytes), modules }, directory, { modulesDirectory })
+    return directory
+  }
+  const [one, two] = await Promise.all([unpackVersion('one'), unpackVersion('two')])
+  expect(await readFile(join(one, 'index.js'), 'utf8')).toBe('one')
+  expect(await readFile(join(two, 'node_modules/.bin/dep'), 'utf8')).toBe('dependency')
+  const inodes = await Promise.all(
+    [one, two].map(async (at) => (await stat(join(at, 'node_modules/dep/index.js'))).ino),
+  )
+  expect(new Set(inodes).size).toBe(1)
 })

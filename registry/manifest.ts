@@ -46,8 +46,18 @@ export const manifest = z.object({
   node_version: z.string(),
   lockfile_sha256: sha256.nullable(),
   files: z.array(manifestFile).max(100_000),
-  /** `entry` is a path inside server.tar.zst. */
-  server: z.object({ entry: bundlePath, sha256, size }).nullable(),
+  /**
+   * `entry` is a path inside server.tar.zst. `modules` is the zstd frame in it that holds the dependencies: the same bytes in every build with
+   * the same lockfile, so that an edge needs to unpack them once.
+   */
+  server: z
+    .object({
+      entry: bundlePath,
+      sha256,
+      size,
+      modules: z.object({ offset: size, size, sha256 }).nullable().default(null),
+    })
+    .nullable(),
   /** Unknown navigations answer index.html. */
   spa_fallback: z.boolean(),
   health: z.object({

@@ -158,6 +158,7 @@ export class TestEdge {
         entry: Object.keys(bundle.server ?? {})[0] ?? '',
         sha256: sha256(archive),
         size: archive.length,
+        modules: null,
       },
       spa_fallback: bundle.spa_fallback ?? false,
       health: bundle.health ?? { path: '/', timeout_sec: 5, strict: false },
