@@ -47,7 +47,7 @@ async function reserve(
     if (version !== null)
       throw new AppError(
         'NAME_TAKEN',
-        `${app} has a version ${version} already; also if it failed; choose another name, or, if it was built: atelier redeploy ${version}`,
+        `${app} has a version ${version} already (one that failed counts too); choose another name, or if it was built: atelier redeploy ${version}`,
       )
   }
 }
