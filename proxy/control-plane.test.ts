@@ -70,6 +70,22 @@ test('requests reach the part whose host they name, whole and without what a cli
   server.close()
 })
 
+test('a part that refuses a request before it has read the body is heard, every time', async () => {
+  const server = await listen('registry.sock', (request, response) => {
+    response.statusCode = 401
+    response.end('no')
+    request.resume()
+  })
+  const refused = () => edge.ask('api.localhost', '/deploy', { method: 'POST', body: 'x'.repeat(200_000) })
+  const statuses: number[] = []
+  for (let round = 0; round < 20; round++) {
+    const answers = await Promise.all(Array.from({ length: 20 }, refused))
+    statuses.push(...answers.map(({ status }) => status))
+  }
+  expect(statuses.filter((status) => status !== 401)).toEqual([])
+  server.close()
+})
+
 test('a long answer streams as it is written, and ends with the client', async () => {
   let isGone = false
   const server = await listen('registry.sock', (_request, response) => {

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Agent, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { createProxyServer } from 'httpxy'
 import { codeOf, messageOf } from '../registry/errors.ts'
@@ -18,6 +18,15 @@ const parts: Record<ReservedName, { socket: string; title: string }> = {
 // Pushes and builds are long and may be silent for minutes; only a connection on which nothing moves at all is given up.
 const idleTimeoutMs = 15 * 60_000
 
+// A connection of its own for each request, so that none can be stale. It is announced as one to be kept all the same: a part that refuses a
+// request before it has read its body closes any other at once, and its answer is lost with the unread bytes (one in a hundred).
+class OneRequestAgent extends Agent {
+  // Node's agent asks this of each connection whose request is over.
+  override keepSocketAlive(): boolean {
+    return false
+  }
+}
+
 /**
  * The platform's own parts on the reserved hosts, fronted by httpxy over their unix sockets: bodies of any size, answers that take as long
  * as they take. Connections are not kept: a new one costs nothing next to these requests, and none can be stale.
@@ -25,6 +34,7 @@ const idleTimeoutMs = 15 * 60_000
 export class ControlPlane {
   readonly #runDir: string
   readonly #log: Log
+  readonly #agent = new OneRequestAgent({ keepAlive: true })
   readonly #proxy = createProxyServer({ proxyTimeout: idleTimeoutMs })
 
   constructor(runDir: string, { log }: { log: Log }) {
@@ -47,7 +57,7 @@ export class ControlPlane {
     request.headers = { ...toHeaderObject(forwardHeaders(request, forwarding)), ...framingOf(request) }
     request.url = target
     try {
-      await this.#proxy.web(request, response, { target: { socketPath: this.socketPath(name) }, agent: false })
+      await this.#proxy.web(request, response, { target: { socketPath: this.socketPath(name) }, agent: this.#agent })
     } catch (thrown) {
       this.#log.debug({ host: forwarding.host, err: thrown }, 'control plane request failed')
       if (response.headersSent) response.destroy()
