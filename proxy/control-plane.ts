@@ -4,7 +4,7 @@ import { createProxyServer } from 'httpxy'
 import { codeOf, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { toHeaderObject } from './header-pairs.ts'
-import { connectionLost, controlPlaneDown, invalidResponse, type Notice, writeNotice } from './pages.ts'
+import { controlPlaneDown, controlPlaneLost, invalidResponse, type Notice, writeNotice } from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
 import { readResponseHead } from './response-head.ts'
 import type { ReservedName } from './route-table.ts'
@@ -71,7 +71,7 @@ export function noticeFor(thrown: unknown, title: string): Notice {
   const isAway = ['ENOENT', 'ECONNREFUSED', 'EACCES', 'EAGAIN'].includes(codeOf(thrown) ?? '')
   if (isAway) return controlPlaneDown(title)
   if ((codeOf(thrown) ?? '').startsWith('HPE_')) return invalidResponse(`The ${title}`, messageOf(thrown))
-  return connectionLost(`The ${title}`)
+  return controlPlaneLost(title)
 }
 
 // httpxy copies what is here to the response as it is, so nothing unchecked may be left in it.

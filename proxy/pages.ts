@@ -184,6 +184,17 @@ export function controlPlaneDown(part: string): Notice {
   }
 }
 
+export function controlPlaneLost(part: string): Notice {
+  return {
+    status: 502,
+    code: 'PLATFORM_CONNECTION_LOST',
+    title: `The ${part} did not finish its answer`,
+    message: 'It was restarted while it was answering this request. Deployments that were accepted go on.',
+    command: 'atelier status',
+    retryAfterSec: 2,
+  }
+}
+
 function renderNotice(notice: Notice, accept = ''): { body: string; type: string } {
   if (!accept.includes('text/html')) {
     const { code, message, title, command } = notice

@@ -19,18 +19,24 @@ export async function findRollbackTarget(sql: Db, app: string, version: string |
     )
   const target = version === null ? await findPrevious(sql, live) : await findNamed(sql, app, version, live)
 
+  await refuseIfPruned(sql, target)
+  return target
+}
+
+/** Throws VERSION_PRUNED when the deployment's bundle is no longer kept. */
+export async function refuseIfPruned(sql: Db, deployment: Deployment): Promise<void> {
+  const { appId } = deployment
   const [build] = await sql<{ prunedAt: Date | null }[]>`
     select pruned_at
     from builds
-    where id = ${target.buildId}
+    where id = ${deployment.buildId}
   `
   if (!build || build.prunedAt) {
     throw new AppError(
       'VERSION_PRUNED',
-      `${app} no longer keeps ${nameOf(target)}; kept ones: atelier deploys --app ${app}; or push that commit again`,
+      `${appId} no longer keeps ${nameOf(deployment)}; kept ones: atelier deploys --app ${appId}; or push that commit again`,
     )
   }
-  return target
 }
 
 /**

@@ -229,6 +229,13 @@ describe('going back', () => {
 })
 
 describe('redeploying', () => {
+  test('a version whose bundle is no longer kept is refused before anything is queued', async () => {
+    await plane.deployed(app, '1.0.0')
+    await plane.sql`update builds set pruned_at = now() where app_id = ${app}`
+    const answer = await plane.ask('POST', 'redeploy', { token, json: { app_id: app, follow: false } })
+    expect(answer).toMatchObject({ status: 410, json: { error: { code: 'VERSION_PRUNED' } } })
+  })
+
   test('takes the live build with the variables as they are now', async () => {
     const { id } = await plane.deployed(app, '1.0.0')
     const built = await findDeployment(plane.sql, id)

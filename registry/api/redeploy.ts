@@ -3,6 +3,7 @@ import { appendBuildLog } from '../build-logs.ts'
 import { createDeployment, type Deployment, findByVersion, findOpenOfRoute, listDeployments } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import { findLive } from '../release.ts'
+import { refuseIfPruned } from '../rollback.ts'
 import type { Sql } from '../sql.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
@@ -31,6 +32,7 @@ export const redeployRoute = route({
     const { app, sql, queue, caller, config, log } = call
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })
     if (!body.version) await refuseToGoBack(sql, model)
+    if (!body.build) await refuseIfPruned(sql, model)
     const deployment = await createDeployment(sql, {
       app: app.id,
       target: { environment: model.environment, branch: model.branch, label: model.label },
