@@ -14,10 +14,15 @@ async function rollback(version: string | undefined, options: AppOptions): Promi
   const { client, app } = await connectToApp(options)
   const reply = await client.call('POST', 'rollback', { json: { app_id: app, version } })
   if (options.json) return printJson(reply)
+  const open = field(reply, 'on_its_way')
   const [live, previous] = [readDeployment(field(reply, 'live')), readDeployment(field(reply, 'previous'))]
   if (live.id === previous.id) return print(`${app} ${nameOf(live)} is live already at ${live.url}`)
   print(`${app} ${nameOf(live)} is ${paint('green', 'live')} again at ${live.url}`)
   print(`to return to ${nameOf(previous)}: atelier rollback ${shortNameOf(previous, live)}`)
+  if (open) {
+    const next = readDeployment(open)
+    print(`${nameOf(next)} is on its way and will replace it; to stop that: atelier cancel ${next.id}`)
+  }
 }
 
 function nameOf({ version, number }: Deployment): string {

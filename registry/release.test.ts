@@ -9,7 +9,7 @@ import { createDeployment, type Deployment, findDeployment, moveDeployment } fro
 import { renewLease, reportPrepared, wantedPreparations } from './edges.ts'
 import { newId } from './ids.ts'
 import { awaitPrepared, goLive, markPrepared, removePreview, requestPrepare } from './release.ts'
-import { findRollbackTarget, rollBack } from './rollback.ts'
+import { findRollbackTarget, prepareAndRollBack, rollBack } from './rollback.ts'
 import { readRoutes } from './routes.ts'
 
 const database = await createDatabase({ max: 12 })
@@ -173,4 +173,17 @@ test('a follower gets every line and the end, from any point on', async () => {
   expect(await Array.fromAsync(followBuildLog(sql, deployment.id, { after: 1 }))).toMatchObject([
     { end: { state: 'live' } },
   ])
+})
+
+test('a rollback has the edges start the old version first, and goes ahead whatever they say', async () => {
+  await live('1.0.0')
+  const newer = await live('1.0.1')
+  const target = await findRollbackTarget(sql, app, null)
+  await sql`delete from edges`
+  await renewLease(sql, 'edge')
+  const rollingBack = prepareAndRollBack(sql, target, { by: 'ada' })
+  await expect.poll(() => wantedPreparations(sql, 'edge')).toContain(target.id)
+  expect(await stateOf(newer)).toBe('live')
+  await reportPrepared(sql, { edgeId: 'edge', deploymentId: target.id, ready: false, reason: 'disk full' })
+  expect((await rollingBack).live.id).toBe(target.id)
 })

@@ -1,6 +1,6 @@
 import { type Deployment, findByVersion } from './deployments.ts'
 import { AppError } from './errors.ts'
-import { findLive, lockWithRoute, nameOf, replaceLive, setLive } from './release.ts'
+import { awaitPrepared, findLive, lockWithRoute, nameOf, replaceLive, requestPrepare, setLive } from './release.ts'
 import type { Db, Sql } from './sql.ts'
 import { shortVersion } from './version.ts'
 
@@ -37,6 +37,24 @@ export async function refuseIfPruned(sql: Db, deployment: Deployment): Promise<v
       `${appId} no longer keeps ${nameOf(deployment)}; kept ones: atelier deploys --app ${appId}; or push that commit again`,
     )
   }
+}
+
+const prepareForMs = 1000
+
+/**
+ * Has the edges start the target's host first, so that no visitor waits for it, and then rolls back: when all of them have answered, whatever
+ * they say, or after a second. A rollback waits on no vote.
+ */
+export async function prepareAndRollBack(
+  sql: Sql,
+  target: Deployment,
+  call: { by: string; reason?: string },
+): Promise<Rollback> {
+  if (target.state !== 'live') {
+    await requestPrepare(sql, target.id)
+    await awaitPrepared(sql, target.id, { timeoutMs: prepareForMs })
+  }
+  return rollBack(sql, target, call)
 }
 
 /**

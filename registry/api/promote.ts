@@ -3,7 +3,7 @@ import { settleProductionBranch } from '../apps.ts'
 import { createDeployment, type Deployment, findByVersion } from '../deployments.ts'
 import { snapshotEnv } from '../env-vars.ts'
 import { AppError } from '../errors.ts'
-import { rollBack } from '../rollback.ts'
+import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
@@ -48,7 +48,8 @@ export const promoteRoute = route({
 const wasLive: Deployment['state'][] = ['live', 'superseded', 'rolled_back']
 
 async function flip(call: Call, target: Deployment): Promise<Response> {
-  const { live } = await rollBack(call.sql, target, { by: nameOf(call.caller), reason: 'promote' })
+  await refuseIfPruned(call.sql, target)
+  const { live } = await prepareAndRollBack(call.sql, target, { by: nameOf(call.caller), reason: 'promote' })
   const deployment = toJson(live, call.config)
   return streamEvents(call, async function* () {
     yield { id: null, data: { type: 'start', deployment } satisfies ProgressEvent }

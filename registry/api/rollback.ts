@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
-import { findRollbackTarget, rollBack } from '../rollback.ts'
+import { findOpenOfRoute } from '../deployments.ts'
+import { findRollbackTarget, prepareAndRollBack } from '../rollback.ts'
 import { answersJson } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
@@ -16,11 +17,19 @@ export const rollbackRoute = route({
     app_id: appName,
     version: versionName.nullish().openapi({ description: 'without it: the version that was live before this one' }),
   }),
-  answers: answersJson('what is live now, and what was', z.object({ live: deploymentJson, previous: deploymentJson })),
+  answers: answersJson(
+    'what is live now, what was, and what is on its way and will replace it',
+    z.object({ live: deploymentJson, previous: deploymentJson, on_its_way: deploymentJson.nullable() }),
+  ),
   async handle({ body }, { app, sql, caller, config, log }) {
     const target = await findRollbackTarget(sql, app.id, body.version ?? null)
-    const { live, previous } = await rollBack(sql, target, { by: nameOf(caller) })
+    const { live, previous } = await prepareAndRollBack(sql, target, { by: nameOf(caller) })
     log.info({ app: app.id, deployment: live.id, previous: previous.id, by: caller.name }, 'rolled back')
-    return Response.json({ live: toJson(live, config), previous: toJson(previous, config) })
+    const open = await findOpenOfRoute(sql, live.routeId)
+    return Response.json({
+      live: toJson(live, config),
+      previous: toJson(previous, config),
+      on_its_way: open && toJson(open, config),
+    })
   },
 })
