@@ -6,6 +6,8 @@ export default defineConfig({
     exclude: ['**/node_modules/**', 'examples/**', 'test/fixtures/**', 'test/full/**'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
+    // Tests wait more than they compute: half of the time on two cores is somebody else's.
+    maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
     // A machine that is busy is no failure: what is waited for either comes or does not.
