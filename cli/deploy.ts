@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { type AppOptions, connectToApp, withApp } from './context.ts'
-import { usage } from './failure.ts'
+import { Failure, usage } from './failure.ts'
 import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
 import { packFolder } from './source.ts'
@@ -18,7 +18,10 @@ export function register(program: Command): void {
 }
 
 async function deploy(folder: string, options: Options): Promise<void> {
-  const found = await stat(folder).catch(() => null)
+  const found = await stat(folder).catch((thrown: NodeJS.ErrnoException) => {
+    if (thrown.code === 'ENOENT' || thrown.code === 'ENOTDIR') return null
+    throw new Failure(`${folder} cannot be read (${thrown.code}); deploy a folder that is yours`)
+  })
   if (!found?.isDirectory()) throw usage(`${folder} is not a folder; deploy one, as in: atelier deploy dist`)
   const { client, app } = await connectToApp(options)
   const { version, branch, json = false } = options

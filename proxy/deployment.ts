@@ -84,6 +84,7 @@ export class Deployment {
   /** Stops the host now. */
   async close(): Promise<void> {
     this.#isClosed = true
+    // A load that failed was logged there, and has left nothing to stop.
     const loaded = this.#loaded ?? (await this.#loading?.catch(() => null))
     await loaded?.host?.stop()
   }

@@ -2,7 +2,8 @@ export type Fault = 'user' | 'platform'
 
 type ErrorKind = { status: number; fault: Fault; summary: string }
 
-// One line a code: HTTP status (turned into a response only by registry/api), whose fault it is, and its sentence.
+// One line a code: HTTP status (turned into a response only by the doors that answer errors: registry/api and the git gateway), whose fault it is,
+// and its sentence.
 // A user's fault is shown and not retried; the platform's is logged and retried.
 export const ERRORS = {
   // apps, names, versions
