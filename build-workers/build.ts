@@ -2,7 +2,7 @@ import { appendBuildLog, StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { type Claim, claimBuild, recordBuild, releaseClaim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
-import { type DeploymentState, moveDeployment, nextQueued } from '../registry/deployments.ts'
+import { type DeploymentState, findDeployment, moveDeployment, nextQueued } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { type AppError, toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
@@ -33,12 +33,12 @@ export type BuildDeps = {
  * done: claiming decides, raises the attempt number, and whatever is written later is written for that attempt only.
  */
 export async function build(deploymentId: string, deps: BuildDeps): Promise<void> {
-  const { sql, attempts, workerId, log } = deps
+  const { sql, attempts, workerId } = deps
   const controller = attempts.begin(deploymentId)
   try {
     if (controller.signal.aborted) return
     const claim = await claimBuild(sql, deploymentId, workerId)
-    if (!claim) return log.info({ deployment: deploymentId }, 'build not claimed: done, or its route is busy')
+    if (!claim) return await explainUnclaimed(deploymentId, deps)
     // Cleaning up comes last: neither users nor the next deployment of the route wait for it.
     await using cleanup = new AsyncDisposableStack()
     await runAttempt(claim, controller, { ...deps, cleanup })
@@ -46,6 +46,13 @@ export async function build(deploymentId: string, deps: BuildDeps): Promise<void
   } finally {
     attempts.end(controller)
   }
+}
+
+async function explainUnclaimed(deploymentId: string, { sql, log }: BuildDeps): Promise<void> {
+  if (await findDeployment(sql, deploymentId))
+    return log.info({ deployment: deploymentId }, 'build not claimed: done, or its route is busy')
+  // Deployments are never deleted alone: the job was written by somebody else, or the app is gone.
+  log.error({ deployment: deploymentId }, 'build job dropped: there is no such deployment')
 }
 
 async function runAttempt(

@@ -20,6 +20,8 @@ export type Config = {
   /** Base64 of 32 bytes, or null for the 0600 file `secrets/key` in the home. */
   key: string | null
   isolation: 'require' | 'warn'
+  /** How often rows and jobs are brought together again. */
+  reconcileMs: number
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   appLimits: { memoryMb: number; processes: number }
@@ -49,6 +51,7 @@ const environment = z.object({
     .optional(),
   ATELIER_KEY: z.string().optional(),
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
+  ATELIER_RECONCILE_SEC: count(1, 300).default(30),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
@@ -83,6 +86,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,
     key: settings.ATELIER_KEY ?? null,
     isolation: settings.ATELIER_ISOLATION ?? (settings.ATELIER_DATABASE_URL ? 'require' : 'warn'),
+    reconcileMs: settings.ATELIER_RECONCILE_SEC * 1000,
     buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
     buildLimits: {
       timeoutMs: settings.ATELIER_BUILD_TIMEOUT_SEC * 1000,

@@ -5,7 +5,7 @@ import { codeOf } from './errors.ts'
 export type Log = Logger
 
 /** A role's log: JSON lines on stderr, level by ATELIER_LOG_LEVEL (default `info`). Fields first, then a fixed phrase. */
-export function createLog(role: string): Log {
+export function createLog(role: string, write: (line: string) => void = writeLine): Log {
   const level = process.env.ATELIER_LOG_LEVEL || 'info'
   const options = {
     base: { role },
@@ -13,7 +13,7 @@ export function createLog(role: string): Log {
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
   }
-  return pino(options, { write: writeLine })
+  return pino(options, { write })
 }
 
 // Drivers hang whole connections on their errors: only what says something is logged.

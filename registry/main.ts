@@ -35,7 +35,8 @@ const front = createFront({
 const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(front))
 
 const deps = { sql, queue, store, config, log }
-const reconciling = every(30_000, () => reconcile(deps), { log, name: 'reconcile' })
+const reconciling = every(config.reconcileMs, () => reconcile(deps), { log, name: 'reconcile' })
+queue.onReturn = () => reconciling.soon()
 const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 
 onShutdown(

@@ -13,7 +13,7 @@ import type { Db, Sql } from './sql.ts'
 export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
 
 /**
- * Brings rows and jobs together again; run at boot and every 30 s. A row whose worker died is queued again, a queued row without a job gets
+ * Brings rows and jobs together again; run at boot, every 30 s, and when a queue that was away is back. A row whose worker died is queued again, a queued row without a job gets
  * one (adding it twice does nothing), a prepared deployment that no push waits for goes live. A job without a row ends by itself: the
  * worker finds nothing to claim. A ref that has not been moved is the gateway's to finish.
  */

@@ -1,6 +1,7 @@
 import { access, constants } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
+import { run } from './command.ts'
 
 /** A TCP port that is free now. */
 export async function freePort(): Promise<number> {
@@ -27,4 +28,28 @@ export async function findProgram(...names: string[]): Promise<string | null> {
     if (isThere) return path
   }
   return null
+}
+
+/**
+ * Where a program is. Root on Debian gets its packages installed when it is missing, one test file at a time. Throws a sentence that says what
+ * to install.
+ */
+export async function requireProgram(program: string, packages: string[] = [program]): Promise<string> {
+  const isThere = await findProgram(program)
+  if (isThere) return isThere
+  if (process.getuid?.() === 0 && (await findProgram('apt-get'))) await installPackages(packages)
+  const installed = await findProgram(program)
+  if (installed) return installed
+  throw new Error(`this test needs ${program}; install it (Debian: apt-get install ${packages.join(' ')})`)
+}
+
+// The package lists may be old or missing: asked for only when the first try fails.
+async function installPackages(packages: string[]): Promise<void> {
+  process.stderr.write(`installing ${packages.join(' ')} for the tests, once\n`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const apt = (...args: string[]) => run('flock', ['/var/lock/atelier-tests-apt', 'apt-get', ...args], { env })
+  const install = () => apt('-o', 'DPkg::Lock::Timeout=300', 'install', '-qy', '--no-install-recommends', ...packages)
+  if ((await install()).code === 0) return
+  await apt('update', '-q')
+  await install()
 }
