@@ -33,9 +33,12 @@ export function prepareRuntime(home: string): Promise<Runtime> {
   return preparation
 }
 
-/** Copies one script to the runtime without its types, where every sandbox user can run it; it may import node builtins only. */
-export async function stageScript(home: string, path: string): Promise<string> {
-  return join(await stageScripts(await openRuntimeFolder(home), [path]), scriptName(basename(path)))
+/**
+ * Copies one script to the runtime without its types, where every sandbox user can run it; it may import node builtins, and the
+ * scripts `beside` it by './name.ts'.
+ */
+export async function stageScript(home: string, path: string, beside: string[] = []): Promise<string> {
+  return join(await stageScripts(await openRuntimeFolder(home), [path, ...beside]), scriptName(basename(path)))
 }
 
 const prepared = new Map<string, Promise<Runtime>>()
