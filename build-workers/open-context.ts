@@ -43,7 +43,7 @@ export async function openContext(
   const programs = new Programs({
     workspace,
     limits: config.buildLimits,
-    readable: [runtime.node, runtime.bin, runtime.modules, caches.tools, caches.modules],
+    readable: [...runtime.paths, caches.tools, caches.modules],
     writable: [caches.downloads],
     onLine: (line) => log.output(line),
     signal,

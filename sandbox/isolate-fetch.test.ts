@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { Agent, type ClientRequest, type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { build } from 'esbuild'
 import { expect, test } from 'vitest'
 import { ThrowAwayHome } from './throw-away-home.ts'
 
@@ -190,10 +190,10 @@ test('a bare function and a Hono app are fetch apps, and one that listens itself
   await using home = await ThrowAwayHome.make()
   const entries = {
     'function.mjs': `export default (request) => new Response('from a function')`,
-    'hono.mjs': `import { Hono } from '${join(import.meta.dirname, '../node_modules/hono/dist/index.js')}'
+    'hono.mjs': await bundled(`import { Hono } from 'hono'
       const app = new Hono()
       app.get('/', (c) => c.text('from hono, ' + c.env.NODE_ENV))
-      export default app`,
+      export default app`),
     'listens.mjs': `import { createServer } from 'node:http'
       createServer((_, response) => response.end('from its own server')).listen(3000)
       export default { fetch: () => new Response('not this') }`,
@@ -207,6 +207,12 @@ test('a bare function and a Hono app are fetch apps, and one that listens itself
   )
   expect(answers).toEqual(['from a function', 'from hono, production', 'from its own server'])
 })
+
+async function bundled(contents: string): Promise<string> {
+  const stdin = { contents, resolveDir: import.meta.dirname }
+  const { outputFiles } = await build({ stdin, bundle: true, format: 'esm', platform: 'node', write: false })
+  return outputFiles[0]?.text ?? ''
+}
 
 async function call(socketPath: string, options: RequestOptions) {
   return read(request({ socketPath, agent: false, ...options }).end())

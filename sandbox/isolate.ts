@@ -3,6 +3,7 @@ import type { HostReport, ReportedError } from './isolate-boot.ts'
 import { explainExit, explainSilence } from './isolate-failure.ts'
 import { type Exit, type Launched, launch } from './launch.ts'
 import { LineSplitter } from './lines.ts'
+import type { NetworkNamespace } from './network.ts'
 import { prepareRuntime } from './runtime.ts'
 import type { SandboxUser } from './users.ts'
 
@@ -26,6 +27,9 @@ export type IsolateSpec = {
   memoryMb: number
   /** Processes and threads the app may have at a time; default 256. */
   processes?: number
+  /** Default: the host's network and name servers. */
+  network?: NetworkNamespace
+  resolvers?: string[]
   /** A line the app wrote, without its end, cut at 16 kB. */
   onLog: (stream: 'stdout' | 'stderr', line: string) => void
 }
@@ -71,7 +75,9 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     cwd: spec.directory,
     env: { ...defaultEnv(spec, runtime.bin), ...spec.env },
     user: spec.user,
-    readable: [spec.directory],
+    readable: [spec.directory, ...runtime.paths],
+    network: spec.network,
+    resolvers: spec.resolvers,
     listen: [spec.socketPath],
     control: true,
     limits: { memoryMb: spec.memoryMb, processes: spec.processes ?? 256, outputBytesPerSec },

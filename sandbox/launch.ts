@@ -4,12 +4,14 @@ import { stat } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { Duplex, type Readable } from 'node:stream'
 import { AppError, messageOf } from '../registry/errors.ts'
+import { Cgroup } from './cgroups.ts'
 import { closeStrayDescriptors } from './descriptors.ts'
 import { ListeningSocket } from './listening-socket.ts'
+import type { NetworkNamespace } from './network.ts'
 import { passOutput, whenDrained } from './output.ts'
 import { ProgramTree } from './program-tree.ts'
 import type { SandboxUser } from './users.ts'
-import { type Confined, findWalls, highestPassedDescriptor, type Walls } from './walls.ts'
+import { type Confined, findWalls, handInputs, highestPassedDescriptor, type Walls } from './walls.ts'
 import { watch } from './watchdog.ts'
 
 export type Limits = {
@@ -18,6 +20,8 @@ export type Limits = {
   memoryMb?: number
   /** Processes and threads the job may have at a time. */
   processes?: number
+  /** Share of the processor when others want it too: 100 is everybody's default. Holds where there are control groups. */
+  cpuWeight?: number
   /** Of `cwd`, the `writable` paths and all below them; also the largest size of one file. */
   diskMb?: number
   /** Standard output and standard error together; the job ends when it writes more. */
@@ -36,9 +40,13 @@ export type Program = {
   /** The whole environment; nothing is inherited. */
   env: Record<string, string>
   user: SandboxUser
-  /** Paths outside `cwd` that the program needs. */
+  /** Paths the program needs; of the rest it sees the system's programs, if the walls allow no more. `cwd`, unless it lies in one, is writable. */
   readable?: string[]
   writable?: string[]
+  /** Default: the host's network. */
+  network?: NetworkNamespace
+  /** Addresses of the name servers it asks; default: the host's, and none in a network of its own. */
+  resolvers?: string[]
   /** Unix socket paths to bind; the program finds them listening on descriptors 3, 4, … */
   listen?: string[]
   /** A pipe on the next descriptor, over which the program reports; it ends when this process does. */
@@ -74,22 +82,29 @@ export async function launch(program: Program, options: { walls?: Walls } = {}):
   program.signal?.throwIfAborted()
   closeStrayDescriptors()
   const walls = options.walls ?? (await findWalls(program.user))
+  checkEnvironment(program)
   await checkPlace(program)
   const sockets = await bindAll(program.listen ?? [])
+  const cgroup = Cgroup.make(program.limits)
   try {
-    const confined = walls.confine(program)
+    const firstDescriptor = 3 + sockets.length + (program.control ? 1 : 0)
+    const confined = walls.confine({ ...program, entrances: cgroup?.entrances, firstDescriptor })
     const child = spawnWith(sockets, program, confined)
     const pid = await pidOf(child)
-    return supervise(program, child, new ProgramTree(pid, child, confined), sockets, confined.hasInit)
+    handInputs(child, { inputs: confined.inputs, firstDescriptor })
+    return supervise(program, { child, tree: new ProgramTree(pid, child, confined, cgroup), sockets, cgroup, confined })
   } catch (cause) {
     for (const socket of sockets) socket.remove()
+    await cgroup?.remove()
     throw new AppError('SANDBOX_FAILED', `${program.name} cannot be started: ${messageOf(cause)}`, { cause })
   }
 }
 
+const pipe = 'pipe' as const
+
 // One turn of the event loop, so that no connection is accepted here.
 function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confined): ChildProcess {
-  const { file, args, env, uid, gid } = confined
+  const { file, args, env, uid, gid, inputs } = confined
   const descriptors = sockets.map((socket) => socket.descriptor)
   try {
     for (const socket of sockets) socket.publish()
@@ -99,20 +114,22 @@ function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confi
       env,
       cwd: program.cwd,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', ...descriptors, ...(program.control ? ['pipe' as const] : [])],
+      stdio: ['ignore', 'pipe', 'pipe', ...descriptors, ...(program.control ? [pipe] : []), ...inputs.map(() => pipe)],
     })
   } finally {
     for (const socket of sockets) socket.release()
   }
 }
 
-function supervise(
-  program: Program,
-  child: ChildProcess,
-  tree: ProgramTree,
-  sockets: ListeningSocket[],
-  hasInit: boolean,
-): Launched {
+type Parts = {
+  child: ChildProcess
+  tree: ProgramTree
+  sockets: ListeningSocket[]
+  cgroup: Cgroup | null
+  confined: Confined
+}
+
+function supervise(program: Program, { child, tree, sockets, cgroup, confined }: Parts): Launched {
   let cause: ExitCause = 'exit'
   const end = (why: ExitCause) => {
     if (cause === 'exit' || cause === 'stopped') cause = why
@@ -122,7 +139,7 @@ function supervise(
   program.signal?.addEventListener('abort', onAbort, { once: true })
   if (program.signal?.aborted) onAbort()
   passOutput(child, program, () => end('output'))
-  const stopWatching = watch(tree, program, end)
+  const stopWatching = watch(tree, cgroup, program, end)
 
   const finish = async (): Promise<Exit> => {
     const { code, signal } = await tree.ended
@@ -131,7 +148,9 @@ function supervise(
     stopWatching()
     program.signal?.removeEventListener('abort', onAbort)
     for (const socket of sockets) socket.remove()
-    const exit = hasInit ? asTheInitSaw(code, signal) : { code, signal }
+    if (cause === 'exit' && cgroup?.ranOutOfMemory()) cause = 'memory'
+    await cgroup?.remove()
+    const exit = confined.hasInit ? asTheInitSaw(code, signal) : { code, signal }
     return { ...exit, cause: cause === 'exit' && exit.signal === 'SIGXFSZ' ? 'disk' : cause }
   }
   const exited = finish()
@@ -153,6 +172,18 @@ async function checkPlace({ name, cwd }: Program): Promise<void> {
     throw new AppError('SANDBOX_FAILED', `${name} cannot start in ${cwd}: ${messageOf(cause)}`, { cause })
   })
   if (!place.isDirectory()) throw new AppError('SANDBOX_FAILED', `${name} cannot start in ${cwd}: not a folder`)
+}
+
+// execve(2): MAX_ARG_STRLEN. Walls hand the environment on by other ways, and would fail late and say less.
+const longestVariable = 131_071
+
+function checkEnvironment({ name, env }: Program): void {
+  for (const [variable, value] of Object.entries(env)) {
+    if (Buffer.byteLength(variable) + Buffer.byteLength(value) + 1 > longestVariable)
+      throw new AppError('SANDBOX_FAILED', `${name} cannot be started: the variable ${variable} is longer than 128 kB`)
+    if (variable === '' || /[=\0]/.test(variable) || value.includes('\0'))
+      throw new AppError('SANDBOX_FAILED', `${name} cannot be started: ${JSON.stringify(variable)} is no variable`)
+  }
 }
 
 async function bindAll(paths: string[]): Promise<ListeningSocket[]> {

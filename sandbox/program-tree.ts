@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Cgroup } from './cgroups.ts'
 import { descendantsOf, isAlive, processesWith, sendSignal, startTimeOf } from './process-tree.ts'
 import type { Confined } from './walls.ts'
 
@@ -13,16 +14,18 @@ export class ProgramTree {
   readonly #child: ChildProcess
   readonly #startTime: number | null
   readonly #confined: Confined
+  readonly #cgroup: Cgroup | null
   readonly #seen = new Map<number, number>()
   #isGone = false
   #isStruck = false
 
-  /** `child` has just been spawned. */
-  constructor(pid: number, child: ChildProcess, confined: Confined) {
+  /** `child` has just been spawned; `cgroup` is what it entered, if anything. */
+  constructor(pid: number, child: ChildProcess, confined: Confined, cgroup: Cgroup | null) {
     this.pid = pid
     this.#child = child
     this.#startTime = startTimeOf(pid)
     this.#confined = confined
+    this.#cgroup = cgroup
     this.ended = new Promise((settle) => {
       if (this.hasEnded) settle({ code: child.exitCode, signal: child.signalCode })
       else child.once('exit', (code, signal) => settle({ code, signal }))
@@ -88,9 +91,11 @@ export class ProgramTree {
     return [...this.#seen.keys()]
   }
 
-  // Without a namespace a daemon is no descendant any more; it still has the variable that marks its job.
+  // Without a namespace a daemon is no descendant any more; it still is in its control group, or has the variable that marks its job.
   #findStrays(): void {
-    if (this.#confined.mark) this.#see(processesWith(this.#confined.mark).filter((pid) => pid !== this.pid))
+    if (this.#confined.hasInit) return
+    const strays = this.#cgroup?.members() ?? (this.#confined.mark ? processesWith(this.#confined.mark) : [])
+    this.#see(strays.filter((pid) => pid !== this.pid))
   }
 
   #see(pids: number[]): void {

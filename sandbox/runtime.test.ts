@@ -52,20 +52,24 @@ test('a script is staged without its types', async () => {
   await writeFile(script, `const name: string = process.argv[2] ?? ''\nconsole.log('hello ' + name)\n`)
   const staged = await stageScript(home.path, script)
   expect(await stageScript(home.path, script)).toBe(staged)
-  const { stdout } = await home.run({ file: process.execPath, args: [staged, 'you'] })
+  const { stdout } = await home.run({
+    file: process.execPath,
+    args: [staged, 'you'],
+    readable: [process.execPath, staged],
+  })
   expect(stdout).toBe('hello you\n')
 })
 
-async function expectRuns(home: ThrowAwayHome, { node, bin, npmCli, modules, boot }: Runtime): Promise<void> {
+async function expectRuns(home: ThrowAwayHome, { node, bin, npmCli, modules, boot, paths }: Runtime): Promise<void> {
   const env = { PATH: `${bin}:/usr/bin:/bin`, HOME: '/nonexistent', npm_config_update_notifier: 'false' }
-  const versions = await home.run({ file: '/usr/bin/env', args: ['node', '--version'], env })
+  const versions = await home.run({ file: '/usr/bin/env', args: ['node', '--version'], env, readable: paths })
   expect(versions.stdout).toBe(`${process.version}\n`)
   for (const [file, ...args] of [
     [node, npmCli, '--version'],
     [join(bin, 'npm'), '--version'],
     [join(bin, 'npx'), '--version'],
   ]) {
-    const { stdout, exit, stderr } = await home.run({ file: file ?? '', args, env })
+    const { stdout, exit, stderr } = await home.run({ file: file ?? '', args, env, readable: paths })
     expect({ stdout, code: exit.code, stderr }).toMatchObject({ stdout: expect.stringMatching(/^11\./), code: 0 })
   }
   const bundle = await home.run({
@@ -75,9 +79,10 @@ async function expectRuns(home: ThrowAwayHome, { node, bin, npmCli, modules, boo
       `require('${modules}/esbuild').transform('a?.b', { target: 'es2019' }).then(({ code }) => console.log(code))`,
     ],
     env,
+    readable: paths,
   })
   expect(bundle.stdout).toContain('void 0')
-  expect((await home.run({ file: node, args: ['--check', boot] })).exit.code).toBe(0)
+  expect((await home.run({ file: node, args: ['--check', boot], readable: paths })).exit.code).toBe(0)
 }
 
 // Hard links where they can be had, so that a second Node of 150 MB costs nothing; the folder alone is closed.

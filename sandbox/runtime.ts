@@ -17,6 +17,8 @@ export type Runtime = {
   modules: string
   /** The first script of an isolate's host. */
   boot: string
+  /** What a program must be able to read to use any of these. */
+  paths: string[]
 }
 
 /**
@@ -63,7 +65,8 @@ async function prepare(home: string): Promise<Runtime> {
   const modules = await reachableModules(folder)
   const npmCli = join(modules, 'npm', 'bin', 'npm-cli.js')
   const bin = await linkCommands(folder, { node, npm: npmCli, npx: join(modules, 'npm', 'bin', 'npx-cli.js') })
-  return { node, bin, npmCli, modules, boot: join(await boot, 'isolate-boot.mjs') }
+  const paths = [folder, node, ...packages.map((name) => join(modules, name))]
+  return { node, bin, npmCli, modules, boot: join(await boot, 'isolate-boot.mjs'), paths }
 }
 
 async function openRuntimeFolder(home: string): Promise<string> {

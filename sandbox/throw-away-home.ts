@@ -47,7 +47,17 @@ export class ThrowAwayHome implements AsyncDisposable {
   async program(given: Partial<Program> & Pick<Program, 'file'>): Promise<Program> {
     const cwd = given.cwd ?? (await this.folder('work'))
     const env = { PATH: '/usr/bin:/bin' }
-    return { name: given.file, args: [], env, user: this.buildUser, limits: { timeoutMs: 60_000 }, ...given, cwd }
+    const readable = [process.execPath]
+    return {
+      name: given.file,
+      args: [],
+      env,
+      user: this.buildUser,
+      limits: { timeoutMs: 60_000 },
+      readable,
+      ...given,
+      cwd,
+    }
   }
 
   async run(given: Partial<Program> & Pick<Program, 'file'>, walls?: Walls): Promise<Ran> {

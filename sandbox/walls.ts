@@ -1,11 +1,19 @@
-import { execFile } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { codeOf } from '../registry/errors.ts'
+import { readFileSync } from 'node:fs'
+import { Writable } from 'node:stream'
+import { furnish } from './bubblewrap.ts'
+import { hostTool } from './host-tools.ts'
+import type { NetworkNamespace } from './network.ts'
 import type { SandboxUser } from './users.ts'
 
-export type WallsName = 'user-namespace' | 'user-namespace, host /proc' | 'root-namespace' | 'group'
+export type WallsName =
+  | 'bubblewrap'
+  | 'bubblewrap as root'
+  | 'user-namespace'
+  | 'user-namespace, host /proc'
+  | 'root-namespace'
+  | 'group'
 
 /** What to spawn in the program's place. */
 export type Confined = {
@@ -18,13 +26,25 @@ export type Confined = {
   hasInit: boolean
   /** `NAME=value`, in the environment of the program and all it starts, where nothing better ties them together. */
   mark?: string
+  /** To be read from the descriptors from `firstDescriptor` on. */
+  inputs: Buffer[]
 }
+
 export type Confinable = {
   file: string
   args: string[]
+  cwd: string
   env: Record<string, string>
   user: SandboxUser
   limits: { processes?: number; diskMb?: number }
+  readable?: string[]
+  writable?: string[]
+  network?: NetworkNamespace
+  resolvers?: string[]
+  /** Files of control groups; the program enters them before it becomes its own user. */
+  entrances?: string[]
+  /** The first descriptor that is not the program's own. */
+  firstDescriptor: number
 }
 
 /** How programs are walled in on this host: what the kernel and the installed tools allow, found by trying. */
@@ -34,9 +54,11 @@ export type Walls = {
 }
 
 /**
- * The strongest walls that work here for this user; tried once per process and kind of user, about 10 ms.
- * - `user-namespace`: the program's user first, then a user + PID + mount namespace with its own /proc.
- * - `root-namespace`: where user namespaces are switched off but the platform runs as root: PID + mount namespace, then the user.
+ * The strongest walls that work here for this user; tried once per process and kind of user, about 30 ms.
+ * - `bubblewrap`: the program's user first, then a room of its own (bubblewrap.ts) with a filter of system calls.
+ * - `bubblewrap as root`: the same room where user namespaces are switched off: made by root, who becomes the program's user inside.
+ * - `user-namespace`: without bubblewrap: a user + PID + mount namespace with its own /proc; the host's files are there as they are.
+ * - `root-namespace`: neither bubblewrap nor user namespaces: PID + mount namespace made by root, then the user.
  * - `group`: a process group only; daemons are found by a variable in their environment, and may outlive a killed platform.
  */
 export async function findWalls(user: SandboxUser): Promise<Walls> {
@@ -49,8 +71,15 @@ export async function findWalls(user: SandboxUser): Promise<Walls> {
 /** All walls that work here for this user, the strongest first. */
 export async function tryWalls(user: SandboxUser): Promise<Walls[]> {
   if (process.platform !== 'linux') return [processGroup(null)]
-  const ofRoot = user.uid === null ? null : rootNamespace()
-  const candidates = [userNamespace(true), userNamespace(false), ofRoot, processGroup(tool('setpriv'))]
+  const isRoot = user.uid !== null
+  const candidates = [
+    bubblewrap(),
+    isRoot ? bubblewrapAsRoot() : null,
+    userNamespace(true),
+    userNamespace(false),
+    isRoot ? rootNamespace() : null,
+    processGroup(hostTool('setpriv')),
+  ]
   const tried = await Promise.all(candidates.map(async (walls) => (walls && (await holds(walls, user)) ? [walls] : [])))
   const works = tried.flat()
   return works.length > 0 ? works : [processGroup(null)]
@@ -59,106 +88,181 @@ export async function tryWalls(user: SandboxUser): Promise<Walls[]> {
 const found = new Map<string, Promise<Walls[]>>()
 
 async function holds(walls: Walls, user: SandboxUser): Promise<boolean> {
-  const { file, args, env, uid, gid } = walls.confine({ file: '/bin/sh', args: ['-c', ':'], env: {}, user, limits: {} })
+  const nothing = { file: '/bin/sh', args: ['-c', ':'], cwd: '/', env: {}, user, limits: {}, firstDescriptor: 3 }
+  const { file, args, env, uid, gid, inputs } = walls.confine(nothing)
+  const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', ...inputs.map(() => 'pipe' as const)]
   return new Promise((settle) => {
-    execFile(file, args, { env, uid, gid, cwd: '/', timeout: 5000 }, (error) => settle(error === null))
+    const child = spawn(file, args, { env, uid, gid, cwd: '/', timeout: 5000, stdio })
+    child.once('error', () => settle(false)).once('exit', (code) => settle(code === 0))
+    handInputs(child, { inputs, firstDescriptor: 3 })
   })
+}
+
+/** Writes what the program's walls want to read; one that ends without reading it all says why by its exit. */
+export function handInputs(
+  child: ChildProcess,
+  { inputs, firstDescriptor }: { inputs: Buffer[]; firstDescriptor: number },
+): void {
+  for (const [index, bytes] of inputs.entries()) {
+    const pipe = child.stdio.at(firstDescriptor + index)
+    if (pipe instanceof Writable) pipe.on('error', () => pipe.destroy()).end(bytes)
+  }
 }
 
 // PID 1 has to reap orphans, and signals it has no handler for do not reach it, so the program is not PID 1 itself: a shell
 // waits for it and reaps whatever else ends. A constant script; the program is its arguments. The shell's own word about a child
 // that was killed goes to /dev/null, and what it added to the environment is taken out again.
 const initScript = 'unset PWD OLDPWD SHLVL; exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec "$@"); exit $?'
+const init = ['/bin/sh', '-c', initScript, 'init']
 export const highestPassedDescriptor = 8
 
 const parentDies = ['--pdeathsig', 'KILL']
 
+function bubblewrap(): Walls | null {
+  const [bwrap, setpriv] = [hostTool('bwrap'), hostTool('setpriv')]
+  if (!bwrap || !setpriv) return null
+  return {
+    name: 'bubblewrap',
+    confine: (program) => {
+      const { args, inputs } = furnish(furnishing(program), {
+        firstDescriptor: program.firstDescriptor,
+        withUserNamespace: true,
+      })
+      const words = [
+        ...asPlatform(program),
+        ...[setpriv, ...becoming(program.user), '--no-new-privs', ...parentDies, '--', bwrap, ...args],
+        ...[...init, ...limited(program)],
+      ]
+      return { ...first(words), env: {}, hasInit: true, inputs }
+    },
+  }
+}
+
+// The last setpriv runs inside as root, with the right to become another user and no other.
+function bubblewrapAsRoot(): Walls | null {
+  const [bwrap, setpriv] = [hostTool('bwrap'), hostTool('setpriv')]
+  if (!bwrap || !setpriv) return null
+  return {
+    name: 'bubblewrap as root',
+    confine: (program) => {
+      const { args, inputs } = furnish(furnishing({ ...program, env: harmless(program.env) }), {
+        firstDescriptor: program.firstDescriptor,
+        withUserNamespace: false,
+      })
+      const words = [
+        ...asPlatform(program),
+        ...[setpriv, ...parentDies, '--', bwrap, ...args],
+        ...[...init, setpriv, ...becoming(program.user), '--bounding-set=-all', '--no-new-privs', '--'],
+        ...limited(program),
+      ]
+      return { ...first(words), env: {}, hasInit: true, inputs }
+    },
+  }
+}
+
+function furnishing({ user, cwd, env, readable = [], writable = [], network, resolvers }: Confinable) {
+  const { uid, gid } = user.uid === null ? ownIds() : user
+  return { cwd, env, readable, writable, user: { uid, gid }, resolvers: resolvers ?? (network ? [] : null) }
+}
+
+function ownIds(): { uid: number; gid: number } {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+}
+
 function userNamespace(ownProc: boolean): Walls | null {
-  const [setpriv, unshare] = [tool('setpriv'), tool('unshare')]
+  const [setpriv, unshare] = [hostTool('setpriv'), hostTool('unshare')]
   if (!setpriv || !unshare) return null
   const namespaces = [
-    '--user',
-    '--map-current-user',
-    '--pid',
-    '--fork',
-    '--kill-child=KILL',
+    ...['--user', '--map-current-user', '--pid', '--fork', '--kill-child=KILL'],
     ...(ownProc ? ['--mount-proc'] : []),
   ]
   return {
     name: ownProc ? 'user-namespace' : 'user-namespace, host /proc',
-    confine: ({ file, args, env, user, limits }) => ({
-      hasInit: true,
-      file: setpriv,
-      args: [
-        ...['--no-new-privs', ...parentDies, '--', unshare, ...namespaces, '--', '/bin/sh', '-c', initScript, 'init'],
-        ...limited(limits, file, args),
-      ],
-      env,
-      ...spawnedAs(user),
-    }),
+    confine: (program) => {
+      const words = [
+        ...asPlatform(program),
+        ...[setpriv, ...becoming(program.user), '--no-new-privs', ...parentDies, '--', unshare, ...namespaces, '--'],
+        ...[...init, ...limited(program)],
+      ]
+      return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
+    },
   }
 }
 
-// Everything up to the last setpriv runs as root, so names that steer the dynamic linker or a shell do not get through.
 function rootNamespace(): Walls | null {
-  const [setpriv, unshare] = [tool('setpriv'), tool('unshare')]
+  const [setpriv, unshare] = [hostTool('setpriv'), hostTool('unshare')]
   if (!setpriv || !unshare) return null
   return {
     name: 'root-namespace',
-    confine: ({ file, args, env, user, limits }) => ({
-      hasInit: true,
-      file: setpriv,
-      args: [
-        ...[...parentDies, '--', unshare, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
-        ...['/bin/sh', '-c', initScript, 'init'],
-        ...[
-          setpriv,
-          '--reuid',
-          String(user.uid),
-          '--regid',
-          String(user.gid),
-          '--clear-groups',
-          '--no-new-privs',
-          '--',
-        ],
-        ...limited(limits, file, args),
-      ],
-      env: Object.fromEntries(Object.entries(env).filter(([name]) => !steersLinkerOrShell.test(name))),
-    }),
+    confine: (program) => {
+      const words = [
+        ...asPlatform(program),
+        ...[setpriv, ...parentDies, '--', unshare, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
+        ...[...init, setpriv, ...becoming(program.user), '--no-new-privs', '--', ...limited(program)],
+      ]
+      return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
+    },
   }
+}
+
+// The first program of the group ends with its launcher only where there is setpriv; without it the user is changed by libuv, which
+// empties the supplementary groups, too.
+function processGroup(setpriv: string | null): Walls {
+  return {
+    name: 'group',
+    confine: (program) => {
+      const { user, limits } = program
+      const inner = limited(user.uid === null ? { ...program, limits: { ...limits, processes: undefined } } : program)
+      const words = setpriv
+        ? [...asPlatform(program), setpriv, ...becoming(user), '--no-new-privs', ...parentDies, '--', ...inner]
+        : inner
+      const mark = `ATELIER_JOB=${randomBytes(12).toString('hex')}`
+      const env = { ...envOf(program), ATELIER_JOB: mark.slice('ATELIER_JOB='.length) }
+      const ids = setpriv || user.uid === null ? {} : user
+      return { ...first(words), env, hasInit: false, mark, inputs: [], ...ids }
+    },
+  }
+}
+
+// A constant script: writes its own id to the files before `--`, and becomes what stands after it.
+const enterScript =
+  'unset PWD OLDPWD SHLVL; while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
+
+/** What has to happen while the process is the platform's own still: entering its control groups and its network. */
+function asPlatform({ entrances = [], network }: Confinable): string[] {
+  const nsenter = hostTool('nsenter')
+  const enter = entrances.length > 0 ? ['/bin/sh', '-c', enterScript, 'enter', ...entrances, '--'] : []
+  if (!network) return enter
+  if (!nsenter) throw new Error('a network of its own takes nsenter (util-linux)')
+  // Read from this process's table, so that the descriptors themselves are never handed to the program.
+  const held = (fd: number) => `/proc/${process.pid}/fd/${fd}`
+  const user = network.userFd === null ? [] : [`--user=${held(network.userFd)}`, '--preserve-credentials']
+  return [...enter, nsenter, ...user, `--net=${held(network.netFd)}`, '--']
+}
+
+function becoming(user: SandboxUser): string[] {
+  return user.uid === null ? [] : ['--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups']
+}
+
+// Where programs of the system's own run as root with the program's environment, names that steer them do not get through.
+function envOf({ env, user }: Confinable): Record<string, string> {
+  return user.uid === null ? env : harmless(env)
+}
+
+function harmless(env: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !steersLinkerOrShell.test(name)))
 }
 
 const steersLinkerOrShell =
   /^(LD_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_.*|BASH_.*|ENV|IFS|SHELLOPTS|PS4)$/
 
-// The first program of the group ends with its launcher only where there is setpriv.
-function processGroup(setpriv: string | null): Walls {
-  return {
-    name: 'group',
-    confine: ({ file, args, env, user, limits }) => {
-      const inner = limited(user.uid === null ? { ...limits, processes: undefined } : limits, file, args)
-      const [first = file, ...rest] = setpriv ? [setpriv, '--no-new-privs', ...parentDies, '--', ...inner] : inner
-      const mark = randomBytes(12).toString('hex')
-      return {
-        hasInit: false,
-        file: first,
-        args: rest,
-        env: { ...env, ATELIER_JOB: mark },
-        mark: `ATELIER_JOB=${mark}`,
-        ...spawnedAs(user),
-      }
-    },
-  }
-}
-
-// libuv empties the supplementary groups, then sets gid and uid, before it executes anything.
-function spawnedAs(user: SandboxUser): { uid?: number; gid?: number } {
-  return user.uid === null ? {} : { uid: user.uid, gid: user.gid }
+function first([file = '', ...args]: string[]): { file: string; args: string[] } {
+  return { file, args }
 }
 
 // Set inside the namespace, where the number of processes counts this job's alone. Never RLIMIT_AS: V8 reserves large ranges.
-function limited({ processes, diskMb }: Confinable['limits'], file: string, args: string[]): string[] {
-  const prlimit = process.platform === 'linux' ? tool('prlimit') : null
+function limited({ file, args, limits: { processes, diskMb } }: Confinable): string[] {
+  const prlimit = process.platform === 'linux' ? hostTool('prlimit') : null
   if (!prlimit) return [file, ...args]
   return [
     prlimit,
@@ -173,24 +277,4 @@ function limited({ processes, diskMb }: Confinable['limits'], file: string, args
 function hardOpenFiles(): number {
   const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
   return hard === undefined ? 4096 : Number(hard)
-}
-
-const tools = new Map<string, string | null>()
-
-function tool(name: string): string | null {
-  const known = tools.get(name)
-  if (known !== undefined) return known
-  const path = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'].map((folder) => join(folder, name)).find(isExecutable) ?? null
-  tools.set(name, path)
-  return path
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch (thrown) {
-    if (codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'EACCES') return false
-    throw thrown
-  }
 }

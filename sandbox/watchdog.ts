@@ -1,5 +1,6 @@
 import { messageOf } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
+import type { Cgroup } from './cgroups.ts'
 import { DiskAllowance } from './disk-usage.ts'
 import type { ExitCause, Program } from './launch.ts'
 import { proportionalBytes, residentBytes } from './process-tree.ts'
@@ -8,13 +9,15 @@ import type { ProgramTree } from './program-tree.ts'
 /** Ends the tree when it outlives its time or outgrows its memory or disk. Returns how to stop watching. */
 export function watch(
   tree: ProgramTree,
+  cgroup: Cgroup | null,
   { limits, cwd, writable = [] }: Program,
   end: (why: ExitCause) => void,
 ): () => void {
   const watching = new AbortController()
   const { timeoutMs, memoryMb, diskMb } = limits
   const timer = timeoutMs ? setTimeout(() => end('timeout'), timeoutMs) : undefined
-  if (memoryMb) keepLooking(() => lookAtMemory(tree, memoryMb * 1_048_576, end), watching.signal)
+  if (cgroup?.limitsMemory) keepLooking(() => lookForKill(cgroup, end), watching.signal)
+  else if (memoryMb) keepLooking(() => lookAtMemory(tree, memoryMb * 1_048_576, end), watching.signal)
   if (diskMb) {
     const allowance = new DiskAllowance([cwd, ...writable], diskMb)
     keepLooking(() => lookAtDisk(allowance, end), watching.signal)
@@ -50,6 +53,12 @@ function passes(ms: number, signal: AbortSignal): Promise<boolean> {
     }
     signal.addEventListener('abort', stop, { once: true })
   })
+}
+
+// The kernel bounds the group's memory and ends one process of it, on version 2 all; a job that has lost one is no longer whole.
+function lookForKill(cgroup: Cgroup, end: (why: ExitCause) => void): number {
+  if (cgroup.ranOutOfMemory()) end('memory')
+  return 500
 }
 
 // Resident memory counts shared pages again for each process, so it only raises the suspicion.
