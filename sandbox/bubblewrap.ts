@@ -24,7 +24,11 @@ export type Furnished = { args: string[]; inputs: Buffer[] }
  */
 export function furnish(
   program: Furnishing,
-  { firstDescriptor, withUserNamespace }: { firstDescriptor: number; withUserNamespace: boolean },
+  {
+    firstDescriptor,
+    withUserNamespace,
+    chdir = program.cwd,
+  }: { firstDescriptor: number; withUserNamespace: boolean; chdir?: string },
 ): Furnished {
   const inputs: Buffer[] = []
   const input = (content: string | Buffer): string => {
@@ -46,7 +50,7 @@ export function furnish(
     ...['--remount-ro', '/dev'],
     ...givenPaths(program),
     ...(filter ? ['--seccomp', input(filter)] : []),
-    ...['--remount-ro', '/', '--chdir', program.cwd],
+    ...['--remount-ro', '/', '--chdir', chdir],
   ]
   inputs[0] = Buffer.from(options.map((option) => `${option}\0`).join(''))
   return { args: ['--args', optionsDescriptor, '--'], inputs }

@@ -140,20 +140,30 @@ function bubblewrap(): Walls | null {
 
 // The last setpriv runs inside as root, with the right to become another user and no other.
 function bubblewrapAsRoot(): Walls | null {
-  const [bwrap, setpriv] = [hostTool('bwrap'), hostTool('setpriv')]
-  if (!bwrap || !setpriv) return null
+  const [bwrap, setpriv, env] = [hostTool('bwrap'), hostTool('setpriv'), hostTool('env')]
+  if (!bwrap || !setpriv || !env) return null
   return {
     name: 'bubblewrap as root',
     confine: (program) => {
+      // Without its rights root may not enter a folder that only the program's user may.
       const { args, inputs } = furnish(furnishing({ ...program, env: harmless(program.env) }), {
+        chdir: '/',
         firstDescriptor: program.firstDescriptor,
         withUserNamespace: false,
       })
       const words = [
         ...asPlatform(program),
         ...[setpriv, ...parentDies, '--', bwrap, ...args],
-        ...[...init, setpriv, ...becoming(program.user), '--bounding-set=-all', '--no-new-privs', '--'],
-        ...limited(program),
+        ...[
+          ...init,
+          setpriv,
+          ...becoming(program.user),
+          '--inh-caps=-all',
+          '--bounding-set=-all',
+          '--no-new-privs',
+          '--',
+        ],
+        ...[env, `--chdir=${program.cwd}`, ...limited(program)],
       ]
       return { ...first(words), env: {}, hasInit: true, inputs }
     },

@@ -91,6 +91,7 @@ export async function runSuite(options: SuiteOptions): Promise<Finding[]> {
     cwd: folder,
     env: { PATH: '/usr/bin:/bin', HOME: folder },
     user,
+    readable: runtime.paths,
     writable: [folder],
     control: true,
     limits: { timeoutMs: 20_000, memoryMb: 512, processes: 64, diskMb: 16 },
