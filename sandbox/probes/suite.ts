@@ -96,8 +96,8 @@ export async function runSuite(options: SuiteOptions): Promise<Finding[]> {
     control: true,
     limits: { timeoutMs: 20_000, memoryMb: 512, processes: 64, diskMb: 16 },
   })
-  const caps = ownControlGroup(started.pid)
-  const report = started.control ? await readReport(started.control) : new Map<string, Sighting>()
+  const none = { report: new Map<string, Sighting>(), caps: judgeControlGroup('', '') }
+  const { report, caps } = started.control ? await readReport(started.control, started.pid) : none
   await started.exited
   return [...judgeAll(report, spec, folder), judgeUser(folder, spec, user), caps, ...(await judgeDaemons(spec))]
 }
@@ -168,17 +168,20 @@ async function listenForProbes(
   }
 }
 
-async function readReport(control: Readable): Promise<Map<string, Sighting>> {
+async function readReport(control: Readable, pid: number): Promise<{ report: Map<string, Sighting>; caps: Finding }> {
   let text = ''
+  let groups = ''
   for await (const chunk of control.setEncoding('utf8')) {
+    // It runs by now, and not only what starts it.
+    groups ||= groupsOf(String(pid))
     text += chunk
     if (text.length > longestReport) break
   }
   const known = new Set<string>([...systemCallProbes, ...probeNames])
   const sightings = text.slice(0, longestReport).split('\n').map(readSighting)
-  return new Map(
-    sightings.flatMap((sighting) => (sighting && known.has(sighting.probe) ? [[sighting.probe, sighting]] : [])),
-  )
+  const asked = sightings.flatMap((sighting) => (sighting && known.has(sighting.probe) ? [sighting] : []))
+  const report = new Map(asked.map((sighting) => [sighting.probe, sighting]))
+  return { report, caps: judgeControlGroup(groups, groupsOf('self')) }
 }
 
 function readSighting(line: string): Sighting | null {
@@ -275,15 +278,11 @@ function judgeUser(folder: string, { leave }: InsideSpec, user: SandboxUser): Fi
 }
 
 // As the kernel tells it outside; inside, a control group namespace shows every group as the top.
-function ownControlGroup(pid: number): Finding {
+function judgeControlGroup(its: string, own: string): Finding {
   const probe = 'control group'
-  const [own, its] = [groupsOf('self'), groupsOf(String(pid))]
-  if (its === '') return { probe, held: null, detail: 'it ended before it could be looked at' }
-  return {
-    probe,
-    held: own !== its,
-    detail: own === its ? 'memory and processes are counted by looking, not by the kernel' : '',
-  }
+  if (its === '') return { probe, held: null, detail: 'it could not be looked at' }
+  if (its !== own) return { probe, held: true, detail: '' }
+  return { probe, held: false, detail: 'memory and processes are counted by looking, not by the kernel' }
 }
 
 function groupsOf(pid: string): string {
