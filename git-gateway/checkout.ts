@@ -4,11 +4,13 @@ import { endGroup, exitOf, type Git } from './git.ts'
 import { plainLine } from './plain-line.ts'
 import type { Question } from './pre-receive.ts'
 import { branchOf, isZero } from './ref-update.ts'
+import { refuseSubmodules } from './submodules.ts'
 
 export type Commit = { subject: string }
 type Limits = Config['pushLimits']
 
 const maxSubject = 200
+const maxPathBytes = 4096
 
 /** Where git finds the objects of a push that it has not taken yet. */
 export function quarantine(repository: string, objects: string | null): Record<string, string> {
@@ -43,7 +45,7 @@ export async function inspectCheckouts(
   return { commits: new Map(found.map(({ sha, subject }) => [sha, { subject: subject ?? '' }])) }
 }
 
-type Reading = { git: Git; repository: string; env: Record<string, string> }
+export type Reading = { git: Git; repository: string; env: Record<string, string> }
 
 /** The first line of a commit's message, cut; null when the object is no commit. */
 async function readSubject(sha: string, { git, repository, env }: Reading): Promise<string | null> {
@@ -54,41 +56,74 @@ async function readSubject(sha: string, { git, repository, env }: Reading): Prom
   return plainLine(stdout.slice(sha.length + 1), maxSubject)
 }
 
-/** Counts files and bytes and stops at the first that is too many, so that a tree that unfolds without end costs no more than the limit. */
-async function measure(
-  sha: string,
-  { git, repository, env, limits }: Reading & { limits: Limits },
-): Promise<string | null> {
-  const child = git.start(['--git-dir', repository, 'ls-tree', '-r', '-l', '-z', '--full-tree', sha], {
+/** Looks at the files of a commit: how many, how large, and what its `.gitmodules` would have others fetch. */
+async function measure(sha: string, reading: Reading & { limits: Limits }): Promise<string | null> {
+  const { git, repository, env, limits } = reading
+  const child = git.start(['--git-dir', repository, 'ls-tree', '-r', '-t', '-l', '-z', '--full-tree', sha], {
     env,
     stdio: ['ignore', 'pipe', 'ignore'],
   })
-  const refused = child.stdout ? await countEntries(child.stdout, limits) : null
+  const listing = new Listing(limits)
+  const refused = child.stdout ? await listing.read(child.stdout) : null
   if (refused) {
     await endGroup(child)
     return refused
   }
-  return (await exitOf(child)) === 0 ? null : `git cannot read the files of ${sha.slice(0, 7)}`
+  if ((await exitOf(child)) !== 0) return `git cannot read the files of ${sha.slice(0, 7)}`
+  return listing.hasSubmodules ? refuseSubmodules(sha, reading) : null
 }
 
-async function countEntries(listing: Readable, { files: maxFiles, checkoutMb }: Limits): Promise<string | null> {
-  let files = 0
-  let bytes = 0
-  let rest = ''
-  for await (const chunk of listing) {
-    const entries = (rest + chunk.toString('latin1')).split('\0')
-    rest = entries.pop() ?? ''
-    files += entries.length
-    for (const entry of entries) bytes += sizeOf(entry)
-    if (files > maxFiles) return `more than ${maxFiles} files, the most that Atelier takes in one version`
-    if (bytes > checkoutMb * 1_048_576) {
+/**
+ * Counts files, folders and bytes and stops at the first that is too many, so that a tree that unfolds without end, be it of empty folders,
+ * costs no more than the limit.
+ */
+class Listing {
+  hasSubmodules = false
+  readonly #limits: Limits
+  #files = 0
+  #folders = 0
+  #bytes = 0
+
+  constructor(limits: Limits) {
+    this.#limits = limits
+  }
+
+  /** Takes what `ls-tree -r -t -l -z` says; resolves to the reason to refuse it. */
+  async read(output: Readable): Promise<string | null> {
+    let rest = ''
+    for await (const chunk of output) {
+      const entries = (rest + chunk.toString('latin1')).split('\0')
+      rest = entries.pop() ?? ''
+      if (rest.length > maxPathBytes || entries.some((entry) => entry.length > maxPathBytes)) {
+        return `a path is longer than ${maxPathBytes} bytes`
+      }
+      for (const entry of entries) this.#count(entry)
+      const refused = this.#refuse()
+      if (refused) return refused
+    }
+    return null
+  }
+
+  // `<mode> <type> <sha> <size>\t<path>`; the size of a folder and of a submodule is `-`.
+  #count(entry: string): void {
+    if (entry.startsWith('040000 ')) {
+      this.#folders++
+      return
+    }
+    this.#files++
+    this.#bytes += Number(/^\d+ blob [0-9a-f]+ +(\d+)\t/.exec(entry)?.[1] ?? 0)
+    if (entry.endsWith('\t.gitmodules')) this.hasSubmodules = true
+  }
+
+  #refuse(): string | null {
+    const { files, checkoutMb } = this.#limits
+    if (Math.max(this.#files, this.#folders) > files) {
+      const what = this.#files > files ? 'files' : 'folders'
+      return `more than ${files} ${what}, this server's limit (ATELIER_CHECKOUT_MAX_FILES)`
+    }
+    if (this.#bytes > checkoutMb * 1_048_576) {
       return `the files are more than ${checkoutMb} MB, this server's limit (ATELIER_CHECKOUT_MAX_MB)`
     }
+    return null
   }
-  return null
-}
-
-// `<mode> <type> <sha> <size>\t<path>`; the size of a submodule is `-`.
-function sizeOf(entry: string): number {
-  return Number(/^\d+ blob [0-9a-f]+ +(\d+)\t/.exec(entry)?.[1] ?? 0)
 }

@@ -2,17 +2,19 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Config } from '../registry/config.ts'
-import { AppError, codeOf, ERRORS, toAppError } from '../registry/errors.ts'
+import { AppError } from '../registry/errors.ts'
 import { type Listening, listenOnSocket } from '../registry/listen.ts'
 import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'
 import type { Sql } from '../registry/sql.ts'
+import type { authenticate } from '../registry/tokens.ts'
 import { advertise, sendPack } from './exchange.ts'
 import { Git } from './git.ts'
 import { authorize, readAddress } from './guard.ts'
 import { receivePush } from './push.ts'
 import { RefLocks } from './ref-lock.ts'
 import { RefMover } from './ref-mover.ts'
+import { refuse, send } from './refusal.ts'
 import { Repositories } from './repositories.ts'
 import { openBody } from './upload.ts'
 
@@ -25,6 +27,8 @@ export type GatewayDeps = {
   git: Git
   repositories: Repositories
   locks: RefLocks
+  /** Who holds a token; `authenticate` of the registry when left out. */
+  identify?: typeof authenticate
   /** Aborted when the gateway stops: pushes that only follow a build are let go. */
   stopping: AbortSignal
 }
@@ -45,7 +49,9 @@ export class Gateway {
     this.#mover = new RefMover(deps)
   }
 
-  static async start(parts: Pick<GatewayDeps, 'sql' | 'store' | 'queue' | 'config' | 'log'>): Promise<Gateway> {
+  static async start(
+    parts: Pick<GatewayDeps, 'sql' | 'store' | 'queue' | 'config' | 'log' | 'identify'>,
+  ): Promise<Gateway> {
     const { config, log } = parts
     const stop = new AbortController()
     const git = new Git({ maxPackBytes: config.pushLimits.packMb * 1_048_576 })
@@ -78,13 +84,15 @@ async function answer(request: IncomingMessage, response: ServerResponse, deps: 
   try {
     await route(request, response, deps)
   } catch (thrown) {
-    refuse(request, response, translate(thrown), deps.log)
+    await refuse(request, response, thrown, deps)
   }
 }
 
 async function route(request: IncomingMessage, response: ServerResponse, deps: GatewayDeps): Promise<void> {
   const { method, url = '' } = request
-  if (method === 'GET' && url === '/health') return sendText(response, 200, '{"ok":true}', 'application/json')
+  if (method === 'GET' && url === '/health') {
+    return send(response, 200, { type: 'application/json', body: '{"ok":true}' })
+  }
 
   const address = readAddress(url)
   const access = await authorize(request, address, deps)
@@ -94,34 +102,7 @@ async function route(request: IncomingMessage, response: ServerResponse, deps: G
   if (address.discovery) return advertise(request, response, { address, access }, deps)
   const body = openBody(request)
   if (address.service === 'git-upload-pack') return sendPack(request, response, { access, body }, deps)
-  const isChunked = request.headers['content-length'] === undefined
-  return receivePush({ slug: address.app, access, body, isChunked, response }, deps)
-}
-
-// What zlib says of a body that is not what its content encoding promises.
-function translate(thrown: unknown): AppError {
-  if (!codeOf(thrown)?.startsWith('Z_')) return toAppError(thrown)
-  return new AppError('REQUEST_INVALID', 'The body is not the gzip it says it is.', { cause: thrown })
-}
-
-/** git shows a plain-text body behind `remote:`, when the answer is to its first request. */
-function refuse(request: IncomingMessage, response: ServerResponse, error: AppError, log: Log): void {
-  const { status, fault } = ERRORS[error.code]
-  if (fault === 'platform') log.error({ err: error, url: request.url }, 'git request failed')
-  if (response.headersSent || response.destroyed) {
-    response.destroy()
-    return
-  }
-  if (status === 401) response.setHeader('www-authenticate', 'Basic realm="Atelier", charset="UTF-8"')
-  // The body of a refused request is not read.
-  if (!request.complete) response.setHeader('connection', 'close')
-  const text = error.code === 'INTERNAL' ? 'Something broke inside Atelier and is in its log.' : error.message
-  sendText(response, status, `${text}\n`)
-}
-
-function sendText(response: ServerResponse, status: number, text: string, type = 'text/plain'): void {
-  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' })
-  response.end(text)
+  return receivePush({ slug: address.app, access, request, body, response }, deps)
 }
 
 // Long pushes and long builds are this server's daily bread: only a connection on which nothing moves is cut. While a build is silent,

@@ -17,6 +17,8 @@ function baseEnvironment(): NodeJS.ProcessEnv {
     GIT_NO_REPLACE_OBJECTS: '1',
     GIT_NO_LAZY_FETCH: '1',
     GIT_OPTIONAL_LOCKS: '0',
+    // For one piece of memory. A megabyte of pack can hold a gigabyte of zeros and a difference to it, and git would hold both whole.
+    GIT_ALLOC_LIMIT: '128m',
   }
 }
 
@@ -34,6 +36,8 @@ function configOf({ hooksDir, maxPackBytes }: GitSettings): [string, string][] {
     ['gc.auto', '0'],
     // Larger files are streamed instead of being held in memory, where a small pack could make them half a gigabyte.
     ['core.bigFileThreshold', '32m'],
+    ['core.deltaBaseCacheLimit', '48m'],
+    ['pack.windowMemory', '64m'],
     ['tar.umask', '022'],
     ['transfer.fsckObjects', 'true'],
     // Findings in the history of old real repositories that harm nobody.

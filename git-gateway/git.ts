@@ -1,13 +1,21 @@
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../registry/errors.ts'
 import { gitEnvironment } from './git-environment.ts'
 
 const hooksDir = join(import.meta.dirname, 'hooks')
+// Of util-linux. Where there is none, GIT_ALLOC_LIMIT and the gateway's clock stand alone.
+const prlimit = ['/usr/bin/prlimit', '/bin/prlimit'].find((path) => existsSync(path))
 
 export type GitResult = { code: number; stdout: string; stderr: string }
+export type StartOptions = {
+  env?: Record<string, string>
+  stdio: SpawnOptions['stdio']
+  /** For each process: of memory of its own, and of processor time, when it outlives even the gateway. */
+  caps?: { dataMb: number; cpuSec: number }
+}
 export type GitOptions = { env?: Record<string, string>; signal?: AbortSignal; maxBytes?: number }
 
 /**
@@ -55,11 +63,10 @@ export class Git {
   }
 
   /** A command that streams. Its process group is ended by `endGroup` or by `close`. */
-  start(
-    args: string[],
-    { env = {}, stdio }: { env?: Record<string, string>; stdio: SpawnOptions['stdio'] },
-  ): ChildProcess {
-    const child = spawn('git', args, { env: { ...this.#env, ...env }, stdio, detached: true })
+  start(args: string[], { env = {}, stdio, caps }: StartOptions): ChildProcess {
+    const options = { env: { ...this.#env, ...env }, stdio, detached: true }
+    const child: ChildProcess =
+      caps && prlimit ? spawn(prlimit, [...capsOf(caps), 'git', ...args], options) : spawn('git', args, options)
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     child.once('error', () => this.#children.delete(child))
@@ -92,6 +99,10 @@ export async function exitOf(child: ChildProcess): Promise<number> {
     })
   }
   return child.exitCode ?? -1
+}
+
+function capsOf({ dataMb, cpuSec }: { dataMb: number; cpuSec: number }): string[] {
+  return [`--data=${dataMb * 1_048_576}`, `--cpu=${cpuSec}`]
 }
 
 function hasEnded(child: ChildProcess): boolean {

@@ -2,14 +2,19 @@ import type { App } from '../registry/apps.ts'
 import { settleProductionBranch } from '../registry/apps.ts'
 import { targetOfBranch } from '../registry/branches.ts'
 import { appUrl } from '../registry/config.ts'
-import { createDeployment, type Deployment, type DeploymentOptions } from '../registry/deployments.ts'
+import {
+  createDeployment,
+  type Deployment,
+  type DeploymentOptions,
+  type NewDeployment,
+} from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
 import { findRunningPush } from '../registry/ref-moves.ts'
 import { removePreview } from '../registry/release.ts'
 import type { Caller } from '../registry/tokens.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Commit } from './checkout.ts'
-import { answerOfDatabase } from './deadline.ts'
+import { answerOfDatabase, changeOfDatabase } from './deadline.ts'
 import type { GatewayDeps } from './gateway.ts'
 import { branchOf, isZero, type RefUpdate, Refused } from './ref-update.ts'
 import { isAncestor, readRef, readRefs } from './repositories.ts'
@@ -21,6 +26,8 @@ export type BranchPush = {
   caller: Caller
   commits: Map<string, Commit>
   options: DeploymentOptions
+  /** Aborted when git has ended and nobody can be told any more that the push was taken. */
+  gone: AbortSignal
 }
 
 /** Settles which branch is production before the branches of a push go their ways in parallel; `main` has the first word. */
@@ -42,7 +49,7 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
   return deps.locks.hold(app.id, update.ref, async () => {
     await checkHistory(update, push, deps)
     const key = await keepSnapshot({ app: app.id, repository, sha: update.new }, deps)
-    const deployment = await createDeployment(deps.sql, {
+    const wanted: NewDeployment = {
       app: app.id,
       target: targetOfBranch(app, branch),
       version: update.new,
@@ -56,6 +63,9 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
         subject: push.commits.get(update.new)?.subject ?? '',
       },
       options: push.options,
+    }
+    const deployment = await changeOfDatabase((signal) => createDeployment(deps.sql, wanted, { signal }), {
+      signal: push.gone,
     })
     // Only a wake-up, which the reconciler makes up for: the log is followed meanwhile.
     void deps.queue.enqueueBuild(deployment)
@@ -64,18 +74,26 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
   })
 }
 
+/** The reason to refuse the deletion of a branch: what an app serves is not ended by a push. Null for every other update. */
+export function refuseEnding({ ref, new: sha }: RefUpdate, app: App): string | null {
+  const branch = branchOf(ref)
+  if (branch === null || !isZero(sha) || targetOfBranch(app, branch).environment !== 'production') return null
+  return `${branch} is what ${app.id} serves; to end the app: atelier apps rm ${app.id}`
+}
+
 /** Deletes a branch and tears its preview down. Returns the sentence to show. Throws Refused. */
 export async function deleteBranch(update: RefUpdate, push: BranchPush, deps: GatewayDeps): Promise<string> {
   const { app, repository } = push
   const branch = branchOf(update.ref) ?? ''
   const target = targetOfBranch(app, branch)
-  if (target.environment === 'production') {
-    throw new Refused(`${branch} is what ${app.id} serves; to end the app: atelier apps rm ${app.id}`)
-  }
+  const lasting = refuseEnding(update, app)
+  if (lasting) throw new Refused(lasting)
   return deps.locks.hold(app.id, update.ref, async () => {
     const current = await readRef(deps.git, repository, update.ref)
     if (current !== update.old) throw new Refused('fetch first')
-    const wasThere = await removePreview(deps.sql, { app: app.id, branch, by: push.caller.name })
+    const wasThere = await changeOfDatabase(() =>
+      removePreview(deps.sql, { app: app.id, branch, by: push.caller.name }),
+    )
     const { code, stderr } = await deps.git.run(repository, ['update-ref', '-d', update.ref, update.old])
     if (code !== 0) throw new AppError('INTERNAL', `git could not delete ${update.ref} of ${app.id}: ${stderr.trim()}`)
     return wasThere ? `The preview ${appUrl(deps.config, target.label)} is taken down.` : `${branch} had no preview.`

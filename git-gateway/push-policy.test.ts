@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { judgePush, readPushOptions } from './push-policy.ts'
 import type { RefUpdate } from './ref-update.ts'
 
-const limits = { packMb: 1, checkoutMb: 1, files: 10, refs: 3, idleTimeoutMs: 1 }
+const limits = { packMb: 1, checkoutMb: 1, files: 10, refs: 3, idleTimeoutMs: 1, unpackTimeoutMs: 1 }
 
 test.each(['refs/heads/main', 'refs/heads/pr/42', 'refs/heads/feature/a.b_c-d', 'refs/tags/v1.0.0', 'refs/heads/0'])(
   '%s may be pushed',

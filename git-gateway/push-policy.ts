@@ -15,7 +15,12 @@ export function judgePush(
   { refs: maxRefs }: Config['pushLimits'],
 ): Verdict[] | null {
   const general = refuseCount(updates, maxRefs) ?? refuseOptions(options)
-  const own = updates.map((update) => general ?? refuseName(update))
+  return refuseWhole(updates, (update) => general ?? refuseName(update))
+}
+
+/** A verdict for each ref when one of them has a reason to be refused, else null. */
+export function refuseWhole(updates: RefUpdate[], reasonFor: (update: RefUpdate) => string | null): Verdict[] | null {
+  const own = updates.map(reasonFor)
   if (own.every((reason) => reason === null)) return null
 
   const culprit = updates[own.findIndex((reason) => reason !== null)]

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { type App, createApp, deleteUnusedApp, findApp } from '../registry/apps.ts'
 import { AppError, toAppError } from '../registry/errors.ts'
@@ -8,9 +8,9 @@ import { followDeployment } from './follow.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { Access } from './guard.ts'
 import type { Question } from './pre-receive.ts'
-import { type BranchPush, deleteBranch, deployBranch, settleProduction } from './push-branch.ts'
+import { type BranchPush, deleteBranch, deployBranch, refuseEnding, settleProduction } from './push-branch.ts'
 import { type PushHead, readPushHead } from './push-head.ts'
-import { judgePush, readPushOptions } from './push-policy.ts'
+import { judgePush, readPushOptions, refuseWhole } from './push-policy.ts'
 import { PushReply } from './push-reply.ts'
 import { type Decisions, receivePack } from './receive-pack.ts'
 import { isZero, type RefUpdate, Refused, refuseAll, shortRef, type Verdict } from './ref-update.ts'
@@ -20,29 +20,31 @@ import { drain } from './upload.ts'
 export type PushRequest = {
   slug: string
   access: Access
+  request: IncomingMessage
+  /** Without its content encoding. */
   body: Readable
-  /** True when it may be long: git sends more than a megabyte in chunks. */
-  isChunked: boolean
   response: ServerResponse
 }
 
+const forgetWithinMs = 400
+
 /** Answers POST git-receive-pack: refuses at once what breaks the rules, else lets git receive it and decides in its hooks. */
-export async function receivePush(request: PushRequest, deps: GatewayDeps): Promise<void> {
-  const { body, response } = request
+export async function receivePush(push: PushRequest, deps: GatewayDeps): Promise<void> {
+  const { request, body, response } = push
   const head = await readPushHead(body)
   const reply = new PushReply(response, head)
   const refused = judgePush(head.updates, head.options, deps.config.pushLimits)
   if (head.updates.length > 0 && refused) {
     reply.refuse(refused)
-    await drain(body)
+    await drain(request)
   } else if (head.updates.length > 0) {
-    await receive(request, { head, reply }, deps)
+    await receive(push, { head, reply }, deps)
   }
   await reply.end()
 }
 
 async function receive(
-  { slug, access, body, isChunked, response }: PushRequest,
+  { slug, access, request, body, response }: PushRequest,
   { head, reply }: { head: PushHead; reply: PushReply },
   deps: GatewayDeps,
 ): Promise<void> {
@@ -54,21 +56,27 @@ async function receive(
     const app = access.app ?? (await createByPush(slug, access, reply, deps))
     const repository = await deps.repositories.open(app)
     const push = new Push({ app, repository, access, reply, followUntil }, deps)
-    await receivePack({ app: app.id, repository, head, body, isChunked, reply }, push, deps)
+    const receiving = { app: app.id, repository, head, request, body, reply }
+    await deps.repositories.receiving(repository, () => receivePack(receiving, push, deps))
     if (access.app === null) await forgetUnused(app, repository, deps)
   } catch (thrown) {
     reply.refuse(refuseAll(head.updates, explain(thrown, deps)))
-    await drain(body)
+    await drain(request)
   } finally {
     over.abort()
   }
 }
 
-// A first push of which nothing was kept leaves no app either.
+// A first push of which nothing was kept leaves no app either. When the database is away it is left: the person has waited for it already.
 async function forgetUnused(app: App, repository: string, { sql, git, repositories, log }: GatewayDeps): Promise<void> {
-  if ((await readRefs(git, repository)).size > 0 || !(await answerOfDatabase(deleteUnusedApp(sql, app.id)))) return
-  await repositories.remove(app)
-  log.info({ app: app.id }, 'app of a refused first push removed')
+  try {
+    if ((await readRefs(git, repository)).size > 0) return
+    if (!(await answerOfDatabase(deleteUnusedApp(sql, app.id), forgetWithinMs))) return
+    await repositories.remove(app)
+    log.info({ app: app.id }, 'app of a refused first push removed')
+  } catch (thrown) {
+    log.warn({ err: thrown, app: app.id }, 'app of a refused first push left')
+  }
 }
 
 async function createByPush(
@@ -83,7 +91,8 @@ async function createByPush(
     await reply.say([`-----> Created     the app ${slug}`])
     return app
   } catch (thrown) {
-    const present = thrown instanceof AppError && thrown.code === 'NAME_TAKEN' ? await findApp(sql, slug) : null
+    const present =
+      thrown instanceof AppError && thrown.code === 'NAME_TAKEN' ? await answerOfDatabase(findApp(sql, slug)) : null
     if (!present) throw thrown
     return present
   }
@@ -116,6 +125,8 @@ class Push implements Decisions {
     const { git, config } = this.#deps
     const broken = judgePush(updates, [], config.pushLimits)
     if (broken) return this.#refuse(broken)
+    const lasting = refuseWhole(updates, (update) => refuseEnding(update, this.#app))
+    if (lasting) return this.#refuse(lasting)
     const inspected = await inspectCheckouts(question, { git, repository: this.#repository, limits: config.pushLimits })
     if ('refused' in inspected) return this.#refuse(refuseAll(updates, inspected.refused))
 
@@ -132,7 +143,7 @@ class Push implements Decisions {
   }
 
   /** proc-receive: every branch goes its own way, all at once. */
-  async decide(updates: RefUpdate[], options: string[]): Promise<Verdict[]> {
+  async decide(updates: RefUpdate[], options: string[], gone: AbortSignal): Promise<Verdict[]> {
     const commits = this.#accepted
     const broken = judgePush(updates, options, this.#deps.config.pushLimits)
     if (broken) return broken
@@ -148,6 +159,7 @@ class Push implements Decisions {
       caller: this.#access.caller,
       commits,
       options: readPushOptions(options),
+      gone,
     }
     const width = Math.max(...updates.map(({ ref }) => shortRef(ref).length))
     const prefixOf = (ref: string) => (updates.length > 1 ? `${shortRef(ref).padEnd(width)} ` : '')

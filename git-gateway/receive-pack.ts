@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import type { IncomingMessage } from 'node:http'
 import { Duplex, type Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { AppError } from '../registry/errors.ts'
@@ -8,23 +9,24 @@ import { answerPreReceive, type Question } from './pre-receive.ts'
 import { answerProcReceive } from './proc-receive.ts'
 import type { PushHead } from './push-head.ts'
 import type { PushReply } from './push-reply.ts'
-import { type RefUpdate, refuseAll, type Verdict } from './ref-update.ts'
-import { drain, feed } from './upload.ts'
+import { type RefUpdate, Refused, refuseAll, type Verdict } from './ref-update.ts'
+import { UnpackClock } from './unpack-clock.ts'
+import { drain, feed, mayBeLarge } from './upload.ts'
 
 /** What is asked in the hooks of a push: may it be kept, and what becomes of each ref. */
 export type Decisions = {
   judge(question: Question): Promise<'accept' | 'refuse'>
-  decide(updates: RefUpdate[], options: string[]): Promise<Verdict[]>
+  /** `gone` is aborted when git has ended, and with it the push: what was not begun by then is not. */
+  decide(updates: RefUpdate[], options: string[], gone: AbortSignal): Promise<Verdict[]>
 }
 
 export type Receiving = {
   app: string
   repository: string
   head: PushHead
+  request: IncomingMessage
   /** The rest of the push. */
   body: Readable
-  /** True when it may be long: git sends more than a megabyte in chunks. */
-  isChunked: boolean
   reply: PushReply
 }
 
@@ -32,19 +34,24 @@ const breakOffWithinMs = 2000
 
 /** One `git receive-pack` from start to end, with what it says in the reply. Nothing of it is running when this resolves. */
 export async function receivePack(push: Receiving, decisions: Decisions, deps: GatewayDeps): Promise<void> {
-  const { app, repository, head, isChunked, reply } = push
+  const { app, repository, head, request, reply } = push
   // A large pack is kept as it is: writing its objects one by one took 6.5 s for 100 MB instead of 1.6 s.
-  const keepPack = isChunked ? ['-c', 'receive.unpackLimit=1'] : []
+  const keepPack = mayBeLarge(request) ? ['-c', 'receive.unpackLimit=1'] : []
+  const { packMb, unpackTimeoutMs } = deps.config.pushLimits
   const child = deps.git.start([...keepPack, 'receive-pack', '--stateless-rpc', repository], {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    caps: { dataMb: 480, cpuSec: Math.ceil(unpackTimeoutMs / 1000) + packMb },
   })
+  const gone = new AbortController()
+  child.once('exit', () => gone.abort(new Refused('git on the server ended before the push was taken')))
   const stderr = collect(child.stderr)
-  const upload = new Upload(child, deps)
-  serveHooks(child, upload.guarding(decisions), { app, log: deps.log })
+  const upload = new Upload(child, push, deps)
+  serveHooks(child, upload.guarding(decisions), { app, gone: gone.signal, log: deps.log })
   try {
-    await Promise.all([upload.run(push), child.stdout && reply.relay(child.stdout)])
+    await Promise.all([upload.run(), child.stdout && reply.relay(child.stdout)])
     await exitOf(child)
   } finally {
+    upload.clock.stop()
     await endGroup(child)
   }
   if (reply.isReported) return
@@ -54,26 +61,33 @@ export async function receivePack(push: Receiving, decisions: Decisions, deps: G
 
 /** Feeds a push to git, and breaks it off when the client leaves before it is complete, or sends too much. */
 class Upload {
+  readonly clock: UnpackClock
   readonly #child: ChildProcess
+  readonly #push: Receiving
   readonly #deps: GatewayDeps
   #isBrokenOff = false
 
-  constructor(child: ChildProcess, deps: GatewayDeps) {
+  constructor(child: ChildProcess, push: Receiving, deps: GatewayDeps) {
     this.#child = child
+    this.#push = push
     this.#deps = deps
+    const { unpackTimeoutMs } = deps.config.pushLimits
+    const sec = unpackTimeoutMs / 1000
+    const reason = `git needs more than ${sec} s and a second for each MB to unpack it, this server's limit (ATELIER_PUSH_UNPACK_SEC)`
+    this.clock = new UnpackClock(unpackTimeoutMs, () => void this.#refuse(reason))
   }
 
-  async run({ app, head, body, reply }: Receiving): Promise<void> {
-    if (!this.#child.stdin) throw new AppError('INTERNAL', 'git receive-pack started without stdin')
+  async run(): Promise<void> {
+    const { app, request, body, head } = this.#push
     const { packMb } = this.#deps.config.pushLimits
+    const into = this.#child.stdin
+    if (!into) throw new AppError('INTERNAL', 'git receive-pack started without stdin')
     try {
-      const end = await feed(head.bytes, body, { into: this.#child.stdin, maxBytes: packMb * 1_048_576 })
+      const end = await feed(head.bytes, body, { into, maxBytes: packMb * 1_048_576, clock: this.clock })
       if (end === 'oversize') {
-        const reason = `the push is larger than ${packMb} MB, this server's limit (ATELIER_PUSH_MAX_MB)`
-        reply.refuse(refuseAll(head.updates, reason))
-        await this.#breakOff()
+        await this.#refuse(`the push is larger than ${packMb} MB, this server's limit (ATELIER_PUSH_MAX_MB)`)
       }
-      if (end !== 'whole') await drain(body)
+      if (end !== 'whole') await drain(request)
     } catch (thrown) {
       // The client left, or sent garbage: before the pack is complete there is nothing to go on with.
       this.#deps.log.info({ app, err: thrown }, 'push broken off')
@@ -84,9 +98,17 @@ class Upload {
   /** git may find a pack complete whose request is not; nothing of a push that was broken off is kept. */
   guarding(decisions: Decisions): Decisions {
     return {
-      judge: async (question) => (this.#isBrokenOff ? 'refuse' : decisions.judge(question)),
-      decide: (updates, options) => decisions.decide(updates, options),
+      judge: async (question) => {
+        this.clock.stop()
+        return this.#isBrokenOff ? 'refuse' : decisions.judge(question)
+      },
+      decide: (updates, options, gone) => decisions.decide(updates, options, gone),
     }
+  }
+
+  #refuse(reason: string): Promise<void> {
+    this.#push.reply.refuse(refuseAll(this.#push.head.updates, reason))
+    return this.#breakOff()
   }
 
   // A git that finds its input cut off cleans up after itself better than one that is ended.
@@ -101,12 +123,13 @@ class Upload {
 function serveHooks(
   { stdio: [, , , policy, protocol] }: ChildProcess,
   { judge, decide }: Decisions,
-  { app, log }: { app: string; log: GatewayDeps['log'] },
+  { app, gone, log }: { app: string; gone: AbortSignal; log: GatewayDeps['log'] },
 ): void {
   if (!(policy instanceof Duplex) || !(protocol instanceof Duplex)) {
     throw new AppError('INTERNAL', 'git receive-pack started without the channels of its hooks')
   }
-  for (const conversation of [answerPreReceive(policy, judge), answerProcReceive(protocol, decide)]) {
+  const decideUntilGone = (updates: RefUpdate[], options: string[]) => decide(updates, options, gone)
+  for (const conversation of [answerPreReceive(policy, judge), answerProcReceive(protocol, decideUntilGone)]) {
     conversation.catch((thrown: unknown) => {
       // With its channels gone the hook fails, and git with it.
       log.error({ app, err: thrown }, 'push hook broke')

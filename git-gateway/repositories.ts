@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { App } from '../registry/apps.ts'
@@ -14,6 +15,7 @@ const draftPrefix = '.new-'
 export class Repositories {
   readonly #root: string
   readonly #git: Git
+  readonly #receiving = new Map<string, number>()
 
   constructor(home: string, git: Git) {
     this.#root = join(home, 'git')
@@ -41,6 +43,24 @@ export class Repositories {
     const path = join(this.#root, '.empty.git')
     if ((await readFile(join(path, marker), 'utf8').catch(nullWhenMissing)) === null) await this.#make(path, 'empty')
     return path
+  }
+
+  /**
+   * Runs what receives a push. A git that is killed leaves what it had in quarantine; when no other push of the repository can own it, it is
+   * removed.
+   */
+  async receiving<T>(repository: string, receive: () => Promise<T>): Promise<T> {
+    this.#receiving.set(repository, (this.#receiving.get(repository) ?? 0) + 1)
+    try {
+      return await receive()
+    } finally {
+      const others = (this.#receiving.get(repository) ?? 1) - 1
+      this.#receiving.set(repository, others)
+      if (others === 0) {
+        this.#receiving.delete(repository)
+        await removeQuarantine(repository)
+      }
+    }
   }
 
   /** The branch that `git clone` checks out. */
@@ -118,6 +138,17 @@ export async function isAncestor(git: Git, repository: string, older: string, ne
   return (await git.run(repository, ['merge-base', '--is-ancestor', older, newer])).code === 0
 }
 
+async function removeQuarantine(repository: string): Promise<void> {
+  const objects = join(repository, 'objects')
+  // Listed at once, before another push may begin; what is in the list then belongs to nobody.
+  const left = readdirSync(objects).filter(isQuarantine)
+  await Promise.all(left.map((name) => rm(join(objects, name), { recursive: true, force: true })))
+}
+
+function isQuarantine(name: string): boolean {
+  return name.startsWith('tmp_objdir-')
+}
+
 async function removeLeftovers(repository: string): Promise<string[]> {
   const [top, objects, refs] = await Promise.all([
     readdir(repository),
@@ -126,7 +157,7 @@ async function removeLeftovers(repository: string): Promise<string[]> {
   ])
   const leftovers = [
     ...top.filter((name) => name.endsWith('.lock')),
-    ...objects.filter((name) => name.startsWith('tmp_objdir-')).map((name) => join('objects', name)),
+    ...objects.filter(isQuarantine).map((name) => join('objects', name)),
     ...refs.filter((name) => name.endsWith('.lock')).map((name) => join('refs', name)),
   ].map((name) => join(repository, name))
   await Promise.all(leftovers.map((path) => rm(path, { recursive: true, force: true })))

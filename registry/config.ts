@@ -25,7 +25,15 @@ export type Config = {
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   appLimits: { memoryMb: number; processes: number }
-  pushLimits: { packMb: number; checkoutMb: number; files: number; refs: number; idleTimeoutMs: number }
+  pushLimits: {
+    packMb: number
+    checkoutMb: number
+    files: number
+    refs: number
+    idleTimeoutMs: number
+    /** How long git may work on the objects of a push, and another second for every megabyte of its pack. */
+    unpackTimeoutMs: number
+  }
 }
 
 const port = z.coerce.number().int().min(1).max(65_535)
@@ -59,7 +67,11 @@ const environment = z.object({
   ATELIER_BUILD_LOG_MB: count(1, 1024).default(16),
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
   ATELIER_PUSH_MAX_MB: count(1, 8192).default(512),
+  ATELIER_PUSH_MAX_REFS: count(1, 1000).default(100),
+  ATELIER_PUSH_IDLE_SEC: count(1, 3600).default(60),
+  ATELIER_PUSH_UNPACK_SEC: count(1, 3600).default(15),
   ATELIER_CHECKOUT_MAX_MB: count(1, 16_384).default(1024),
+  ATELIER_CHECKOUT_MAX_FILES: count(1, 1_000_000).default(50_000),
 })
 
 /** The platform's settings, read from the environment. Pure, and home of every default; throws CONFIG_ENV naming each bad variable. */
@@ -99,9 +111,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     pushLimits: {
       packMb: settings.ATELIER_PUSH_MAX_MB,
       checkoutMb: settings.ATELIER_CHECKOUT_MAX_MB,
-      files: 50_000,
-      refs: 100,
-      idleTimeoutMs: 60_000,
+      files: settings.ATELIER_CHECKOUT_MAX_FILES,
+      refs: settings.ATELIER_PUSH_MAX_REFS,
+      idleTimeoutMs: settings.ATELIER_PUSH_IDLE_SEC * 1000,
+      unpackTimeoutMs: settings.ATELIER_PUSH_UNPACK_SEC * 1000,
     },
   }
 }

@@ -85,9 +85,13 @@ export type DeploymentEvent = {
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
  * A build made before for this branch from the same version and the same build-time variables is taken again unless `options.forceBuild`.
- * The caller wakes the queue afterwards.
+ * The caller wakes the queue afterwards. Throws the reason of `signal` and inserts nothing when that was aborted in the meantime.
  */
-export async function createDeployment(sql: Sql, wanted: NewDeployment): Promise<Deployment> {
+export async function createDeployment(
+  sql: Sql,
+  wanted: NewDeployment,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Deployment> {
   const id = newId()
   return sql.begin(async (tx) => {
     const [app] = await tx<{ number: number }[]>`
@@ -126,6 +130,7 @@ export async function createDeployment(sql: Sql, wanted: NewDeployment): Promise
     `
     if (!deployment) throw new AppError('INTERNAL', `inserting the deployment of ${wanted.app} returned no row`)
     await tx`insert into build_logs (deployment_id) values (${id})`
+    signal?.throwIfAborted()
     return deployment
   })
 }
