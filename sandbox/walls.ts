@@ -116,7 +116,14 @@ const initScript = 'unset PWD OLDPWD SHLVL; exec 9>&2 2>/dev/null; (exec 2>&9 9>
 const init = ['/bin/sh', '-c', initScript, 'init']
 export const highestPassedDescriptor = 8
 
-const parentDies = ['--pdeathsig', 'KILL']
+// The kernel kills the process when its parent ends; it does not when the parent has ended by the time it is told to, and forgets when
+// the process becomes another user. So that comes last, and a constant script looks whether the parent is still there.
+const aliveScript = 'unset PWD OLDPWD SHLVL; [ "$PPID" = "$1" ] || exit 125; shift; exec "$@"'
+
+function endingWithPlatform(setpriv: string, user: SandboxUser | null): string[] {
+  const settings = [...(user ? [...becoming(user), '--no-new-privs'] : []), '--pdeathsig', 'KILL']
+  return [setpriv, ...settings, '--', '/bin/sh', '-c', aliveScript, 'alive', String(process.pid)]
+}
 
 function bubblewrap(): Walls | null {
   const [bwrap, setpriv] = [hostTool('bwrap'), hostTool('setpriv')]
@@ -130,7 +137,7 @@ function bubblewrap(): Walls | null {
       })
       const words = [
         ...asPlatform(program),
-        ...[setpriv, ...becoming(program.user), '--no-new-privs', ...parentDies, '--', bwrap, ...args],
+        ...[...endingWithPlatform(setpriv, program.user), bwrap, ...args],
         ...[...init, ...limited(program)],
       ]
       return { ...first(words), env: {}, hasInit: true, inputs }
@@ -153,7 +160,7 @@ function bubblewrapAsRoot(): Walls | null {
       })
       const words = [
         ...asPlatform(program),
-        ...[setpriv, ...parentDies, '--', bwrap, ...args],
+        ...[...endingWithPlatform(setpriv, null), bwrap, ...args],
         ...[
           ...init,
           setpriv,
@@ -191,7 +198,7 @@ function userNamespace(ownProc: boolean): Walls | null {
     confine: (program) => {
       const words = [
         ...asPlatform(program),
-        ...[setpriv, ...becoming(program.user), '--no-new-privs', ...parentDies, '--', unshare, ...namespaces, '--'],
+        ...[...endingWithPlatform(setpriv, program.user), unshare, ...namespaces, '--'],
         ...[...init, ...limited(program)],
       ]
       return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
@@ -207,7 +214,15 @@ function rootNamespace(): Walls | null {
     confine: (program) => {
       const words = [
         ...asPlatform(program),
-        ...[setpriv, ...parentDies, '--', unshare, '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--'],
+        ...[
+          ...endingWithPlatform(setpriv, null),
+          unshare,
+          '--pid',
+          '--fork',
+          '--kill-child=KILL',
+          '--mount-proc',
+          '--',
+        ],
         ...[...init, setpriv, ...becoming(program.user), '--no-new-privs', '--', ...limited(program)],
       ]
       return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
@@ -223,9 +238,7 @@ function processGroup(setpriv: string | null): Walls {
     confine: (program) => {
       const { user, limits } = program
       const inner = limited(user.uid === null ? { ...program, limits: { ...limits, processes: undefined } } : program)
-      const words = setpriv
-        ? [...asPlatform(program), setpriv, ...becoming(user), '--no-new-privs', ...parentDies, '--', ...inner]
-        : inner
+      const words = setpriv ? [...asPlatform(program), ...endingWithPlatform(setpriv, user), ...inner] : inner
       const mark = `ATELIER_JOB=${randomBytes(12).toString('hex')}`
       const env = { ...envOf(program), ATELIER_JOB: mark.slice('ATELIER_JOB='.length) }
       const ids = setpriv || user.uid === null ? {} : user
