@@ -1,7 +1,10 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { type EgressRule, parseEgressAllow } from './egress-allow.ts'
 import { AppError } from './errors.ts'
+
+export type { EgressRule } from './egress-allow.ts'
 
 export type Config = {
   /** Absolute path; everything the platform keeps on this machine is below it. */
@@ -34,11 +37,19 @@ export type Config = {
     /** How long git may work on the objects of a push, and another second for every megabyte of its pack. */
     unpackTimeoutMs: number
   }
+  /** What builds and apps may reach beyond the public internet. */
+  egressAllow: EgressRule[]
 }
 
 const port = z.coerce.number().int().min(1).max(65_535)
 const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high)
 const hostName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'must be a host name such as example.com')
+
+const egressAllow = z.string().transform((text, context): EgressRule[] => {
+  const { rules, problems } = parseEgressAllow(text)
+  for (const message of problems) context.addIssue({ code: 'custom', message })
+  return rules
+})
 
 const environment = z.object({
   ATELIER_HOME: z.string().min(1).optional(),
@@ -60,6 +71,7 @@ const environment = z.object({
   ATELIER_KEY: z.string().optional(),
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
+  ATELIER_EGRESS_ALLOW: egressAllow.optional(),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
@@ -108,6 +120,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       outputBytes: settings.ATELIER_BUILD_LOG_MB * 1_048_576,
     },
     appLimits: { memoryMb: settings.ATELIER_APP_MEMORY_MB, processes: 256 },
+    egressAllow: settings.ATELIER_EGRESS_ALLOW ?? [],
     pushLimits: {
       packMb: settings.ATELIER_PUSH_MAX_MB,
       checkoutMb: settings.ATELIER_CHECKOUT_MAX_MB,
