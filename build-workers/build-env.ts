@@ -12,6 +12,8 @@ export type BuildEnvParts = {
   downloads: string
   /** Null: nothing will be installed. */
   npm: HostNpm | null
+  /** How programs reach the network; empty where they will not. */
+  network: Record<string, string>
   /** build.env of the config; may be overruled by the app's variables. */
   configEnv: Record<string, string>
   /** The app's variables that builds may see. */
@@ -29,6 +31,7 @@ export function buildEnv({
   tmp,
   downloads,
   npm,
+  network,
   configEnv,
   appEnv,
 }: BuildEnvParts): Record<string, string> {
@@ -42,6 +45,7 @@ export function buildEnv({
     HOME: home,
     TMPDIR: tmp,
     ...(npm ? packageManagerEnv(downloads, npm) : {}),
+    ...network,
     ...headersEnv(node),
   }
 }

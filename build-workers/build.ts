@@ -10,6 +10,7 @@ import type { BuildQueue } from '../registry/queue.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { BuildNetworks } from '../sandbox/build-network.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
@@ -23,6 +24,7 @@ export type BuildDeps = {
   config: Config
   key: Key
   npm: () => Promise<HostNpm>
+  networks: BuildNetworks
   attempts: Attempts
   workerId: string
   log: Log

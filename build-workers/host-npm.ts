@@ -7,9 +7,16 @@ import { codeOf, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 
 /** What builds are told of the host's npm: where packages come from and which certificates to trust; never a token. */
-export type HostNpm = { registry: string; cafile: string | null; extraCa: string | null }
+export type HostNpm = {
+  registry: string
+  cafile: string | null
+  extraCa: string | null
+  /** Proxies that its settings name; they may carry credentials, and are the platform's to use, not the builds'. */
+  proxies: { http: string | null; https: string | null }
+}
 
 const defaultRegistry = 'https://registry.npmjs.org/'
+const nothingSet = { registry: defaultRegistry, cafile: null, proxies: { http: null, https: null } }
 
 /** The same, asked once, when it is first needed: asking takes half a second. */
 export function hostNpmOnce(
@@ -34,33 +41,48 @@ export async function readHostNpm(
   env: Record<string, string | undefined>,
   { toolsDir, log }: { toolsDir: string; log: Log },
 ): Promise<HostNpm> {
-  const { registry, cafile } = await askNpm(env, log)
+  const { registry, cafile, proxies } = await askNpm(env, log)
   await mkdir(toolsDir, { recursive: true, mode: 0o755 })
   const extra = env['NODE_EXTRA_CA_CERTS'] || cafile
   return {
     registry,
     cafile: cafile ? await copyCertificates(cafile, join(toolsDir, 'npm-ca.pem'), log) : null,
+    proxies,
     extraCa: extra ? await copyCertificates(extra, join(toolsDir, 'extra-ca.pem'), log) : null,
   }
 }
 
-async function askNpm(
+/** The environment with the proxies of npm's settings where it names none itself. */
+export function withNpmProxies(
   env: Record<string, string | undefined>,
-  log: Log,
-): Promise<{ registry: string; cafile: string | null }> {
+  { http, https }: HostNpm['proxies'],
+): Record<string, string | undefined> {
+  return {
+    ...env,
+    ...(http && !env['HTTP_PROXY'] && !env['http_proxy'] && { http_proxy: http }),
+    ...(https && !env['HTTPS_PROXY'] && !env['https_proxy'] && { https_proxy: https }),
+  }
+}
+
+async function askNpm(env: Record<string, string | undefined>, log: Log): Promise<Omit<HostNpm, 'extraCa'>> {
   const npm = findHostNpm(env['PATH'] ?? '')
-  if (!npm) return { registry: defaultRegistry, cafile: null }
+  if (!npm) return nothingSet
   try {
-    const { stdout } = await promisify(execFile)(npm, ['config', 'get', 'registry', 'cafile'], {
+    const { stdout } = await promisify(execFile)(npm, ['config', 'get', 'registry', 'cafile', 'proxy', 'https-proxy'], {
       timeout: 10_000,
       cwd: '/',
     })
     const registry = /^registry=(https?:\/\/\S+)$/m.exec(stdout)?.[1]
     const cafile = /^cafile=(\/.*)$/m.exec(stdout)?.[1]
-    return { registry: withoutCredentials(registry ?? defaultRegistry), cafile: cafile ?? null }
+    const proxy = (name: string) => new RegExp(`^${name}=(https?://\\S+)$`, 'm').exec(stdout)?.[1] ?? null
+    return {
+      registry: withoutCredentials(registry ?? defaultRegistry),
+      cafile: cafile ?? null,
+      proxies: { http: proxy('proxy'), https: proxy('https-proxy') },
+    }
   } catch (thrown) {
     log.warn({ err: messageOf(thrown) }, 'host npm settings not read, using the public registry')
-    return { registry: defaultRegistry, cafile: null }
+    return nothingSet
   }
 }
 

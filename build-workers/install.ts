@@ -2,6 +2,7 @@ import { lchown, mkdir, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
+import type { EgressUse } from '../sandbox/egress-proxy.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import type { DependencyCache, ModulesArchive } from './dependency-cache.ts'
 import { decidingFiles, dependencyKey, type Flavour } from './dependency-key.ts'
@@ -12,6 +13,7 @@ import type { PackageJson } from './package-json.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { Tool } from './package-tools.ts'
 import type { Programs } from './programs.ts'
+import { formatSize } from './size.ts'
 import type { SourceTree } from './source-tree.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -28,6 +30,8 @@ export type InstallerDeps = {
   /** Version of the npm that the platform brings. */
   npmVersion: string
   cache: DependencyCache
+  /** What went over the build's network so far. */
+  use: () => EgressUse
   workspace: Workspace
   programs: Programs
   runtime: Runtime
@@ -62,7 +66,7 @@ export class Installer {
       const staging = workspace.beside('staging')
       const roots = await cache.restore(this.#key('full'), staging, workspace.owner)
       if (!roots) {
-        await this.#install(commands, this.#deps.folder)
+        step.detail(await this.#installCounted(commands, this.#deps.folder))
         return this.#keep('full', this.#deps.folder)
       }
       step.detail(`${shown(manager, commands)} (cache hit)`)
@@ -91,7 +95,8 @@ export class Installer {
         return kept
       }
       const folder = await this.#productionFolder({ withEverything: afterBuild && reduce.fromFull })
-      await this.#install(commands, folder)
+      const counted = await this.#installCounted(commands, folder)
+      if (!afterBuild) step.detail(counted)
       await this.#keep('production', folder)
       const made = await cache.archive(key, form)
       return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
@@ -109,6 +114,15 @@ export class Installer {
     const { manager, npmVersion } = this.#deps
     const version = manager.version ?? manager.ownProgram ?? npmVersion
     return dependencyKey(this.#files, { manager, version, flavour, nodeVersion: process.version, today: today() })
+  }
+
+  /** Returns what was run, and how much came over the network for it. */
+  async #installCounted(commands: string[][], folder: string): Promise<string> {
+    const { use, manager } = this.#deps
+    const before = use().received
+    await this.#install(commands, folder)
+    const received = use().received - before
+    return received > 0 ? `${shown(manager, commands)}, ${formatSize(received)} downloaded` : shown(manager, commands)
   }
 
   async #install(commands: string[][], folder: string): Promise<void> {

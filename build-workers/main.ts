@@ -11,6 +11,7 @@ import { connect } from '../registry/sql.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
 import { build } from './build.ts'
+import { openBuildNetworks } from './build-egress.ts'
 import { hostNpmOnce } from './host-npm.ts'
 import { takeUpAfterFormerSelf } from './restart.ts'
 
@@ -25,8 +26,9 @@ const workerId = `worker-${hostname()}-${createHash('sha256').update(config.home
 
 const attempts = await Attempts.start(sql)
 const npm = hostNpmOnce(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
+const networks = openBuildNetworks(config, { npm, env: process.env })
 await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
-const deps = { sql, store, queue, config, key, npm, attempts, workerId, log }
+const deps = { sql, store, queue, config, key, npm, networks, attempts, workerId, log }
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
   concurrency: config.buildConcurrency,
   log,
@@ -37,6 +39,7 @@ onShutdown(
     attempts.stopAll()
     await worker.close()
     await attempts.close()
+    await networks.close()
     await queue.close()
     await sql.end({ timeout: 5 })
   },
@@ -44,4 +47,5 @@ onShutdown(
 )
 tellReady()
 // Not while everything starts, and yet before the first push needs it.
+setTimeout(() => void networks.prepare(), 500).unref()
 setTimeout(() => npm().catch((err: unknown) => log.warn({ err }, 'host npm settings not read')), 5000).unref()

@@ -10,6 +10,7 @@ import { newId } from '../registry/ids.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { BuildNetworks } from '../sandbox/build-network.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
@@ -37,6 +38,7 @@ export type MakeDeps = {
   config: Config
   key: Key
   npm: () => Promise<HostNpm>
+  networks: BuildNetworks
   log: StepLog
   /** The log so far. */
   logText: () => string
@@ -59,14 +61,16 @@ export type Milestones = { built(): Promise<void>; uploading(): Promise<void> }
 /** Makes a stored bundle from a deployment's source: unpack, detect, install, build, pack, verify, upload. */
 export async function makeBuild(claim: Claim, milestones: Milestones, deps: MakeDeps): Promise<MadeBuild> {
   const startedAt = performance.now()
-  const { config, key, cleanup } = deps
+  const { config, key, cleanup, log } = deps
   const user = await leaseUser(config, { purpose: 'build', app: claim.appId })
   const workspace = cleanup.use(await openWorkspace(config.home, claim.id, user))
   const tree = await fetchSource(claim, workspace, deps)
 
   const scope = { app: claim.appId, environment: claim.environment }
   const appEnv = openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'build' })
-  const { context, plan, lockfile } = await openContext(claim, workspace, tree, { ...deps, appEnv })
+  const network = await deps.networks.lease((sentence) => log.output(`network: ${sentence}`))
+  cleanup.defer(() => network.release())
+  const { context, plan, lockfile } = await openContext(claim, workspace, tree, { ...deps, network, appEnv })
   cleanup.defer(() => trimDownloads(context, join(config.home, 'cache', claim.appId)))
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)

@@ -5,8 +5,10 @@ import type { Claim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
 import { AppError } from '../registry/errors.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { BuildNetwork } from '../sandbox/build-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import type { BuildContext } from './build-context.ts'
+import { hostProxyEnv, relayEnv } from './build-egress.ts'
 import { buildEnv } from './build-env.ts'
 import { readConfigFile } from './config-file.ts'
 import { type App, detectFramework, type Plan, whatIsLookedFor } from './framework.ts'
@@ -22,6 +24,7 @@ import { makeFor, type Workspace } from './workspace.ts'
 export type OpenDeps = {
   config: Config
   npm: () => Promise<HostNpm>
+  network: BuildNetwork
   log: StepLog
   /** The app's own variables that builds may see. */
   appEnv: Record<string, string>
@@ -37,7 +40,7 @@ export async function openContext(
   tree: SourceTree,
   deps: OpenDeps,
 ): Promise<Opened> {
-  const { config, log, signal, appEnv } = deps
+  const { config, log, signal, appEnv, network } = deps
   const runtime = await prepareRuntime(config.home)
   const caches = await openCaches(config.home, claim.appId, workspace)
   const programs = new Programs({
@@ -45,13 +48,14 @@ export async function openContext(
     limits: config.buildLimits,
     readable: [...runtime.paths, caches.tools, caches.modules],
     writable: [caches.downloads],
+    network,
     onLine: (line) => log.output(line),
     signal,
   })
   const bins = [runtime.bin, toolBin(workspace)]
   const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, node: runtime.node }
   const about = describeDeployment(claim)
-  const configEnv = buildEnv({ ...base, npm: null, bins, configEnv: about, appEnv })
+  const configEnv = buildEnv({ ...base, npm: null, network: {}, bins, configEnv: about, appEnv })
   const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }
   const appConfig = await readConfigFile(tree, evaluation)
 
@@ -64,6 +68,7 @@ export async function openContext(
   const env = buildEnv({
     ...base,
     npm,
+    network: network.proxy ? relayEnv(network.proxy) : hostProxyEnv(process.env),
     bins: [...bins, ...folders],
     configEnv: { ...about, ...appConfig.build.env },
     appEnv,
@@ -83,6 +88,7 @@ export async function openContext(
           toolsDir: caches.tools,
           modulesDir: caches.modules,
           downloadsDir: caches.downloads,
+          use: network.use,
         })
   announce(claim, plan, { app, opened, log })
   const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, log }

@@ -1,6 +1,7 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
+import type { EgressUse } from '../sandbox/egress-proxy.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import { DependencyCache } from './dependency-cache.ts'
 import type { HostNpm } from './host-npm.ts'
@@ -24,6 +25,7 @@ export type OpenInstallerDeps = {
   /** Where this app's installed dependencies are kept, and where its package manager keeps downloads. */
   modulesDir: string
   downloadsDir: string
+  use: () => EgressUse
 }
 
 export type OpenedInstaller = { root: string; installer: Installer; manager: PackageManager; notes: string[] }

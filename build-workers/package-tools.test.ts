@@ -80,7 +80,12 @@ test('a version nobody has published is a plain sentence', async () => {
 
 function fetchPnpm(version: string, digest: string | null = null) {
   const { port } = registry.address() as AddressInfo
-  const npm = { registry: `http://127.0.0.1:${port}/`, cafile: null, extraCa: null }
+  const npm = {
+    registry: `http://127.0.0.1:${port}/`,
+    cafile: null,
+    extraCa: null,
+    proxies: { http: null, https: null },
+  }
   const manager: PackageManager = {
     name: 'pnpm',
     isBerry: false,

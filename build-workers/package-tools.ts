@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import { get as getHttp, type IncomingMessage } from 'node:http'
-import { get as getHttps } from 'node:https'
+import { get as getHttp, Agent as HttpAgent, type IncomingMessage } from 'node:http'
+import { get as getHttps, Agent as HttpsAgent } from 'node:https'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -10,7 +10,7 @@ import { createGunzip } from 'node:zlib'
 import { Unpack } from 'tar'
 import { z } from 'zod'
 import { AppError, codeOf, messageOf } from '../registry/errors.ts'
-import type { HostNpm } from './host-npm.ts'
+import { type HostNpm, withNpmProxies } from './host-npm.ts'
 import type { PackageManager } from './package-manager.ts'
 
 /** How to run a package manager: its file, with Node unless it is a program of its own. */
@@ -125,7 +125,12 @@ async function request(url: URL, { npm }: Pick<ToolDeps, 'npm'>, redirects = 3):
       signal: AbortSignal.timeout(timeoutMs),
       headers: { accept: 'application/json, application/octet-stream' },
     }
-    const asked = url.protocol === 'https:' ? getHttps(url, options, answered) : getHttp(url, options, answered)
+    // Through the host's proxy, where it has one.
+    const agent = { proxyEnv: withNpmProxies(process.env, npm.proxies) }
+    const asked =
+      url.protocol === 'https:'
+        ? getHttps(url, { ...options, agent: new HttpsAgent(agent) }, answered)
+        : getHttp(url, { ...options, agent: new HttpAgent(agent) }, answered)
     asked.once('error', failed)
   })
   const { statusCode = 0, headers } = response

@@ -1,5 +1,6 @@
 import type { Config } from '../registry/config.ts'
 import { AppError, type ErrorCode } from '../registry/errors.ts'
+import type { BuildNetwork } from '../sandbox/build-network.ts'
 import { type Exit, launch } from '../sandbox/launch.ts'
 import { LineSplitter } from '../sandbox/lines.ts'
 import type { Workspace } from './workspace.ts'
@@ -29,6 +30,7 @@ export type ProgramsDeps = {
   readable: string[]
   /** Folders outside the workspace that programs may write to: caches. */
   writable: string[]
+  network: BuildNetwork
   onLine: (line: string) => void
   signal: AbortSignal
 }
@@ -55,7 +57,7 @@ export class Programs {
    * went over a limit, and the signal's reason when the build was ended.
    */
   async run(program: BuildProgram): Promise<Buffer> {
-    const { workspace, limits, readable, writable, onLine, signal } = this.#deps
+    const { workspace, limits, readable, writable, network, onLine, signal } = this.#deps
     signal.throwIfAborted()
     const left = Math.max(1, this.#deadline - performance.now())
     const ownTime = program.timeout !== undefined && program.timeout.ms < left ? program.timeout : null
@@ -70,6 +72,7 @@ export class Programs {
       user: workspace.user,
       readable: [workspace.beside('bin'), ...readable],
       writable: [workspace.app, workspace.home, workspace.tmp, ...writable],
+      network: network.namespace ?? undefined,
       control: program.controlBytes !== undefined,
       limits: {
         timeoutMs: Math.ceil(ownTime?.ms ?? left),

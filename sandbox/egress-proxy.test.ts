@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EgressRule } from '../registry/config.ts'
-import { Egress, type EgressDeps } from './egress.ts'
+import { Egress, type EgressDeps, type EgressSettings } from './egress.ts'
 import { EgressRelay, type RelayLimits, type RelaySession, relayLimits } from './egress-proxy.ts'
 import { readHostProxy } from './host-proxy.ts'
 
@@ -30,17 +30,19 @@ const passes = (address: string, port: number): EgressRule => ({
   port,
 })
 
-type RelayOptions = Partial<EgressDeps> & { limits?: Partial<RelayLimits> }
+type RelayOptions = Partial<EgressSettings> & Partial<EgressDeps> & { limits?: Partial<RelayLimits> }
 
 async function openRelay({
   limits,
+  rules = [],
+  hostProxy = readHostProxy({}),
   ...egress
 }: RelayOptions = {}): Promise<{ session: RelaySession; port: number; said: string[] }> {
   const server = createServer()
   const port = await listening(server)
   const said: string[] = []
   const relay = new EgressRelay(server, {
-    egress: new Egress({ rules: [], hostProxy: readHostProxy({}), resolve: async () => [], ...egress }),
+    egress: new Egress({ settings: () => ({ rules, hostProxy }), resolve: async () => [], ...egress }),
     limits: { ...relayLimits, ...limits },
   })
   opened.push(() => relay.close())
@@ -352,7 +354,7 @@ describe('a hostile client', () => {
     const to = await echo()
     const server = createServer()
     const port = await listening(server)
-    const egress = new Egress({ rules: [passes('127.0.0.1', to)], hostProxy: readHostProxy({}) })
+    const egress = new Egress({ settings: () => ({ rules: [passes('127.0.0.1', to)], hostProxy: readHostProxy({}) }) })
     const relay = new EgressRelay(server, { egress })
     opened.push(() => relay.close())
     const hello = `CONNECT 127.0.0.1:${to} HTTP/1.1\r\n\r\nhello`

@@ -21,9 +21,12 @@ export class EgressRefused extends Error {
   }
 }
 
+/** What may be reached beyond the public internet, and how. */
+export type EgressSettings = { rules: readonly EgressRule[]; hostProxy: HostProxy }
+
 export type EgressDeps = {
-  rules: readonly EgressRule[]
-  hostProxy: HostProxy
+  /** Asked for each connection. */
+  settings: () => EgressSettings | Promise<EgressSettings>
   /** Addresses of a name by DNS alone; may be replaced where there is no DNS. */
   resolve?: (name: string) => Promise<string[]>
   own?: () => BlockList
@@ -35,14 +38,12 @@ const connectTimeoutMs = 10_000
 
 /** The one way from a build to the world: to addresses on the public internet, and to what the rules let through. */
 export class Egress {
-  readonly #rules: EgressRules
-  readonly #hostProxy: HostProxy
+  readonly #settings: EgressDeps['settings']
   readonly #resolve: (name: string) => Promise<string[]>
   readonly #own: () => BlockList
 
-  constructor({ rules, hostProxy, resolve = resolveByDns, own = ownAddresses }: EgressDeps) {
-    this.#rules = new EgressRules(rules)
-    this.#hostProxy = hostProxy
+  constructor({ settings, resolve = resolveByDns, own = ownAddresses }: EgressDeps) {
+    this.#settings = settings
     this.#resolve = resolve
     this.#own = own
   }
@@ -54,8 +55,9 @@ export class Egress {
   async dial(place: Place, signal: AbortSignal): Promise<Socket> {
     const within = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
     try {
-      const proxy = this.#hostProxy.for(place.host, place.port)
-      const addresses = await this.#checked(place, proxy !== null)
+      const { rules, hostProxy } = await this.#settings()
+      const proxy = hostProxy.for(place.host, place.port)
+      const addresses = await this.#checked(place, new EgressRules(rules), proxy !== null)
       if (proxy) return await connectThrough(proxy, place, within)
       return await connectTo(addresses, place.port, within)
     } catch (thrown) {
@@ -64,24 +66,19 @@ export class Egress {
   }
 
   // Behind a proxy of the host, names may not resolve here at all; then the proxy's own rules are what holds.
-  async #checked(place: Place, isProxied: boolean): Promise<string[]> {
+  async #checked(place: Place, rules: EgressRules, isProxied: boolean): Promise<string[]> {
     const { host, port } = place
-    const isTrusted = this.#rules.allowName(place)
+    const isTrusted = rules.allowName(place)
     const isAddress = isIP(host) !== 0
     const addresses = isAddress ? [host] : await this.#addressesOf(host, isTrusted, isProxied)
     const own = this.#own()
-    const refusals = addresses.map((address) => this.#refusal(address, port, isTrusted, own))
+    const refusals = addresses.map((address) =>
+      isTrusted || rules.allowAddress(address, port) ? null : whyNot(address, port, own),
+    )
     const passed = addresses.filter((_, at) => refusals[at] === null)
     if (passed.length > 0 || (isProxied && !isAddress && addresses.length === 0)) return passed
     const address = isAddress || addresses.length === 0 ? '' : ` (${addresses[0]})`
     throw new EgressRefused(403, `${shown(place)}${address} ${refusals[0] ?? 'has no address'}; ${whatToSet}`)
-  }
-
-  #refusal(address: string, port: number, isTrusted: boolean, own: BlockList): string | null {
-    if (isTrusted || this.#rules.allowAddress(address, port)) return null
-    const what = refusalOf(address, own)
-    if (what) return `is ${what}`
-    return webPorts.includes(port) ? null : 'is on a port other than 80 and 443'
   }
 
   // Names of the rules are the operator's: they may stand in /etc/hosts, end in a search domain, come from anywhere the host's own
@@ -96,6 +93,12 @@ export class Egress {
       throw thrown
     }
   }
+}
+
+function whyNot(address: string, port: number, own: BlockList): string | null {
+  const what = refusalOf(address, own)
+  if (what) return `is ${what}`
+  return webPorts.includes(port) ? null : 'is on a port other than 80 and 443'
 }
 
 const whatToSet = 'to let builds reach it, name it in ATELIER_EGRESS_ALLOW on the server'

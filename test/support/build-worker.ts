@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { zstdCompressSync } from 'node:zlib'
 import { Attempts } from '../../build-workers/attempt.ts'
 import { type BuildDeps, build } from '../../build-workers/build.ts'
+import { openBuildNetworks } from '../../build-workers/build-egress.ts'
 import { hostNpmOnce } from '../../build-workers/host-npm.ts'
 import { createApp } from '../../registry/apps.ts'
 import { targetOfBranch } from '../../registry/branches.ts'
@@ -55,13 +56,25 @@ export class TestWorker {
     const { sql } = database
     const attempts = await Attempts.start(sql)
     const npm = hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
+    const networks = openBuildNetworks(config, { npm, env: process.env })
     const store = new FileStore(join(home, 'store'))
     const enqueued: string[] = []
     const queue = {
       enqueueBuild: async ({ id }: { id: string }) => void enqueued.push(id),
       close: async () => undefined,
     }
-    const deps = { sql, store, queue, config, key: randomBytes(32), npm, attempts, workerId: 'test-worker', log }
+    const deps = {
+      sql,
+      store,
+      queue,
+      config,
+      key: randomBytes(32),
+      npm,
+      networks,
+      attempts,
+      workerId: 'test-worker',
+      log,
+    }
     const edge = every(
       20,
       async () => {
@@ -74,6 +87,7 @@ export class TestWorker {
     return new TestWorker(deps, home, enqueued, async () => {
       await edge.close()
       await attempts.close()
+      await networks.close()
       await database[Symbol.asyncDispose]()
       await rm(home, { recursive: true, force: true })
     })
