@@ -2,14 +2,14 @@ import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../registry/errors.ts'
 
-const tools = new Map<string, string | null>()
+const tools = new Map<string, string>()
 
-/** Where a program of the system is, or null; looked up once. PATH is not asked: it may be anybody's. */
+/** Where a program of the system is, or null; what was found once is remembered. PATH is not asked: it may be anybody's. */
 export function hostTool(name: string): string | null {
   const known = tools.get(name)
   if (known !== undefined) return known
   const path = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'].map((folder) => join(folder, name)).find(isExecutable) ?? null
-  tools.set(name, path)
+  if (path) tools.set(name, path)
   return path
 }
 

@@ -26,6 +26,7 @@ const allowed: Record<string, string[]> = {
     'registry/secrets.ts',
     'registry/tokens.ts',
     'registry/console-sessions.ts',
+    'sandbox/host-tools.ts',
   ],
   'cli/serve.ts': ['cli/', 'git-gateway/main.ts', 'build-workers/main.ts', 'registry/main.ts', 'proxy/main.ts'],
   'test/': [''],

@@ -14,6 +14,7 @@ import { refuseBusyPort } from './port.ts'
 import type { EmbeddedPostgres } from './postgres.ts'
 import { Role, type RoleName } from './role.ts'
 import type { Terminal } from './terminal.ts'
+import { installWallPackages, missingWallPackages } from './wall-packages.ts'
 
 /** The proxy lets requests in flight end for 30 s; the others have less to finish. */
 const proxyDeadlineMs = 40_000
@@ -49,6 +50,7 @@ export class Supervisor {
       const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))
       if (left.length > 0) terminal.notice(`ended what an earlier run left: ${left.join(', ')}`)
       await refuseBusyPort(config.httpPort)
+      await strengthenWalls(terminal)
       return new Supervisor(config, { terminal, home, lock, passwords })
     } catch (thrown) {
       await lock.release()
@@ -201,4 +203,12 @@ export class Supervisor {
       this.#terminal.notice(`${this.#home.addressFile} cannot be written: ${messageOf(thrown)}`)
     }
   }
+}
+
+// Once on a new machine, and before the first program is started behind walls.
+async function strengthenWalls(terminal: Terminal): Promise<void> {
+  const packages = missingWallPackages()
+  if (packages.length === 0) return
+  const problem = await terminal.during(`installing ${packages.join(', ')}`, installWallPackages(packages))
+  terminal.notice(problem ?? `installed ${packages.join(', ')}, which the walls around apps are made of`)
 }
