@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { openStore } from '../registry/bundle-store/file.ts'
+import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { createLog } from '../registry/log.ts'
 import { openQueue, startBuildWorker } from '../registry/queue.ts'
@@ -18,7 +18,7 @@ import { takeUpAfterFormerSelf } from './restart.ts'
 const config = readConfig(process.env)
 const log = createLog('worker')
 const sql = connect(config.databaseUrl, { max: config.buildConcurrency * 2 + 4, name: 'atelier-worker' })
-const store = openStore(config.storeUrl)
+const store = await openStore(config)
 const queue = openQueue(config, { log })
 const key = await loadKey(config)
 // One worker per home: whoever starts here takes over from a former self, also after a SIGKILL.

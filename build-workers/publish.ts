@@ -30,7 +30,7 @@ export type Published = { manifestKey: string; manifestSha256: string; bundleSiz
 
 export type PublishDeps = { sql: Sql; store: BundleStore; memory: EncodingMemory; log: StepLog }
 
-const atOnce = 8
+const encodedAtOnce = 8
 
 /**
  * Uploads what the store lacks, and the manifest when everything else is there: until it exists, the build does not. `startedAt` is the
@@ -78,7 +78,7 @@ export async function publish(
 type File = { page: Page; siblings: EncodedSibling[] }
 
 async function encodeAll(pages: Page[], part: Part | null, memory: EncodingMemory): Promise<File[]> {
-  return inTurns(pages, async (page) => {
+  return inTurns(pages, encodedAtOnce, async (page) => {
     const known = memory.recall(page.sha256)
     if (known) return { page, siblings: known.map((sibling) => ({ ...sibling, content: null })) }
     const isWorth = mayShrink(page.size, page.contentType)
@@ -92,7 +92,7 @@ async function uploadBlobs(
   { part, store }: { part: Part | null; store: BundleStore },
 ): Promise<void> {
   const left = new Set(missing)
-  await inTurns(files, async ({ page, siblings }) => {
+  await inTurns(files, store.atOnce, async ({ page, siblings }) => {
     if (left.delete(page.sha256)) {
       const body = page.content ?? createReadStream('', { fd: openPage(page, part) })
       await store.put(blobKey(page.sha256), body, { sha256: page.sha256 })
@@ -176,7 +176,7 @@ function describeUpload({
   return files > 0 ? `${pages}, ${code}` : code
 }
 
-async function inTurns<T, R>(items: T[], work: (item: T) => Promise<R>): Promise<R[]> {
+async function inTurns<T, R>(items: T[], atOnce: number, work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = new Array(items.length)
   const queue = items.entries()
   const run = async () => {

@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { openStore } from '../registry/bundle-store/file.ts'
+import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { createLog } from '../registry/log.ts'
 import { openQueue } from '../registry/queue.ts'
@@ -10,7 +10,7 @@ import { Gateway } from './gateway.ts'
 const config = readConfig(process.env)
 const log = createLog('gateway')
 const sql = connect(config.databaseUrl, { max: 10, name: 'atelier-gateway' })
-const store = openStore(config.storeUrl)
+const store = await openStore(config)
 const queue = openQueue(config, { log })
 
 await mkdir(config.runDir, { recursive: true })

@@ -33,7 +33,9 @@ export async function keepSnapshot(
         ),
       ),
   })
-  const compressed = createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1 } })
+  // With a checksum: a source has no digest anywhere else, and must not be built from bytes that were damaged on the way.
+  const params = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 }
+  const compressed = createZstdCompress({ params })
   // An error travels down to the store, which reports it.
   const source = pipeline(child.stdout, whole, compressed, () => undefined)
   try {

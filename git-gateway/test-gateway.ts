@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
-import { openStore } from '../registry/bundle-store/file.ts'
+import { FileStore } from '../registry/bundle-store/file.ts'
 import { manifestKey } from '../registry/bundle-store/keys.ts'
 import { type Claim, claimBuild, recordBuild } from '../registry/claims.ts'
 import { readConfig } from '../registry/config.ts'
@@ -47,7 +47,7 @@ export async function startTestGateway(
   const config = readConfig(settings)
   config.pushLimits.idleTimeoutMs = idleTimeoutMs ?? config.pushLimits.idleTimeoutMs
   const log = pino({ level: process.env.ATELIER_LOG_LEVEL ?? 'fatal' })
-  const store = openStore(config.storeUrl)
+  const store = new FileStore(join(config.home, 'store'))
   const queue = openQueue(config, { log })
   const played = { build }
   const worker = startBuildWorker(config, (id) => playBuild(database.sql, id, played), { concurrency: 4, log })

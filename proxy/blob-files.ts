@@ -1,11 +1,12 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { readdir, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { blobKey } from '../registry/bundle-store/keys.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
+import { download } from './download.ts'
 
 export type Blob = { sha256: string; size: number }
 
@@ -63,6 +64,21 @@ export class BlobFiles {
     await this.#fetched(blob)
   }
 
+  /** Whether the store is elsewhere, so that there are copies here. */
+  get keepsCopies(): boolean {
+    return this.#store.localPath('blobs') === null
+  }
+
+  /** Removes copies of what the store keeps elsewhere, when no bundle on this machine refers to them any more. */
+  async keepOnly(wanted: ReadonlySet<string>): Promise<void> {
+    for (const name of (await readdir(this.#directory).catch(ignoreMissing)) ?? []) {
+      const path = join(this.#directory, name)
+      if (wanted.has(name) || (await ageMs(path)) < youngMs) continue
+      this.#verified.delete(name)
+      await rm(path, { force: true })
+    }
+  }
+
   async #verify(blob: Blob): Promise<string> {
     const path = await this.#fetched(blob)
     const hash = createHash('sha256')
@@ -76,18 +92,10 @@ export class BlobFiles {
     const kept = this.#store.localPath(key)
     const path = kept ?? join(this.#directory, blob.sha256)
     const size = await sizeOf(path)
-    if (size === blob.size) return path
-    if (kept !== null) {
+    if (kept !== null && size !== blob.size)
       throw new AppError('STORE_CORRUPT', `the blob ${blob.sha256} holds ${size ?? 'no'} bytes, not ${blob.size}`)
-    }
-    await mkdir(this.#directory, { recursive: true })
-    const temporary = join(this.#directory, `.${randomUUID()}`)
-    try {
-      await pipeline(await this.#store.get(key), createWriteStream(temporary, { flags: 'wx', flush: true }))
-      await rename(temporary, path)
-    } finally {
-      await rm(temporary, { force: true })
-    }
+    if (kept === null && size === blob.size) await utimes(path, new Date(), new Date())
+    if (kept === null && size !== blob.size) await download(this.#store, { key, sha256: blob.sha256 }, path)
     return path
   }
 
@@ -103,13 +111,20 @@ export class BlobFiles {
   }
 }
 
+// What is being brought now may not be part of a bundle yet.
+const youngMs = 600_000
+
+async function ageMs(path: string): Promise<number> {
+  return Date.now() - ((await stat(path).catch(ignoreMissing))?.mtimeMs ?? Date.now())
+}
+
 async function sizeOf(path: string): Promise<number | null> {
-  try {
-    return (await stat(path)).size
-  } catch (thrown) {
-    if (codeOf(thrown) === 'ENOENT') return null
-    throw thrown
-  }
+  return (await stat(path).catch(ignoreMissing))?.size ?? null
+}
+
+function ignoreMissing(thrown: unknown): null {
+  if (codeOf(thrown) === 'ENOENT') return null
+  throw thrown
 }
 
 function corrupt({ sha256 }: Blob): AppError {

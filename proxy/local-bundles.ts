@@ -18,7 +18,6 @@ const keptPerApp = 5
 const keptModules = 3
 // Beside the deployments, whose ids are letters and digits.
 const modulesName = '.modules'
-const fetchesAtOnce = 16
 
 /** Copies of bundles below `<directory>/<app>/<deployment>/`: manifest.json, and code/ with the unpacked server code. */
 export class LocalBundles {
@@ -53,14 +52,31 @@ export class LocalBundles {
 
   /** Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. */
   async prune({ apps, isWanted }: { apps: ReadonlySet<string>; isWanted: (id: string) => boolean }): Promise<void> {
+    let hasDropped = false
     for (const app of await listDirectory(this.#directory)) {
       const ids = (await listDirectory(join(this.#directory, app))).filter((name) => name !== modulesName)
       const newestFirst = await this.#newestFirst(app, ids)
       const dropped = newestFirst.filter((id) => !isWanted(id)).slice(apps.has(app) ? keptPerApp : 0)
       for (const id of dropped)
         if (!isWanted(id)) await rm(join(this.#directory, app, id), { recursive: true, force: true })
+      hasDropped ||= dropped.length > 0
       await this.#pruneModules(join(app, modulesName), apps.has(app) ? keptModules : 0)
     }
+    if (hasDropped && this.#blobs.keepsCopies) await this.#blobs.keepOnly(await this.#digests())
+  }
+
+  // Of every file of the bundles that are here.
+  async #digests(): Promise<Set<string>> {
+    const digests = new Set<string>()
+    for (const app of await listDirectory(this.#directory)) {
+      for (const id of await listDirectory(join(this.#directory, app))) {
+        const bytes = await readIfThere(join(this.#directory, app, id, 'manifest.json'))
+        const files = bytes ? parseManifest(bytes, id).files : []
+        for (const { sha256, encodings } of files)
+          for (const digest of [sha256, ...encodings.map((encoding) => encoding.sha256)]) digests.add(digest)
+      }
+    }
+    return digests
   }
 
   // A deployment keeps what it links to; the next one with the same dependencies would have to unpack them.
@@ -91,7 +107,7 @@ export class LocalBundles {
     const bring = async () => {
       for (const blob of waiting) await this.#blobs.ensure(blob)
     }
-    await Promise.all(Array.from({ length: fetchesAtOnce }, bring))
+    await Promise.all(Array.from({ length: this.#store.atOnce }, bring))
   }
 
   async #newestFirst(app: string, ids: string[]): Promise<string[]> {

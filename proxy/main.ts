@@ -1,4 +1,4 @@
-import { openStore } from '../registry/bundle-store/file.ts'
+import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { createLog } from '../registry/log.ts'
 import { loadKey } from '../registry/secrets.ts'
@@ -9,7 +9,7 @@ import { startProxy } from './proxy.ts'
 const config = readConfig(process.env)
 const log = createLog('proxy')
 const sql = connect(config.databaseUrl, { max: 4, name: 'atelier-proxy' })
-const store = openStore(config.storeUrl)
+const store = await openStore(config)
 const key = await loadKey(config)
 
 const proxy = await startProxy(config, { sql, store, key, log })

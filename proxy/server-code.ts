@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rename, rm, stat, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { Unpack } from 'tar'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
+import { download } from './download.ts'
 import { linkTree } from './link-tree.ts'
 
 export type ServerArchive = {
@@ -83,18 +84,17 @@ async function unpackModules(
 // A local store's file is hashed and then read again: the two reads see the same bytes, for objects are never written twice.
 async function verifiedArchive(store: BundleStore, { key, sha256 }: ServerArchive, scratch: string): Promise<string> {
   const kept = store.localPath(key)
-  const hash = createHash('sha256')
-  if (kept !== null) await pipeline(await store.get(key), hash)
-  const copy = join(scratch, 'server.tar.zst')
   if (kept === null) {
-    await writeFile(copy, await store.get(key))
-    await pipeline(createReadStream(copy), hash)
+    const copy = join(scratch, 'server.tar.zst')
+    await download(store, { key, sha256 }, copy)
+    return copy
   }
+  const hash = createHash('sha256')
+  await pipeline(await store.get(key), hash)
   const digest = hash.digest('hex')
-  if (digest !== sha256) {
+  if (digest !== sha256)
     throw new AppError('STORE_CORRUPT', `${key} has the digest ${digest}, not ${sha256}; it is not started`)
-  }
-  return kept ?? copy
+  return kept
 }
 
 async function unpack(

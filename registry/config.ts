@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { parseS3Url } from './bundle-store/s3-address.ts'
 import { type EgressRule, parseEgressAllow } from './egress-allow.ts'
 import { AppError } from './errors.ts'
 
@@ -18,8 +19,10 @@ export type Config = {
   databaseUrl: string | null
   /** `redis://…`, or null for BullMQ on the same Postgres. */
   queueUrl: string | null
-  /** `file:<absolute path>`. */
+  /** `file:<absolute path>` or `s3://<bucket>?…`. */
   storeUrl: string
+  /** For `s3://`; null: those the AWS tools would take. */
+  s3Keys: { accessKeyId: string; secretAccessKey: string } | null
   /** Base64 of 32 bytes, or null for the 0600 file `secrets/key` in the home. */
   key: string | null
   isolation: 'require' | 'warn'
@@ -66,8 +69,10 @@ const environment = z.object({
     .optional(),
   ATELIER_STORE_URL: z
     .string()
-    .regex(/^file:\//, 'must start with file:/')
+    .regex(/^(file:\/|s3:\/\/)/, 'must start with file:/ or s3://')
     .optional(),
+  ATELIER_S3_ACCESS_KEY_ID: z.string().optional(),
+  ATELIER_S3_SECRET_ACCESS_KEY: z.string().optional(),
   ATELIER_KEY: z.string().optional(),
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
@@ -98,6 +103,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   }
 
   const settings = read.data
+  if (settings.ATELIER_STORE_URL?.startsWith('s3:')) parseS3Url(settings.ATELIER_STORE_URL)
   const home = resolve(settings.ATELIER_HOME ?? defaultHome(env))
   return {
     home,
@@ -108,6 +114,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     databaseUrl: settings.ATELIER_DATABASE_URL ?? null,
     queueUrl: settings.ATELIER_QUEUE_URL ?? null,
     storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,
+    s3Keys: s3Keys(settings),
     key: settings.ATELIER_KEY ?? null,
     isolation: settings.ATELIER_ISOLATION ?? (settings.ATELIER_DATABASE_URL ? 'require' : 'warn'),
     reconcileMs: settings.ATELIER_RECONCILE_SEC * 1000,
@@ -130,6 +137,16 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       unpackTimeoutMs: settings.ATELIER_PUSH_UNPACK_SEC * 1000,
     },
   }
+}
+
+function s3Keys({
+  ATELIER_S3_ACCESS_KEY_ID: accessKeyId,
+  ATELIER_S3_SECRET_ACCESS_KEY: secretAccessKey,
+}: z.infer<typeof environment>): Config['s3Keys'] {
+  if (accessKeyId && secretAccessKey) return { accessKeyId, secretAccessKey }
+  if (!accessKeyId && !secretAccessKey) return null
+  const missing = accessKeyId ? 'ATELIER_S3_SECRET_ACCESS_KEY' : 'ATELIER_S3_ACCESS_KEY_ID'
+  throw new AppError('CONFIG_ENV', `${missing}: is missing; an access key and its secret are set together`)
 }
 
 /** Address of an app or preview by its host label, without a trailing slash: `http://hello.apps.localhost:8080`. */

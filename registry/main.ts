@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { createApi } from './api/api.ts'
 import { createFront } from './api/front.ts'
-import { openStore } from './bundle-store/file.ts'
+import { openStore } from './bundle-store/open.ts'
 import { readConfig } from './config.ts'
 import { createConsole } from './console/console.ts'
 import { listenOnSocket } from './listen.ts'
@@ -18,7 +18,7 @@ import { connect } from './sql.ts'
 const config = readConfig(process.env)
 const log = createLog('registry')
 const sql = connect(config.databaseUrl, { max: 10, name: 'atelier-registry' })
-const store = openStore(config.storeUrl)
+const store = await openStore(config)
 const queue = openQueue(config, { log })
 const key = await loadKey(config)
 

@@ -70,7 +70,7 @@ export async function collectBlobs(sql: Sql, store: BundleStore): Promise<number
       where since < now() - make_interval(hours => ${condemnedForHours})
       returning sha256
     `
-    for (const { sha256 } of collected) await store.remove(blobKey(sha256))
+    await store.remove(collected.map(({ sha256 }) => blobKey(sha256)))
     return collected.length
   })
 }
@@ -85,7 +85,7 @@ export async function collectDeletedApps(sql: Sql, store: BundleStore): Promise<
     where not exists (select from apps where id = app)
   `
   const deleted = rows.map(({ app }) => app)
-  for (const key of keys) if (deleted.includes(appOf(key))) await store.remove(key)
+  await store.remove(keys.filter((key) => deleted.includes(appOf(key))))
   await sql`
     delete from blob_refs r
     where at < now() - interval '1 day'
@@ -101,6 +101,6 @@ function appOf(key: string): string {
 
 async function removeBundle(sql: Db, store: BundleStore, build: OldBuild): Promise<void> {
   const keys = await store.list(buildPrefix({ app: build.appId, version: build.version, build: build.id }))
-  for (const key of keys) await store.remove(key)
+  await store.remove(keys)
   await sql`delete from blob_refs where build_id = ${build.id}`
 }

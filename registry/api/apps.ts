@@ -65,7 +65,7 @@ export const deleteAppRoute = route({
   async handle(_, { app, sql, store, caller, log }) {
     await deleteApp(sql, app.id)
     // Builds are collected later; a source would stand in the way of the next app with this name.
-    for (const key of await store.list(`sources/${app.id}/`)) await store.remove(key)
+    await store.remove(await store.list(`sources/${app.id}/`))
     log.info({ app: app.id, by: caller.name }, 'app deleted')
     return new Response(null, { status: 204 })
   },

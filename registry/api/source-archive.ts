@@ -1,6 +1,6 @@
 import { Readable, Transform, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createGunzip, createZstdCompress } from 'node:zlib'
+import { constants, createGunzip, createZstdCompress } from 'node:zlib'
 import { Pack, Parser, type ReadEntry } from 'tar'
 import type { Config } from '../config.ts'
 import { AppError, messageOf } from '../errors.ts'
@@ -23,7 +23,8 @@ export async function repackSource(
   const check = new ArchiveCheck({ files: limits.files, bytes: limits.checkoutMb * megabyte })
   // Entries come one by one from the parser; a limit on jobs under way would wait for itself.
   const pack = new Pack({ portable: true, noMtime: true, strict: true, jobs: Number.MAX_SAFE_INTEGER })
-  const source = createZstdCompress()
+  // With a checksum: a source has no digest anywhere else, and must not be built from bytes that were damaged on the way.
+  const source = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } })
   const packed = pipeline(Readable.from(pack, { objectMode: false }), source)
   const kept = keep(source)
   const stop = new AbortController()

@@ -12,6 +12,7 @@ import type { BundleStore } from './contract.ts'
  * whole or not at all, also after a power cut.
  */
 export class FileStore implements BundleStore {
+  readonly atOnce = 16
   readonly #root: string
 
   constructor(root: string) {
@@ -52,8 +53,8 @@ export class FileStore implements BundleStore {
     return new Set(keys.filter((_, index) => found[index]))
   }
 
-  async remove(key: string): Promise<void> {
-    await rm(this.#pathOf(key), { force: true })
+  async remove(keys: string | string[]): Promise<void> {
+    for (const key of [keys].flat()) await rm(this.#pathOf(key), { force: true })
   }
 
   async list(prefix: string): Promise<string[]> {
@@ -96,11 +97,6 @@ export class FileStore implements BundleStore {
     )
     return hash.digest('hex')
   }
-}
-
-/** Opens the store a `ATELIER_STORE_URL` names: `file:/absolute/path`. */
-export function openStore(storeUrl: string): BundleStore {
-  return new FileStore(storeUrl.slice('file:'.length).replace(/\/+$/, ''))
 }
 
 async function syncDirectory(path: string): Promise<void> {

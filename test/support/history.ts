@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { readManifest, readWhole } from '../../registry/bundle-store/bundles.ts'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
-import { openStore } from '../../registry/bundle-store/file.ts'
+import { FileStore } from '../../registry/bundle-store/file.ts'
 import { blobKey } from '../../registry/bundle-store/keys.ts'
 import type { Sql } from '../../registry/sql.ts'
 import type { Atelier } from './atelier.ts'
@@ -31,7 +31,7 @@ export type SeenPush = { app: string; ref: string; sha: string }
  */
 export async function expectSoundHistory(atelier: Atelier, pushes: SeenPush[]): Promise<void> {
   const sql = await connectToHome(atelier.home)
-  const store = openStore(`file:${join(atelier.home, 'store')}`)
+  const store = new FileStore(join(atelier.home, 'store'))
   try {
     await expect.poll(() => openDeployments(sql), { timeout: 100_000, interval: 200 }).toEqual([])
     for (const push of pushes)
