@@ -18,6 +18,8 @@ const build = z.strictObject({
   /** Folder of the app inside the repository, for monorepos. */
   root: appPath.optional(),
   entry: appPath.optional(),
+  /** How a program that listens is run: in a worker thread, or as a process of its own. Default: what it needs. */
+  kind: z.enum(['server', 'process']).optional(),
   output: appPath.optional(),
   script: text.optional(),
   env: z.record(envName, z.string()).default({}),

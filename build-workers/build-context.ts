@@ -28,7 +28,7 @@ export type Part = { root: string; from: string; skip: (path: string) => boolean
 
 /** What a build left to be packed. */
 export type BuildOutput = {
-  kind: 'static' | 'fetch' | 'server'
+  kind: 'static' | 'fetch' | 'server' | 'process'
   transforms: string[]
   /** Served by the edge itself. */
   pages: Part | null
@@ -37,9 +37,14 @@ export type BuildOutput = {
   server: ServerOutput | null
 }
 
+/** `folder`: where it starts, relative to the server archive; `''`: its top. */
+export type StartCommand = { command: string; folder: string }
+
 export type ServerOutput = {
-  /** Relative to the server archive. */
-  entry: string
+  /** For a thread; relative to the server archive. */
+  entry: string | null
+  /** For a process. */
+  start: StartCommand | null
   /** Packed in this order, each below its `below`. */
   parts: (Part & { below: string })[]
   files: { path: string; content: Buffer }[]

@@ -216,7 +216,18 @@ test.each<Case>([
       'web/run.mjs': '',
     },
     {},
-    { entry: 'web/run.mjs', notes: ['not applied from the start command: --enable-source-maps'] },
+    {
+      framework: 'process',
+      transform: 'process',
+      command: 'NODE_ENV=production node --enable-source-maps web/run.mjs --port 80',
+      notes: ['runs as a process, for the start command has options'],
+    },
+  ],
+  [
+    'NODE_ENV=production, which holds anyway,',
+    { 'package.json': { scripts: { start: 'cross-env NODE_ENV=production node run.js' } }, 'run.js': '' },
+    {},
+    { transform: 'server', entry: 'run.js', notes: [] },
   ],
   [
     'node .',
@@ -243,7 +254,165 @@ test.each<Case>([
     'a Procfile',
     { Procfile: 'worker: node w.js\nweb: node web.js\n', 'web.js': '' },
     {},
-    { entry: 'web.js', reason: 'Node server detected (Procfile: node web.js)' },
+    { entry: 'web.js', reason: 'Node server detected (Procfile: node web.js)', asProcess: false },
+  ],
+  [
+    'a Procfile that says more, before a start script that does not',
+    {
+      Procfile: '# how it runs\r\nweb: node --expose-gc web.js --port $PORT\r\nworker: node w.js\r\n',
+      'package.json': { scripts: { start: 'node web.js' }, dependencies: { express: '5' } },
+      'web.js': '',
+    },
+    {},
+    {
+      framework: 'express',
+      transform: 'process',
+      command: 'node --expose-gc web.js --port $PORT',
+      reason: 'Express detected (express in package.json, Procfile: node --expose-gc web.js --port $PORT)',
+      notes: ['runs as a process, for the start command needs a shell'],
+      build: false,
+    },
+  ],
+  [
+    'a Procfile that names the start script',
+    { Procfile: 'web: npm start\n', 'package.json': { scripts: { start: 'node web.js' } }, 'web.js': '' },
+    {},
+    { transform: 'server', entry: 'web.js', reason: 'Node server detected (Procfile: npm start)' },
+  ],
+  [
+    'a Procfile beside a Vite site',
+    {
+      Procfile: 'web: bin/serve',
+      'index.html': '',
+      'package.json': { devDependencies: { vite: '8' }, scripts: { build: 'vite build' } },
+    },
+    {},
+    { transform: 'process', command: 'bin/serve', build: true },
+  ],
+  [
+    'a Vite site whose Procfile shows what was built',
+    {
+      Procfile: 'web: npx vite preview --port $PORT',
+      'index.html': '',
+      'package.json': { devDependencies: { vite: '8' } },
+    },
+    {},
+    { transform: 'site' },
+  ],
+  [
+    'scripts that run scripts',
+    {
+      'package.json': {
+        scripts: {
+          build: 'tsc -p .',
+          prestart: 'npm run build && npm run migrate',
+          migrate: 'prisma migrate deploy',
+          start: 'yarn serve --silent',
+          serve: 'NODE_ENV=production node dist/main.js',
+        },
+      },
+    },
+    {},
+    {
+      transform: 'process',
+      command: 'prisma migrate deploy && NODE_ENV=production node dist/main.js --silent',
+      notes: ['runs as a process, for the start command needs a shell'],
+      build: true,
+    },
+  ],
+  [
+    'cross-env',
+    { 'package.json': { scripts: { start: "cross-env TZ=UTC LABEL='a b' node run.js" } }, 'run.js': '' },
+    {},
+    {
+      transform: 'process',
+      command: "TZ=UTC LABEL='a b' node run.js",
+      notes: [expect.stringContaining('sets variables')],
+    },
+  ],
+  [
+    'ts-node that is there in production',
+    {
+      'package.json': { scripts: { start: 'ts-node src/main.ts' }, dependencies: { 'ts-node': '10' } },
+      'src/main.ts': '',
+    },
+    {},
+    {
+      transform: 'process',
+      command: 'ts-node src/main.ts',
+      notes: ['runs as a process, for the start command runs ts-node'],
+    },
+  ],
+  [
+    'tsx that is there for development, loaded by Node',
+    {
+      'package.json': { scripts: { start: 'node --import tsx src/main.ts' }, devDependencies: { tsx: '4' } },
+      'src/main.ts': '',
+    },
+    {},
+    { transform: 'server', entry: 'src/main.ts' },
+  ],
+  [
+    'nest start',
+    {
+      'package.json': { scripts: { build: 'nest build', start: 'nest start' }, dependencies: { '@nestjs/core': '11' } },
+      'src/main.ts': 'app.listen(3000)',
+    },
+    {},
+    { framework: 'nest', transform: 'process', command: 'nest start', build: true },
+  ],
+  [
+    'a compiled program',
+    { Procfile: 'web: ./bin/server --listen=$PORT', 'bin/server': '' },
+    {},
+    {
+      framework: 'process',
+      transform: 'process',
+      reason: 'Start command detected (Procfile: ./bin/server --listen=$PORT)',
+    },
+  ],
+  [
+    'a folder of pages with a server for its author',
+    { 'index.html': '', 'package.json': { scripts: { start: 'python3 -m http.server' } } },
+    {},
+    { transform: 'copy' },
+  ],
+  [
+    'build.kind process, for a file',
+    { 'package.json': { scripts: { start: 'node run.js' } }, 'run.js': '' },
+    { build: { kind: 'process' } },
+    {
+      transform: 'server',
+      entry: 'run.js',
+      asProcess: true,
+      notes: ['runs as a process, as build.kind in atelier.config says'],
+    },
+  ],
+  [
+    'build.kind process, for a command',
+    { Procfile: 'web: a | b' },
+    { build: { kind: 'process' } },
+    { transform: 'process', command: 'a | b', notes: ['runs as a process, as build.kind in atelier.config says'] },
+  ],
+  [
+    'build.kind server, for a command with options',
+    { Procfile: 'web: node --enable-source-maps run.js', 'run.js': '' },
+    { build: { kind: 'server' } },
+    {
+      transform: 'server',
+      entry: 'run.js',
+      asProcess: false,
+      notes: [
+        'not applied from the start command: --enable-source-maps',
+        'runs as a server, as build.kind in atelier.config says',
+      ],
+    },
+  ],
+  [
+    'a build script of the config with a start command',
+    { Procfile: 'web: out/server' },
+    { build: { script: 'make', kind: 'process' } },
+    { transform: 'script', command: 'out/server', entry: null },
   ],
   [
     'a build script of the config',
@@ -297,10 +466,41 @@ test.each<[string, Files, object, string]>([
     'express is in package.json, and no file to start was found',
   ],
   [
-    'a start script of another kind',
-    { 'package.json': { scripts: { start: 'deno run x.ts' } } },
+    'a start script whose file is not there',
+    { 'package.json': { scripts: { start: 'node x.js' } } },
     {},
-    'the start script is "deno run x.ts", and no file to start was found',
+    'the start script is "node x.js", and no file to start was found',
+  ],
+  ['Python with a Procfile', { Procfile: 'web: gunicorn app', 'requirements.txt': '' }, {}, 'this looks like Python'],
+  [
+    'a Procfile whose web: says nothing',
+    { Procfile: 'web:   \nworker: x' },
+    {},
+    'the web: line of the Procfile names no command',
+  ],
+  [
+    'a Procfile of a megabyte',
+    { Procfile: `web: ${'x '.repeat(500_000)}` },
+    {},
+    'the Procfile is 977 kB long; it should be a few lines',
+  ],
+  [
+    'a command of 9000 characters',
+    { Procfile: `web: node ${'x'.repeat(9000)}` },
+    {},
+    'the web: line of the Procfile is longer than 8192 characters',
+  ],
+  [
+    'a command with control characters',
+    { Procfile: 'web: node a\u0000b' },
+    {},
+    'the web: line of the Procfile holds control characters',
+  ],
+  [
+    'build.kind process and nothing to start',
+    { 'index.html': '' },
+    { build: { kind: 'process' } },
+    "build.kind in atelier.config is 'process', and nothing says what to start; write a Procfile",
   ],
   [
     'an entry that is not there',
@@ -315,7 +515,7 @@ test.each<[string, Files, object, string]>([
 })
 
 test('what was looked for can be listed', () => {
-  expect(whatIsLookedFor()).toHaveLength(5)
+  expect(whatIsLookedFor()).toHaveLength(6)
 })
 
 function detect(files: Files, config: object) {

@@ -1,11 +1,13 @@
 import { AppError } from '../registry/errors.ts'
 import type { AppConfig } from './app-config.ts'
 import { detectFetchApp } from './fetch-app.ts'
-import { detectNodeServer, namesNodeServer } from './node-server.ts'
+import { detectNodeServer, frameworkOf, namesNodeServer } from './node-server.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
+import { detectProcess, planProcess } from './process-app.ts'
 import { detectSite, kits } from './site.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 import { closestTo } from './spelling.ts'
+import { readStartCommand } from './start-command.ts'
 
 /** How an app is built, and why so. Paths are inside the app. */
 export type Plan = {
@@ -25,9 +27,19 @@ export type Transform =
   /** One ES module with a default export that has `fetch`, made by esbuild. */
   | { transform: 'bundle'; entry: string }
   /** A program that listens. `build`: scripts.build runs first, and `entry` may be its product; null: as package.json says after it ran. */
-  | { transform: 'server'; entry: string; build: boolean }
+  | { transform: 'server'; entry: string; build: boolean; asProcess: boolean }
+  /** A start command that runs as it stands; scripts.build runs before it is packed. */
+  | { transform: 'process'; command: string; build: boolean }
   /** build.script of the config; `entry` null: its output is static. */
-  | { transform: 'script'; script: string; output: string; entry: string | null }
+  | {
+      transform: 'script'
+      script: string
+      output: string
+      entry: string | null
+      /** A start command for what it leaves. */
+      command: string | null
+      asProcess: boolean
+    }
 
 export type App = { tree: SourceTree; pkg: PackageJson | null; config: AppConfig }
 
@@ -40,6 +52,10 @@ const detectors: Detector[] = [
   {
     looksFor: 'hono in package.json, or a default export with fetch in src/index.ts or index.ts',
     detect: detectFetchApp,
+  },
+  {
+    looksFor: 'a web: line in a Procfile or a start script that is more than "node <file>"',
+    detect: (app) => (isMerePage(app) || isForeign(app) ? null : detectProcess(app)),
   },
   {
     looksFor:
@@ -63,6 +79,18 @@ export function whatIsLookedFor(): string[] {
   return detectors.map(({ looksFor }) => looksFor)
 }
 
+// The script of a folder of pages shows them to a developer (`live-server`, `python3 -m http.server`).
+function isMerePage(app: App): boolean {
+  const start = readStartCommand(app.tree, app.pkg)
+  if (!start || start.isFromProcfile || start.file !== null) return false
+  return frameworkOf(app.pkg) === null && detectStatic(app) !== null
+}
+
+// What its Procfile starts would have to be installed first, by a tool that is not there.
+function isForeign({ tree, pkg }: App): boolean {
+  return pkg === null && foreign.some(([file, what]) => what !== 'Docker' && tree.hasFile(file))
+}
+
 function detectConfigured(app: App): Plan | null {
   const { build } = app.config
   if (build.bundler === 'bun')
@@ -79,13 +107,40 @@ function detectConfigured(app: App): Plan | null {
       script: build.script,
       output: build.output ?? 'dist',
       entry: build.entry ?? null,
+      command: build.kind === 'process' && !build.entry ? startCommand(app) : null,
+      asProcess: build.kind === 'process',
     }
   }
   if (build.bundler === 'custom')
     throw new AppError('CONFIG_INVALID', "build.script: is needed when build.bundler is 'custom'")
-  if (!build.entry) return null
-  if (!app.tree.hasFile(build.entry) && !app.pkg?.scripts['build']) throw entryMissing(app.tree, build.entry)
-  return detectFetchApp(app) ?? detectNodeServer(app)
+  if (build.entry && !app.tree.hasFile(build.entry) && !app.pkg?.scripts['build'])
+    throw entryMissing(app.tree, build.entry)
+  if (build.kind) return detectKind(app, build.kind)
+  return build.entry ? (detectFetchApp(app) ?? detectNodeServer(app)) : null
+}
+
+// What is meant to listen by itself is no site and no fetch app, whatever it looks like.
+function detectKind(app: App, kind: 'server' | 'process'): Plan {
+  const { build } = app.config
+  const start = kind === 'process' && !build.entry ? readStartCommand(app.tree, app.pkg) : null
+  const plan = start?.needsProcess ? planProcess(app, start, said(kind)) : detectNodeServer(app)
+  if (plan) return { ...plan, notes: plan.notes.includes(said(kind)) ? plan.notes : [...plan.notes, said(kind)] }
+  throw nothingToStart(kind)
+}
+
+const said = (kind: string) => `runs as a ${kind}, as build.kind in atelier.config says`
+
+function startCommand(app: App): string {
+  const start = readStartCommand(app.tree, app.pkg)
+  if (!start) throw nothingToStart('process')
+  return start.command
+}
+
+function nothingToStart(kind: string): AppError {
+  return new AppError(
+    'ENTRY_NOT_FOUND',
+    `build.kind in atelier.config is '${kind}', and nothing says what to start; write a Procfile with a line such as web: node server.js, or set build.entry`,
+  )
 }
 
 function entryMissing(tree: SourceTree, entry: string): AppError {

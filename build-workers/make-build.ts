@@ -12,6 +12,7 @@ import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { BuildNetworks } from '../sandbox/build-network.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
+import type { Runs } from '../sandbox/isolate.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { EncodingMemory } from './encodings.ts'
@@ -20,12 +21,13 @@ import type { HostNpm } from './host-npm.ts'
 import { describeBuild, healthOf } from './manifest-facts.ts'
 import { openContext } from './open-context.ts'
 import { packPages } from './pack-pages.ts'
-import { packServer } from './pack-server.ts'
+import { type PackedServer, packServer } from './pack-server.ts'
 import { type Packed, type Published, publish } from './publish.ts'
 import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
 import { copyStatic } from './transforms/copy.ts'
 import { buildFetchApp } from './transforms/fetch.ts'
+import { buildProcess } from './transforms/process.ts'
 import { buildByScript } from './transforms/script.ts'
 import { buildNodeServer } from './transforms/server.ts'
 import { buildSite } from './transforms/site.ts'
@@ -74,7 +76,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   cleanup.defer(() => trimDownloads(context, join(config.home, 'cache', claim.appId)))
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
-  await verify(claim, packed, { output, context, deps })
+  const proved = await verify(claim, packed, { output, context, deps })
   await milestones.built()
 
   await milestones.uploading()
@@ -83,14 +85,14 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     claim,
     build: name.build,
     plan,
-    output,
+    output: { ...output, kind: proved.kind },
     lockfile,
     appEnv,
     context,
     pages: packed.pages,
   })
   const memory = await EncodingMemory.open(join(config.home, 'cache', claim.appId, 'encodings.json'))
-  const published = await publish(packed, { name, facts, startedAt, logText: deps.logText }, { ...deps, memory })
+  const published = await publish(proved.packed, { name, facts, startedAt, logText: deps.logText }, { ...deps, memory })
   return {
     ...published,
     id: name.build,
@@ -132,6 +134,8 @@ function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | Buil
       return buildFetchApp(context, plan.entry)
     case 'server':
       return buildNodeServer(context, plan)
+    case 'process':
+      return buildProcess(context, plan)
     case 'script':
       return buildByScript(context, plan)
   }
@@ -165,20 +169,29 @@ async function pack({ pages, server }: BuildOutput, { workspace }: BuildContext,
   return packed
 }
 
+// How it ran when it was proved is how it will run.
+type Proved = { kind: BuildOutput['kind']; packed: Packed }
+
 async function verify(
   claim: Claim,
-  { pages, server }: Packed,
+  packed: Packed,
   { output, context, deps }: { output: BuildOutput; context: BuildContext; deps: MakeDeps },
-): Promise<void> {
+): Promise<Proved> {
+  const { pages, server } = packed
   const { config, key, log, signal, cleanup } = deps
-  if (!server || output.kind === 'static') return verifyPages(pages, { folder: output.pages?.from ?? '', log })
+  const asPlanned = server && runsOf(output.kind, server)
+  if (!asPlanned) {
+    await verifyPages(pages, { folder: output.pages?.from ?? '', log })
+    return { kind: output.kind, packed }
+  }
 
   const scope = { app: claim.appId, environment: claim.environment }
-  const { ended } = await verifyServer(
+  const { runs, ended } = await verifyServer(
     {
       name: `${claim.appId} ${shortVersion(claim.version)}`,
       home: config.home,
-      kind: output.kind,
+      runs: asPlanned,
+      mayBeProcess: output.kind === 'server' && context.app.config.build.kind !== 'server',
       packed: server,
       directory: context.workspace.beside('verify'),
       socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
@@ -192,4 +205,11 @@ async function verify(
     { log, signal },
   )
   cleanup.defer(async () => void (await ended))
+  const start = runs.kind === 'process' ? { command: runs.command, folder: runs.folder } : null
+  return { kind: runs.kind, packed: { ...packed, server: { ...server, start } } }
+}
+
+function runsOf(kind: BuildOutput['kind'], { entry, start }: PackedServer): Runs | null {
+  if (kind === 'process') return start && { kind, ...start }
+  return kind !== 'static' && entry !== null ? { kind, entry } : null
 }

@@ -29,23 +29,30 @@ export function detectNodeServer(app: App): Plan | null {
   const { pkg, config } = app
   const found = findEntry(app)
   if (!found) return null
-  const framework = frameworks.find(([name]) => pkg && Object.hasOwn(pkg.dependencies, name))
+  const framework = frameworkOf(pkg)
   return {
-    framework: framework ? manifestName(framework[0]) : 'node',
+    framework: framework?.name ?? 'node',
     reason: framework
-      ? `${framework[1]} detected (${framework[0]} in package.json, ${found.source})`
+      ? `${framework.title} detected (${framework.dependency} in package.json, ${found.source})`
       : `Node server detected (${found.source})`,
     notes: found.options.length > 0 ? [`not applied from the start command: ${found.options.join(' ')}`] : [],
     transform: 'server',
     entry: found.entry,
+    asProcess: config.build.kind === 'process',
     build: !config.build.script && Boolean(pkg?.scripts['build']),
   }
 }
 
+/** The server framework among the dependencies; `name` is what the manifest calls it. */
+export function frameworkOf(pkg: PackageJson | null): { name: string; dependency: string; title: string } | null {
+  const found = frameworks.find(([name]) => pkg && Object.hasOwn(pkg.dependencies, name))
+  return found ? { name: manifestName(found[0]), dependency: found[0], title: found[1] } : null
+}
+
 /** What in package.json speaks of a server, as the beginning of a sentence; null when nothing does. */
 export function namesNodeServer(pkg: PackageJson | null): string | null {
-  const framework = frameworks.find(([name]) => pkg && Object.hasOwn(pkg.dependencies, name))
-  if (framework) return `${framework[0]} is in package.json`
+  const framework = frameworkOf(pkg)
+  if (framework) return `${framework.dependency} is in package.json`
   return pkg?.scripts['start'] ? `the start script is ${JSON.stringify(pkg.scripts['start'])}` : null
 }
 
@@ -56,7 +63,7 @@ function findEntry(app: App): Found | null {
     return { entry: config.build.entry, source: `build.entry: ${config.build.entry}`, options: [] }
 
   const start = readStartCommand(tree, pkg)
-  if (start) {
+  if (start?.file) {
     const entry = resolveEntry(tree, start.file, pkg)
     if (entry) return { entry, source: start.source, options: start.options }
     // Not there yet: `node dist/index.js` after the build script.
@@ -77,8 +84,7 @@ function findByName({ tree, pkg }: App): Found | null {
   if (listening) return { entry: listening, source: `${listening} listens`, options: [] }
 
   // A framework is there, so one of these is the program even if `listen` is called elsewhere.
-  const hasFramework = pkg !== null && frameworks.some(([name]) => Object.hasOwn(pkg.dependencies, name))
-  const first = hasFramework ? firstFile(tree, present) : null
+  const first = frameworkOf(pkg) ? firstFile(tree, present) : null
   return first ? { entry: first, source: first, options: [] } : null
 }
 

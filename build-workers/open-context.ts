@@ -17,6 +17,7 @@ import type { HostNpm } from './host-npm.ts'
 import { describeNodeDifference } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
 import { readPackageJson } from './package-json.ts'
+import { describeProcfile } from './procfile.ts'
 import { Programs } from './programs.ts'
 import { type SourceTree, subtree } from './source-tree.ts'
 import { makeFor, type Workspace } from './workspace.ts'
@@ -131,7 +132,7 @@ function announce(
 ): void {
   log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
   const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
-  const notes = [node, ...plan.notes, ...(opened?.notes ?? []), describeUnused(app)]
+  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), describeUnused(app)]
   for (const note of notes) if (note) log.line(`       ${note}`)
 }
 

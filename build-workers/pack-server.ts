@@ -9,7 +9,8 @@ import { walk } from './walk.ts'
 
 export type PackedServer = {
   path: string
-  entry: string
+  entry: string | null
+  start: ServerOutput['start']
   sha256: string
   size: number
   /** Length of the first frame, which holds the app's own files; the next one is `modules`. */
@@ -30,7 +31,7 @@ export async function packServer(
   path: string,
   { uid }: { uid: number | null },
 ): Promise<PackedServer> {
-  const { entry, modules } = output
+  const { entry, start, modules } = output
   const hash = createHash('sha256')
   let size = 0
   let ownSize = 0
@@ -56,7 +57,7 @@ export async function packServer(
     },
     createWriteStream(path, { flags: 'wx', mode: 0o600 }),
   )
-  return { path, entry, sha256: hash.digest('hex'), size, ownSize, modules, modulesFrame }
+  return { path, entry, start, sha256: hash.digest('hex'), size, ownSize, modules, modulesFrame }
 }
 
 async function* appEntries({ parts, files }: ServerOutput, uid: number | null): AsyncGenerator<Buffer> {

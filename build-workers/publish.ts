@@ -148,6 +148,7 @@ function writeManifest({
     })),
     server: server && {
       entry: server.entry,
+      start: server.start,
       sha256: server.sha256,
       size: server.size,
       modules: server.modulesFrame,

@@ -1,7 +1,7 @@
 import type { App, Plan } from './framework.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
-import { normalise, readStartCommand } from './start-command.ts'
+import { normalise, readStartCommand, servesFiles } from './start-command.ts'
 
 type SiteTool = {
   /** Its package, which is also the name of its program. */
@@ -77,7 +77,8 @@ function findVite({ tree, pkg }: App): string | null {
 // A server of its own (Express with Vite for its pages) is a Node server with a build step, not a folder of files.
 function servesItself({ tree, pkg }: App): boolean {
   const start = readStartCommand(tree, pkg)
-  return start !== null && !/\b(vite|serve|http-server)(\.js)?$/.test(start.file)
+  if (!start || servesFiles(start)) return false
+  return start.file !== null ? !/\b(vite|serve|http-server)(\.js)?$/.test(start.file) : start.isFromProcfile
 }
 
 function library(pkg: PackageJson): string | null {

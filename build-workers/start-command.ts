@@ -1,16 +1,23 @@
+import { quoteWord, splitCommand } from '../sandbox/start-command.ts'
 import type { PackageJson } from './package-json.ts'
+import { checkCommand, readWebLine } from './procfile.ts'
+import { expandScripts } from './run-scripts.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 
 export type StartCommand = {
-  /** The file the command runs, as written: `./bin/www`, `.`. */
-  file: string
-  /** Where it was found: `start script: node ./bin/www`. */
+  /** Where it was found, as written there: `start script: node ./bin/www`. */
   source: string
-  /** Node options of the command, which an isolate does not take. */
+  /** What runs, with the scripts of package.json that it names put in and what the build has done left out. */
+  command: string
+  isFromProcfile: boolean
+  /** The file that it runs with Node, as written (`./bin/www`, `.`), or with a tool of development in Node's place; null: something else runs. */
+  file: string | null
+  /** What a thread that runs the file would not do of the command. */
   options: string[]
+  /** Why it takes a process: `it has options for node`; null: it is `node <file>` and no more. */
+  needsProcess: string | null
 }
 
-const runners = ['node', 'nodemon', 'tsx', 'ts-node', 'nodejs']
 const optionsWithValue = [
   '-r',
   '--require',
@@ -21,32 +28,118 @@ const optionsWithValue = [
   '--conditions',
   '--env-file',
 ]
+const preloads = new Set(['-r', '--require', '--import', '--loader', '--experimental-loader'])
+// Put in Node's place for development: the first two restart on every change, the others take types away, which the build does.
+const watchers = ['nodemon', 'ts-node-dev']
+const typeStrippers = ['tsx', 'ts-node']
+const runners = ['node', 'nodejs', ...watchers, ...typeStrippers]
+// They serve files, or a page under development.
+const fileServers = new Set([
+  ...[
+    'vite',
+    'serve',
+    'http-server',
+    'live-server',
+    'lite-server',
+    'browser-sync',
+    'react-scripts',
+    'parcel',
+    'webpack',
+  ],
+  ...['webpack-dev-server', 'ng', 'gatsby', 'astro', 'snowpack', 'vue-cli-service', 'eleventy', 'next', 'wrangler'],
+])
 
-/** What `scripts.start`, or else the `web:` line of a Procfile, runs with Node; null when neither is of the form `node <file>`. */
+/** The `web:` line of a Procfile, or else `scripts.start`; null when there is neither. Throws ENTRY_NOT_FOUND. */
 export function readStartCommand(tree: SourceTree, pkg: PackageJson | null): StartCommand | null {
-  const script = pkg?.scripts['start']
-  const fromScript = script ? parseStart(script, 'start script') : null
-  if (fromScript) return fromScript
-  const web = /^web:\s*(.+)$/m.exec(tree.read('Procfile') ?? '')?.[1]
-  return web ? parseStart(web.trim(), 'Procfile') : null
+  const web = readWebLine(tree)
+  const script = pkg?.scripts['start']?.trim()
+  const written = web ?? script
+  if (!written) return null
+  const where = web ? 'Procfile' : 'start script'
+  const command = checkCommand(expandScripts(web ?? 'npm start', pkg), where)
+  const source = `${where}: ${written.length > 100 ? `${written.slice(0, 100)}…` : written}`
+  return { source, command, isFromProcfile: web !== null, ...readProgram(command, pkg) }
 }
 
-// Of `npm run build && NODE_ENV=production node --enable-source-maps dist/server.js` it is the last command that serves.
-function parseStart(command: string, where: string): StartCommand | null {
-  const last = command.split(/&&|;/).at(-1)?.trim() ?? ''
-  const words = last.split(/\s+/).map((word) => word.replace(/^(['"])(.*)\1$/, '$2'))
-  while (words[0] !== undefined && (words[0] === 'cross-env' || words[0] === 'exec' || /^[A-Za-z_]\w*=/.test(words[0])))
-    words.shift()
+/** Whether it shows files to a developer, which the platform does by itself. */
+export function servesFiles({ command }: StartCommand): boolean {
+  const [program] = programOf(lastOf(command))
+  return fileServers.has(program ?? '')
+}
 
-  const runner = words.shift()
-  if (!runner || !runners.includes(runner)) return null
+function readProgram(
+  command: string,
+  pkg: PackageJson | null,
+): Pick<StartCommand, 'file' | 'options' | 'needsProcess'> {
+  const { file, options, extra } = readFile(programOf(lastOf(command)))
+  return { file, options, needsProcess: whyProcess(command, { file, options: [...options, ...extra] }, pkg) }
+}
+
+function whyProcess(
+  command: string,
+  { file, options }: { file: string | null; options: string[] },
+  pkg: PackageJson | null,
+): string | null {
+  const plain = splitCommand(command)
+  if (!plain) return 'the start command needs a shell'
+  const program = programOf(command)
+  const runner = program[0] ?? ''
+  if (file === null || !runners.includes(runner)) return `the start command runs ${runner}`
+  if (watchers.includes(runner)) return null
+  const isBrought = pkg !== null && Object.hasOwn(pkg.dependencies, runner)
+  if (typeStrippers.includes(runner)) return isBrought ? `the start command runs ${runner}` : null
+  if (Object.keys(settingsOf(command)).length > 0) return 'the start command sets variables'
+  return withoutTypeStrippers(options, pkg).length > 0 ? 'the start command has options' : null
+}
+
+// `node --import tsx server.ts`, with tsx there for development only: the build takes the types away.
+function withoutTypeStrippers(options: string[], pkg: PackageJson | null): string[] {
+  return options.filter((option, at) => {
+    const name = [option, options[at + 1] ?? ''].join('=').split('=')
+    const isOfPair = preloads.has(option) ? name[1] : preloads.has(options[at - 1] ?? '') ? option : null
+    const module = isOfPair ?? (preloads.has(name[0] ?? '') ? name[1] : null)
+    const stripper = [...typeStrippers, '@swc-node', 'esbuild-register', '@babel'].find((known) =>
+      module?.startsWith(known),
+    )
+    return !stripper || (pkg !== null && Object.keys(pkg.dependencies).some((known) => known.startsWith(stripper)))
+  })
+}
+
+// Of `prisma migrate deploy && node dist/server.js` it is the last command that serves.
+function lastOf(command: string): string {
+  return command.split(/&&|;/).at(-1)?.trim() ?? ''
+}
+
+// Words without what is set in front of them.
+function programOf(command: string): string[] {
+  const plain = splitCommand(command)
+  const words = plain
+    ? [plain.file, ...plain.args]
+    : command.split(/\s+/).map((word) => word.replace(/^(['"])(.*)\1$/, '$2'))
+  while (words[0] !== undefined && /^([A-Za-z_]\w*=.*|exec)$/.test(words[0])) words.shift()
+  return words
+}
+
+// Apps run in production anyway.
+function settingsOf(command: string): Record<string, string> {
+  const { NODE_ENV, ...others } = splitCommand(command)?.env ?? {}
+  return NODE_ENV === undefined || NODE_ENV === 'production' ? others : { NODE_ENV, ...others }
+}
+
+function readFile([runner, ...words]: string[]): { file: string | null; options: string[]; extra: string[] } {
   const options: string[] = []
+  if (!runner || !runners.includes(runner)) return { file: null, options, extra: [] }
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    if (!word.startsWith('-')) return { file: word, source: `${where}: ${command.trim()}`, options }
+    if (!word.startsWith('-')) return { file: word, options, extra: words }
     options.push(word)
     if (optionsWithValue.includes(word)) options.push(words.shift() ?? '')
   }
-  return null
+  return { file: null, options, extra: [] }
+}
+
+/** `node <file>`, as a start command. */
+export function nodeCommand(file: string): string {
+  return `node ${quoteWord(file)}`
 }
 
 /** The file that Node would run for `node <file>`, or null when the tree has none. */

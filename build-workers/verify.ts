@@ -4,11 +4,12 @@ import { dirname } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import { type Isolate, probe, startIsolate } from '../sandbox/isolate.ts'
+import { type Isolate, probe, type Runs, shownCommand, startIsolate } from '../sandbox/isolate.ts'
 import type { SandboxUser } from '../sandbox/users.ts'
 import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { unpack } from './source.ts'
+import { nodeCommand } from './start-command.ts'
 
 const startTimeoutMs = 30_000
 const attempts = 3
@@ -29,7 +30,9 @@ export type ServerCheck = {
   /** For messages: `hello 3f2a91c`. */
   name: string
   home: string
-  kind: 'fetch' | 'server'
+  runs: Runs
+  /** A server that a thread cannot hold is tried as a process. */
+  mayBeProcess: boolean
   packed: PackedServer
   /** A place for the unpacked bundle; must not exist. */
   directory: string
@@ -44,39 +47,60 @@ export type ServerCheck = {
 }
 
 /**
- * Starts what was packed in an isolate of its own and asks for the health page. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY with
- * the likely cause and the app's last words. The isolate is told to stop when this returns; `ended` says when it has.
+ * Starts what was packed in an isolate of its own and asks for the health page; as a process, when it turns out that a thread cannot hold it.
+ * Returns how it ran. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY with the likely cause and the app's last words. The isolate is
+ * told to stop when this returns; `ended` says when it has.
  */
 export async function verifyServer(
   check: ServerCheck,
   { log, signal }: { log: StepLog; signal: AbortSignal },
-): Promise<{ ended: Promise<unknown> }> {
+): Promise<{ runs: Runs; ended: Promise<unknown> }> {
   return log.step('Verifying', `GET ${check.health.path}`, async (step) => {
     await unpackForApp(check, signal)
-    const heard: string[] = []
-    const isolate = await startIsolate({
-      ...check,
-      entry: check.packed.entry,
-      onLog: (_, line) => {
-        heard.push(line)
-        if (heard.length > 20) heard.shift()
-      },
-    })
-    const stop = () => isolate.stop(2000)
-    signal.addEventListener('abort', stop, { once: true })
-    try {
-      await isolate.ready(startTimeoutMs)
-      signal.throwIfAborted()
-      step.detail(`GET ${check.health.path} → ${await askHealth(isolate, check, heard)}`)
-      return { ended: stop() }
-    } catch (thrown) {
-      await stop()
-      signal.throwIfAborted()
-      throw thrown
-    } finally {
-      signal.removeEventListener('abort', stop)
-    }
+    const first = await tryToRun(check, step, signal)
+    if (!('needsProcess' in first)) return first
+    const runs: Runs = { kind: 'process', command: nodeCommand(check.packed.entry ?? ''), folder: '' }
+    step.output(`runs as a process, for a thread cannot hold it: ${first.needsProcess}`)
+    const second = await tryToRun({ ...check, runs, mayBeProcess: false }, step, signal)
+    return 'needsProcess' in second ? Promise.reject(second.error) : second
   })
+}
+
+type Step = { detail(text: string): void; output(text: string): void }
+type Ran = { runs: Runs; ended: Promise<unknown> }
+
+async function tryToRun(
+  check: ServerCheck,
+  step: Step,
+  signal: AbortSignal,
+): Promise<Ran | { needsProcess: string; error: unknown }> {
+  const heard: string[] = []
+  const isolate = await startIsolate({
+    ...check,
+    onLog: (stream, line) => {
+      // What the host itself has to say of an app.
+      if (stream === 'stderr' && check.runs.kind === 'process' && line.startsWith('atelier: '))
+        step.output(line.slice(9))
+      heard.push(line)
+      if (heard.length > 20) heard.shift()
+    },
+  })
+  const stop = () => isolate.stop(2000)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    await isolate.ready(startTimeoutMs)
+    signal.throwIfAborted()
+    step.detail(`GET ${check.health.path} → ${await askHealth(isolate, check, heard)}`)
+    return { runs: check.runs, ended: stop() }
+  } catch (thrown) {
+    const needsProcess = check.mayBeProcess ? isolate.needsProcess() : null
+    await stop()
+    signal.throwIfAborted()
+    if (needsProcess) return { needsProcess, error: thrown }
+    throw thrown
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }
 
 // As the edges do it: the platform's own files, which the app can read and not change. The app's own frame is unpacked from what was packed;
@@ -90,7 +114,7 @@ async function unpackForApp({ packed, directory, socketPath }: ServerCheck, sign
   await chmod(directory, 0o755)
 }
 
-async function askHealth(isolate: Isolate, { health, host, packed }: ServerCheck, heard: string[]): Promise<number> {
+async function askHealth(isolate: Isolate, { health, host, runs }: ServerCheck, heard: string[]): Promise<number> {
   let last = ''
   for (let attempt = 1; ; attempt++) {
     try {
@@ -115,7 +139,7 @@ async function askHealth(isolate: Isolate, { health, host, packed }: ServerCheck
   }
   const wanted = health.strict ? '2xx or 3xx' : 'below 500'
   const setting = health.strict ? '' : '; another path can be set with deployments.healthCheck.path'
-  const message = `GET ${health.path} ${last}; a healthy app (node ${packed.entry}) answers ${wanted}${setting}`
+  const message = `GET ${health.path} ${last}; a healthy app (${shownCommand(runs)}) answers ${wanted}${setting}`
   throw new AppError('APP_UNHEALTHY', [message, ...heard.map((line) => `  ${line}`)].join('\n'))
 }
 

@@ -32,6 +32,10 @@ class TestIsolate implements Isolate {
     if (!comesUp) throw new AppError('APP_CRASHED', 'it cannot start')
   }
 
+  needsProcess(): string | null {
+    return null
+  }
+
   async stop(): Promise<IsolateExit> {
     this.isStopped = true
     this.end('stopped')
@@ -55,9 +59,8 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
     {
       name: 'hello v1',
       home: directory,
-      kind: 'server',
+      runs: { kind: 'server', entry: 'x' },
       directory,
-      entry: 'x',
       env: {},
       user: { uid: null, gid: null },
       memoryMb: 64,

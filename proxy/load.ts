@@ -6,7 +6,7 @@ import type { Log } from '../registry/log.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { Key } from '../registry/secrets.ts'
 import { shortVersion } from '../registry/version.ts'
-import { type IsolateSpec, startIsolate } from '../sandbox/isolate.ts'
+import { type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
 import type { BlobFiles } from './blob-files.ts'
@@ -55,17 +55,19 @@ async function hostSpec(
   { manifest, codeDirectory }: LocalBundle,
   { config, key }: LoadDeps,
 ): Promise<Omit<IsolateSpec, 'socketPath' | 'onLog'>> {
-  const kind = hostKind(manifest)
-  if (!manifest.server || codeDirectory === null) {
-    throw new AppError('STORE_CORRUPT', `the bundle of ${ref.appId} is of kind ${kind} and holds no server code`)
+  const runs = runsOf(manifest)
+  if (runs === null || codeDirectory === null) {
+    throw new AppError(
+      'STORE_CORRUPT',
+      `the bundle of ${ref.appId} is of kind ${manifest.kind} and holds no server code`,
+    )
   }
   const scope = { app: ref.appId, environment: ref.environment }
   return {
     name: `${ref.appId} ${shortVersion(ref.version)}`,
     home: config.home,
-    kind,
+    runs,
     directory: codeDirectory,
-    entry: manifest.server.entry,
     env: openEnvSnapshot(ref.envSnapshot, { scope, key, purpose: 'run' }),
     user: await leaseUser(config, { purpose: 'app', app: ref.appId }),
     memoryMb: config.appLimits.memoryMb,
@@ -73,7 +75,7 @@ async function hostSpec(
   }
 }
 
-function hostKind({ kind }: Manifest): 'fetch' | 'server' {
-  if (kind === 'fetch' || kind === 'server') return kind
-  throw new AppError('INTERNAL', `apps of kind ${kind} cannot be run by this version of Atelier`)
+function runsOf({ kind, server }: Manifest): Runs | null {
+  if (kind === 'process') return server?.start ? { kind, ...server.start } : null
+  return kind !== 'static' && server?.entry ? { kind, entry: server.entry } : null
 }

@@ -17,6 +17,9 @@ export const bundlePath = z
     },
   )
 
+/** Characters of a start command; one argument of a program may have 128 kB. */
+export const longestCommand = 8192
+
 export const manifestFile = z.object({
   path: bundlePath,
   size,
@@ -47,12 +50,17 @@ export const manifest = z.object({
   lockfile_sha256: sha256.nullable(),
   files: z.array(manifestFile).max(100_000),
   /**
-   * `entry` is a path inside server.tar.zst. `modules` is the zstd frame in it that holds the dependencies: the same bytes in every build with
+   * `entry` is a path inside server.tar.zst, of what a thread runs. `start` is what a process runs: a command, and the folder in the archive that
+   * it starts in (`''`: the top). `modules` is the zstd frame in it that holds the dependencies: the same bytes in every build with
    * the same lockfile, so that an edge needs to unpack them once.
    */
   server: z
     .object({
-      entry: bundlePath,
+      entry: bundlePath.nullable(),
+      start: z
+        .object({ command: z.string().min(1).max(longestCommand), folder: z.union([z.literal(''), bundlePath]) })
+        .nullable()
+        .default(null),
       sha256,
       size,
       modules: z.object({ offset: size, size, sha256 }).nullable().default(null),

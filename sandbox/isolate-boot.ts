@@ -7,9 +7,18 @@ import { SHARE_ENV, Worker } from 'node:worker_threads'
 import type { FromThread, HostSpec, Thrown, ToThread } from './isolate.worker.ts'
 import { findSyntaxError } from './isolate-syntax.ts'
 import { unsetVariables } from './isolate-unset.ts'
+import { type Listeners, readListeners } from './process-ports.ts'
 
 export type ReportedError = { name: string; message: string; stack: string; code: string | null; unset: string[] }
-export type HostReport = { listening: true } | { error: ReportedError } | { exit: number }
+export type HostReport =
+  | { listening: true }
+  | { error: ReportedError }
+  | { exit: number }
+  /** What PORT is; of a process only. */
+  | { port: number }
+  /** Where the app's processes listen, as long as it is not ready. */
+  | { listeners: Listeners }
+  | { daemon: true }
 
 const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
 const hasPlace = /^\S*\/.*:\d+$/m
@@ -30,8 +39,14 @@ const thread = new Worker(new URL('./isolate.worker.mjs', import.meta.url), {
   workerData: { kind: spec.kind, entry: spec.entry, listenFd: spec.listenFd } satisfies HostSpec,
   resourceLimits: { maxOldGenerationSizeMb: spec.heapMb },
 })
+// A program that the app has started may be the one that listens, and the app itself never will.
+const looking = setInterval(() => report({ listeners: readListeners() ?? { tcp: [], unix: [] } }), 2000)
+
 thread.on('message', (message: FromThread) => {
-  if ('listening' in message) report({ listening: true })
+  if ('listening' in message) {
+    clearInterval(looking)
+    report({ listening: true })
+  }
   if ('thrown' in message) thrown = message.thrown
   if ('chdir' in message || 'umask' in message) serve(message)
 })

@@ -1,11 +1,10 @@
 import { expect, test } from 'vitest'
-import type { IsolateSpec } from './isolate.ts'
 import { ThrowAwayHome } from './throw-away-home.ts'
 
 type Case = {
   app: string
   entry?: string
-  kind?: IsolateSpec['kind']
+  kind?: 'fetch' | 'server'
   files?: Record<string, string>
   says: RegExp
   code?: string

@@ -1,25 +1,45 @@
 import { AppError, messageOf } from '../registry/errors.ts'
 import type { HostReport, ReportedError } from './isolate-boot.ts'
-import { explainExit, explainSilence } from './isolate-failure.ts'
-import { type Exit, type Launched, launch } from './launch.ts'
+import { explainExit, explainSilence, whyNotInThread } from './isolate-failure.ts'
+import { type Exit, type Launched, launch, type Program } from './launch.ts'
 import { LineSplitter } from './lines.ts'
 import type { NetworkNamespace } from './network.ts'
-import { prepareRuntime } from './runtime.ts'
+import type { ProcessSpec } from './process-boot.ts'
+import type { Listeners } from './process-ports.ts'
+import { prepareRuntime, type Runtime } from './runtime.ts'
+import { splitCommand } from './start-command.ts'
 import type { SandboxUser } from './users.ts'
 
 export type { ReportedError } from './isolate-boot.ts'
+export { shownCommand } from './isolate-failure.ts'
 export { type Probe, probe } from './probe.ts'
 
+/** What an app's host runs: a file, in a worker thread; or any command, as a process beside a relay that carries the socket to its port. */
+export type Runs = RunsInThread | RunsAsProcess
+export type RunsInThread = {
+  kind: 'fetch' | 'server'
+  /** Relative to the bundle's folder. */
+  entry: string
+}
+export type RunsAsProcess = {
+  kind: 'process'
+  /** As in a Procfile: through `sh -c` when it needs a shell. */
+  command: string
+  /** Where it starts, relative to the bundle's folder; `''`: there. */
+  folder: string
+}
+
 export type IsolateSpec = {
+  runs: Runs
   /** For messages: `hello v17`. */
   name: string
   home: string
-  kind: 'fetch' | 'server'
   /** The bundle's folder, absolute; the app starts in it. */
   directory: string
-  /** The file to run, relative to `directory`. */
-  entry: string
-  /** The app's own variables. PATH, HOME, LANG, NODE_ENV, PORT and HOST are added where they are missing. */
+  /**
+   * The app's own variables. PATH, HOME, LANG, NODE_ENV, PORT and HOST are added where they are missing. Of a process PORT is always the
+   * relay's choice.
+   */
   env: Record<string, string>
   socketPath: string
   user: SandboxUser
@@ -27,7 +47,7 @@ export type IsolateSpec = {
   memoryMb: number
   /** Processes and threads the app may have at a time; default 256. */
   processes?: number
-  /** Default: the host's network and name servers. */
+  /** One of its own; default: the host's network and name servers. */
   network?: NetworkNamespace
   resolvers?: string[]
   /** A line the app wrote, without its end, cut at 16 kB. */
@@ -49,6 +69,8 @@ export type Isolate = {
   ready(timeoutMs: number): Promise<void>
   /** Resolves, and never rejects, when no process of the isolate is left. */
   exited: Promise<IsolateExit>
+  /** Why a thread could not hold the app and a process may: `addon.node cannot be loaded in a worker thread (…)`; else null. */
+  needsProcess(): string | null
   /** As SIGTERM does: the app's handlers run, or its server drains; what is left after `graceMs` is killed. */
   stop(graceMs: number): Promise<IsolateExit>
 }
@@ -57,7 +79,7 @@ export type Isolate = {
 export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
   const runtime = await prepareRuntime(spec.home)
   const listening = Promise.withResolvers<void>()
-  const heard: Heard = { stderr: [], error: null, listens: false }
+  const heard: Heard = { stderr: [], error: null, listens: false, port: null, listeners: null, isDaemon: false }
   const lines = {
     stdout: new LineSplitter((line) => spec.onLog('stdout', line)),
     stderr: new LineSplitter((line) => {
@@ -66,38 +88,37 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
       spec.onLog('stderr', line)
     }),
   }
-  const listenFd = 3
-  const host = { kind: spec.kind, entry: resolveEntry(spec), listenFd, controlFd: listenFd + 1, heapMb: heapMb(spec) }
   const launched = await launch({
     name: spec.name,
     file: runtime.node,
-    args: [runtime.boot, JSON.stringify(host)],
+    ...hostOf(spec, runtime),
     cwd: spec.directory,
-    env: { ...defaultEnv(spec, runtime.bin), ...spec.env },
     user: spec.user,
     readable: [spec.directory, ...runtime.paths],
     network: spec.network,
     resolvers: spec.resolvers,
     listen: [spec.socketPath],
     control: true,
-    limits: { memoryMb: spec.memoryMb, processes: spec.processes ?? 256, outputBytesPerSec },
     onOutput: (stream, chunk) => lines[stream].push(chunk),
   })
   readReports(launched, heard, listening.resolve)
 
+  let ended: Exit | null = null
   const exited = launched.exited.then((exit): IsolateExit => {
     for (const splitter of Object.values(lines)) splitter.end()
+    ended = exit
     return { ...exit, error: explainExit(spec, exit, heard) }
   })
   return {
     socketPath: spec.socketPath,
     pid: launched.pid,
     exited,
+    needsProcess: () => (spec.runs.kind === 'process' ? null : whyNotInThread(ended, heard)),
     ready: (timeoutMs) => {
       const timer = Promise.withResolvers<never>()
       const timeout = setTimeout(() => timer.reject(explainSilence(spec, timeoutMs, heard)), timeoutMs)
-      const ended = exited.then(({ error }) => Promise.reject(error))
-      return Promise.race([listening.promise, ended, timer.promise]).finally(() => clearTimeout(timeout))
+      const early = exited.then(({ error }) => Promise.reject(error))
+      return Promise.race([listening.promise, early, timer.promise]).finally(() => clearTimeout(timeout))
     },
     stop: async (graceMs) => {
       await launched.stop(graceMs)
@@ -111,29 +132,90 @@ export type Heard = {
   stderr: string[]
   error: ReportedError | null
   listens: boolean
+  /** What PORT is to a process. */
+  port: number | null
+  /** Where its processes listen, as long as it is not ready. */
+  listeners: Listeners | null
+  /** The command ended well and left something running. */
+  isDaemon: boolean
 }
 
-const keptLines = 20
+// Shown are fewer; what Node prints of an error without a listener takes 30.
+const keptLines = 50
 const outputBytesPerSec = 4 * 1_048_576
 const longestReports = 1_048_576
 
-function resolveEntry({ directory, entry }: IsolateSpec): string {
-  return `${directory.replace(/\/$/, '')}/${entry.replace(/^\.\//, '')}`
+const listenFd = 3
+const controlFd = 4
+
+type Host = Pick<Program, 'args' | 'env' | 'limits'>
+
+function hostOf(spec: IsolateSpec, runtime: Runtime): Host {
+  return spec.runs.kind === 'process' ? processHost(spec, spec.runs, runtime) : threadHost(spec, spec.runs, runtime)
+}
+
+function threadHost(spec: IsolateSpec, { kind, entry }: RunsInThread, runtime: Runtime): Host {
+  const { directory, memoryMb } = spec
+  const host = { kind, entry: inside(directory, entry), listenFd, controlFd, heapMb: heapMb(memoryMb) }
+  return {
+    args: [runtime.boot, JSON.stringify(host)],
+    env: { ...defaultEnv(directory, [runtime.bin]), PORT: '3000', HOST: '0.0.0.0', ...spec.env },
+    limits: { memoryMb, processes: processesOf(spec), outputBytesPerSec },
+  }
+}
+
+function processHost(spec: IsolateSpec, { command, folder }: RunsAsProcess, runtime: Runtime): Host {
+  const { directory, memoryMb } = spec
+  const cwd = inside(directory, folder)
+  // Somebody's own command, in that somebody's own walls: what a shell makes of it is theirs.
+  const plain = splitCommand(command) ?? { file: '/bin/sh', args: ['-c', command], env: {} }
+  const host: ProcessSpec = { ...plain, cwd, listenFd, controlFd, ownNetwork: spec.network !== undefined }
+  // As `npm start` does it: programs of dependencies are found by their names.
+  const bins = [...new Set([cwd, directory])].map((folder) => `${folder}/node_modules/.bin`)
+  const { NODE_OPTIONS = '', ...env } = spec.env
+  return {
+    args: [runtime.processBoot, JSON.stringify(host)],
+    env: {
+      ...defaultEnv(directory, [...bins, runtime.bin]),
+      // The relay is beside it: nobody else needs to reach its port.
+      HOST: '127.0.0.1',
+      npm_config_cache: '/tmp/.npm',
+      npm_config_update_notifier: 'false',
+      ...env,
+      // Not for the host's own Node. V8 would plan with the memory of the whole machine.
+      ATELIER_NODE_OPTIONS: [
+        `--max-old-space-size=${heapMb(memoryMb)}`,
+        `--require=${JSON.stringify(runtime.processOutput)}`,
+        ...(NODE_OPTIONS ? [NODE_OPTIONS] : []),
+      ].join(' '),
+    },
+    limits: { memoryMb: memoryMb + relayMb, processes: processesOf(spec) + relayThreads, outputBytesPerSec },
+  }
+}
+
+// What the host itself takes is not taken from the app.
+const relayMb = 40
+const relayThreads = 16
+
+function processesOf({ processes }: IsolateSpec): number {
+  return processes ?? 256
+}
+
+function inside(directory: string, path: string): string {
+  return [directory.replace(/\/$/, ''), path.replace(/^\.\//, '')].filter(Boolean).join('/')
 }
 
 // V8's limit does not count buffers and the process's own needs about 50 MB; the rest is watched from outside.
-function heapMb({ memoryMb }: IsolateSpec): number {
+function heapMb(memoryMb: number): number {
   return Math.max(32, Math.floor(memoryMb * 0.8 - 40))
 }
 
-function defaultEnv({ directory }: IsolateSpec, bin: string): Record<string, string> {
+function defaultEnv(directory: string, bins: string[]): Record<string, string> {
   return {
-    PATH: `${bin}:/usr/local/bin:/usr/bin:/bin`,
+    PATH: [...bins, '/usr/local/bin', '/usr/bin', '/bin'].join(':'),
     HOME: directory,
     LANG: 'C.UTF-8',
     NODE_ENV: 'production',
-    PORT: '3000',
-    HOST: '0.0.0.0',
   }
 }
 
@@ -152,6 +234,9 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
         onListening()
       }
       if (report && 'error' in report) heard.error = report.error
+      if (report && 'port' in report) heard.port = report.port
+      if (report && 'listeners' in report) heard.listeners = report.listeners
+      if (report && 'daemon' in report) heard.isDaemon = true
     }
   })
 }
@@ -163,7 +248,9 @@ function parseReport(line: string): HostReport | null {
     if ('listening' in report) return { listening: true }
     if ('error' in report && typeof report.error === 'object' && report.error !== null)
       return { error: readError(report.error) }
-    return null
+    if ('port' in report) return { port: Number(report.port) }
+    if ('listeners' in report) return { listeners: readListeners(report.listeners) }
+    return 'daemon' in report ? { daemon: true } : null
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null
     throw new AppError('INTERNAL', messageOf(thrown), { cause: thrown })
@@ -180,4 +267,16 @@ function readError(error: object): ReportedError {
     code: text('code') || null,
     unset: Array.isArray(unset) ? unset.slice(0, 5).map((name) => String(name).slice(0, 100)) : [],
   }
+}
+
+function readListeners(said: unknown): Listeners {
+  const list = (from: unknown, name: string): unknown[] => {
+    const value: unknown = typeof from === 'object' && from !== null ? Reflect.get(from, name) : null
+    return Array.isArray(value) ? value.slice(0, 20) : []
+  }
+  const tcp = list(said, 'tcp').flatMap((one) => {
+    if (typeof one !== 'object' || one === null) return []
+    return [{ address: String(Reflect.get(one, 'address')).slice(0, 50), port: Number(Reflect.get(one, 'port')) }]
+  })
+  return { tcp, unix: list(said, 'unix').map((path) => String(path).slice(0, 200)) }
 }

@@ -17,6 +17,10 @@ export type Runtime = {
   modules: string
   /** The first script of an isolate's host. */
   boot: string
+  /** The first script of the host of a process. */
+  processBoot: string
+  /** Loaded before an app that Node runs as a process. */
+  processOutput: string
   /** What a program must be able to read to use any of these. */
   paths: string[]
 }
@@ -53,6 +57,10 @@ const bootScripts = [
   'isolate-fetch.ts',
   'isolate-syntax.ts',
   'isolate-unset.ts',
+  'process-boot.ts',
+  'process-output.cts',
+  'process-ports.ts',
+  'process-relay.ts',
 ]
 
 async function prepare(home: string): Promise<Runtime> {
@@ -66,7 +74,13 @@ async function prepare(home: string): Promise<Runtime> {
   const npmCli = join(modules, 'npm', 'bin', 'npm-cli.js')
   const bin = await linkCommands(folder, { node, npm: npmCli, npx: join(modules, 'npm', 'bin', 'npx-cli.js') })
   const paths = [folder, node, ...packages.map((name) => join(modules, name))]
-  return { node, bin, npmCli, modules, boot: join(await boot, 'isolate-boot.mjs'), paths }
+  const scripts = await boot
+  return {
+    ...{ node, bin, npmCli, modules, paths },
+    boot: join(scripts, 'isolate-boot.mjs'),
+    processBoot: join(scripts, 'process-boot.mjs'),
+    processOutput: join(scripts, 'process-output.cjs'),
+  }
 }
 
 async function openRuntimeFolder(home: string): Promise<string> {
@@ -98,7 +112,7 @@ async function stageScripts(folder: string, paths: string[]): Promise<string> {
   })
 }
 
-const scriptName = (name: string) => name.replace(/\.ts$/, '.mjs')
+const scriptName = (name: string) => name.replace(/\.ts$/, '.mjs').replace(/\.cts$/, '.cjs')
 
 // Node announces on stderr, once per process, that this function is experimental; whoever reads the platform's log cannot act on it.
 function withoutTypes(source: string): string {

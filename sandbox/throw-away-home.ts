@@ -73,14 +73,23 @@ export class ThrowAwayHome implements AsyncDisposable {
   async isolate({
     files,
     lines = [],
+    entry = 'index.js',
+    kind = 'server',
+    command,
     ...given
-  }: Partial<IsolateSpec> &
-    Pick<IsolateSpec, 'entry'> & { files: Record<string, string>; lines?: string[] }): Promise<Isolate> {
+  }: Partial<IsolateSpec> & {
+    files: Record<string, string>
+    lines?: string[]
+    entry?: string
+    kind?: 'fetch' | 'server'
+    /** Runs this, as a process. */
+    command?: string
+  }): Promise<Isolate> {
     const number = this.#started++
     const isolate = await startIsolate({
       name: 'hello v1',
       home: this.path,
-      kind: 'server',
+      runs: command === undefined ? { kind, entry } : { kind: 'process', command, folder: '' },
       directory: await this.folder(`app-${number}`, files),
       env: {},
       socketPath: join(this.path, 'run', `${number}.sock`),

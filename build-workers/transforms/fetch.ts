@@ -37,6 +37,7 @@ export async function bundleFetchApp(context: BuildContext, entry: string): Prom
     fallback: 'none',
     server: {
       entry: 'bundle.js',
+      start: null,
       parts: [{ root: workspace.root, from: 'tmp/bundle', below: '', skip: () => false }],
       files: [{ path: 'package.json', content: Buffer.from('{"type":"module"}\n') }],
       modules: null,

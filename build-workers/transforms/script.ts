@@ -2,17 +2,19 @@ import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
 import { entryStyle } from '../entry-style.ts'
+import type { Transform } from '../framework.ts'
 import { runHook } from '../hooks.ts'
 import { isFolderInside, readInside } from '../inside.ts'
 import { userCommand } from '../user-command.ts'
 import { isPrivate } from './copy.ts'
 import { bundleFetchApp } from './fetch.ts'
+import { packProcess } from './process.ts'
 import { packNodeServer } from './server.ts'
 
 /** `build.script` of the config: whatever it does, it leaves static files in `output`, or a program at `entry`. */
 export async function buildByScript(
   context: BuildContext,
-  { script, output, entry }: { script: string; output: string; entry: string | null },
+  { script, output, entry, command, asProcess }: Omit<Transform & { transform: 'script' }, 'transform'>,
 ): Promise<BuildOutput> {
   const { app, programs, runtime, folder, workspace, root, log } = context
   await context.installer?.installer.installAll()
@@ -31,8 +33,10 @@ export async function buildByScript(
   if (entry) {
     const text = readInside(workspace.app, join(root, entry))
     const style = text === null ? null : entryStyle(text)
-    return style === 'fetch' ? bundleFetchApp(context, entry) : packNodeServer(context, entry, { afterBuild: true })
+    if (style === 'fetch' && !asProcess) return bundleFetchApp(context, entry)
+    return packNodeServer(context, entry, { afterBuild: true, asProcess })
   }
+  if (command) return packProcess(context, command, { afterBuild: true })
   const from = join(root, output)
   if (!isFolderInside(workspace.app, from))
     throw new AppError(

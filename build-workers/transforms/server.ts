@@ -7,6 +7,7 @@ import { isFolderInside, readInside } from '../inside.ts'
 import { ownScripts } from '../install.ts'
 import { isGenerated } from '../module-tree.ts'
 import { formatSize } from '../size.ts'
+import { nodeCommand } from '../start-command.ts'
 import { makeFor } from '../workspace.ts'
 import { bundle } from './esbuild.ts'
 import { runBuildScript } from './site.ts'
@@ -14,8 +15,14 @@ import { runBuildScript } from './site.ts'
 /** A program that listens: its files, and the dependencies it needs in production. */
 export async function buildNodeServer(
   context: BuildContext,
-  { entry, build }: { entry: string; build: boolean },
+  { entry, build, asProcess }: { entry: string; build: boolean; asProcess: boolean },
 ): Promise<BuildOutput> {
+  const afterBuild = await runBuild(context, build)
+  return packNodeServer(context, entry, { afterBuild, asProcess })
+}
+
+/** Runs what of the app runs before packing: hooks, and with `build` its build script. False: nothing did. */
+export async function runBuild(context: BuildContext, build: boolean): Promise<boolean> {
   const { app, installer, log } = context
   const { preBuild, postBuild } = app.config.hooks
   // Nothing runs between unpacking and packing: then what a build needs besides production dependencies can be left out altogether.
@@ -27,41 +34,49 @@ export async function buildNodeServer(
       step.detail(await runBuildScript(context, null))
     })
   await runHook(context, 'postBuild')
-  return packNodeServer(context, entry, { afterBuild: runsPrograms })
+  return runsPrograms
 }
 
 /** The bundle of a server whose files are in place. Throws ENTRY_NOT_FOUND. */
 export async function packNodeServer(
   context: BuildContext,
   entry: string,
-  { afterBuild }: { afterBuild: boolean },
+  { afterBuild, asProcess }: { afterBuild: boolean; asProcess: boolean },
 ): Promise<BuildOutput> {
-  const { installer, root } = context
+  const { root } = context
   const found = findEntry(context, entry)
   const compiled = /\.[cm]?tsx?$/.test(found) ? await bundleTypeScript(context, found) : null
-  const modules = installer ? await installer.installer.archiveProduction({ afterBuild }) : null
-  const base = installer?.root ?? root
+  const base = baseOf(context)
   const below = insideBase(base, root, dirname(found))
   const replaced = compiled ? [compiled, `${compiled}.map`].map((name) => join(below, name)) : []
-  const server: ServerOutput = {
-    entry: compiled ? join(below, compiled) : insideBase(base, root, found),
-    parts: [
-      appPart(context, base, replaced),
-      ...(compiled
-        ? [{ root: context.workspace.root, from: 'tmp/server', below: plain(below), skip: () => false }]
-        : []),
-      ...(afterBuild ? generatedParts(context, base) : []),
-    ],
-    files: [],
-    modules,
-  }
+  const file = compiled ? join(below, compiled) : insideBase(base, root, found)
+  const own = compiled
+    ? [{ root: context.workspace.root, from: 'tmp/server', below: plain(below), skip: () => false }]
+    : []
+  const packed = await packProgram(context, { afterBuild, replaced, own })
   return {
-    kind: 'server',
+    kind: asProcess ? 'process' : 'server',
     transforms: [...(afterBuild ? ['build'] : []), ...(compiled ? ['esbuild'] : []), 'node'],
     pages: null,
     fallback: 'none',
-    server,
+    server: { ...packed, entry: file, start: asProcess ? { command: nodeCommand(file), folder: '' } : null },
   }
+}
+
+/** The files of a program and its production dependencies; `own` comes from elsewhere, in place of the paths `replaced`. */
+export async function packProgram(
+  context: BuildContext,
+  { afterBuild, replaced, own }: { afterBuild: boolean; replaced: string[]; own: ServerOutput['parts'] },
+): Promise<Pick<ServerOutput, 'parts' | 'files' | 'modules'>> {
+  const base = baseOf(context)
+  const modules = context.installer ? await context.installer.installer.archiveProduction({ afterBuild }) : null
+  const parts = [appPart(context, base, replaced), ...own, ...(afterBuild ? generatedParts(context, base) : [])]
+  return { parts, files: [], modules }
+}
+
+/** The top of what is packed: the app's folder, or that of the workspace it is a member of. */
+export function baseOf({ installer, root }: BuildContext): string {
+  return installer?.root ?? root
 }
 
 // As `node <entry>` would find it, among what is there after the build.
@@ -119,7 +134,7 @@ function generatedParts({ workspace, installer }: BuildContext, base: string): S
     }))
 }
 
-function insideBase(base: string, root: string, path: string): string {
+export function insideBase(base: string, root: string, path: string): string {
   return join(root.slice(base.length).replace(/^\//, ''), path)
 }
 

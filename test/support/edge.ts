@@ -26,10 +26,12 @@ import { connect as connectSql, type Sql } from '../../registry/sql.ts'
 
 /** A bundle as a test writes it: static files and server code by path, both as text. */
 export type TestBundle = Partial<Pick<Manifest, 'spa_fallback' | 'health' | 'drain_timeout_sec'>> & {
-  kind: 'static' | 'fetch' | 'server'
+  kind: Manifest['kind']
   files?: Record<string, string | Buffer>
   /** The first file is the entry. */
   server?: Record<string, string>
+  /** Of kind `process`. */
+  start?: string
 }
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: string; bytes: Buffer }
@@ -156,6 +158,7 @@ export class TestEdge {
       files,
       server: archive && {
         entry: Object.keys(bundle.server ?? {})[0] ?? '',
+        start: bundle.start === undefined ? null : { command: bundle.start, folder: '' },
         sha256: sha256(archive),
         size: archive.length,
         modules: null,

@@ -1,0 +1,52 @@
+// Carries connections from the platform's socket to the port the app listens on, byte for byte. Node builtins only.
+import net, { type Server, type Socket } from 'node:net'
+
+export type Target = { host: string; port: number }
+
+/**
+ * Accepts on a listening descriptor and connects to the app once for each connection. Bytes pass as they come, with back-pressure; the
+ * end of one side is an end on the other (half-close stays half-close), a break on either side breaks both.
+ */
+export class Relay {
+  readonly #server: Server
+  readonly #clients = new Set<Socket>()
+  #target: Target
+
+  constructor(listenFd: number, target: Target) {
+    this.#target = target
+    this.#server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => this.#carry(client))
+    this.#server.listen({ fd: listenFd })
+  }
+
+  /** Where connections from now on go. */
+  set target(target: Target) {
+    this.#target = target
+  }
+
+  /** Accepts no more, and resolves when all that an app which has ended had sent is handed on. */
+  async close(): Promise<void> {
+    this.#server.close()
+    await Promise.all([...this.#clients].map(handedOn))
+  }
+
+  #carry(client: Socket): void {
+    this.#clients.add(client)
+    client.once('close', () => this.#clients.delete(client))
+    const app = net.connect({ ...this.#target, allowHalfOpen: true, noDelay: true })
+    app.once('connect', () => {
+      client.pipe(app)
+      app.pipe(client)
+    })
+    // Who breaks off a connection must not look like one that has said all it had to say.
+    client.once('error', () => app.resetAndDestroy())
+    app.once('error', () => client.destroy())
+    client.once('close', () => app.writableEnded || app.destroy())
+  }
+}
+
+function handedOn(client: Socket): Promise<void> {
+  return new Promise((done) => {
+    if (client.writableFinished || client.destroyed) return done()
+    client.once('finish', done).once('close', () => done())
+  })
+}
