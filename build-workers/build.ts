@@ -5,12 +5,14 @@ import type { Config } from '../registry/config.ts'
 import { type DeploymentState, findDeployment, moveDeployment, nextQueued } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { type AppError, toAppError } from '../registry/errors.ts'
+import { isWeak, readIsolation } from '../registry/isolation.ts'
 import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { BuildNetworks } from '../sandbox/build-network.ts'
+import type { IsolationWatch } from '../sandbox/isolation-watch.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
@@ -25,6 +27,7 @@ export type BuildDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  isolation: Pick<IsolationWatch, 'current' | 'demand'>
   attempts: Attempts
   workerId: string
   log: Log
@@ -78,6 +81,7 @@ async function runAttempt(
   try {
     mask = createMask(openSecrets(claim, deps.key))
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
+    await deps.isolation.demand()
     const attempt = new RunningAttempt(claim, sql)
     if (!claim.buildId) {
       const logText = () => lines.map((line) => `${line}\n`).join('')
@@ -88,11 +92,20 @@ async function runAttempt(
       await attempt.built()
       await attempt.uploading()
     }
+    await warnOfWeakIsolation(steps, deps)
     await putLive(claim, { ...deps, steps, signal: controller.signal })
     log.info({ app: claim.appId, deployment: claim.id }, 'deployment built')
   } catch (thrown) {
     await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps })
   }
+}
+
+// In every deploy's log, for it is the people who deploy whose secrets are at stake.
+async function warnOfWeakIsolation(steps: StepLog, { sql, isolation }: BuildDeps): Promise<void> {
+  await isolation.current()
+  const weakest = await readIsolation(sql)
+  if (weakest && isWeak(weakest))
+    steps.line(`-----> Isolation   ${weakest.mode}: ${weakest.summary}; see: atelier doctor`)
 }
 
 /** Moves the deployment through its states, for this attempt only. */

@@ -3,16 +3,18 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
+import { forgetIsolation } from '../registry/isolation.ts'
 import { createLog } from '../registry/log.ts'
 import { openQueue, startBuildWorker } from '../registry/queue.ts'
 import { loadKey } from '../registry/secrets.ts'
-import { onShutdown, tellReady } from '../registry/shutdown.ts'
+import { onShutdown, refuseToStart, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
 import { build } from './build.ts'
 import { openBuildNetworks } from './build-egress.ts'
 import { hostNpmOnce } from './host-npm.ts'
+import { watchBuildIsolation } from './isolation.ts'
 import { takeUpAfterFormerSelf } from './restart.ts'
 
 const config = readConfig(process.env)
@@ -28,7 +30,9 @@ const attempts = await Attempts.start(sql)
 const npm = hostNpmOnce(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
 const networks = openBuildNetworks(config, { npm, env: process.env })
 await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
-const deps = { sql, store, queue, config, key, npm, networks, attempts, workerId, log }
+const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
+await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
+const deps = { sql, store, queue, config, key, npm, networks, isolation, attempts, workerId, log }
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
   concurrency: config.buildConcurrency,
   log,
@@ -39,7 +43,9 @@ onShutdown(
     attempts.stopAll()
     await worker.close()
     await attempts.close()
+    await isolation.close()
     await networks.close()
+    await forgetIsolation(sql, { part: 'worker', instance: workerId })
     await queue.close()
     await sql.end({ timeout: 5 })
   },

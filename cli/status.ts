@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type AppOptions, connectHere, withApp } from './context.ts'
-import { ago, print, printJson, printTable } from './output.ts'
+import { ago, paint, print, printJson, printTable } from './output.ts'
 import { field, readDeployment, readFields, readList, shortVersion } from './reply.ts'
 
 export function register(program: Command): void {
@@ -17,6 +17,8 @@ async function status(options: AppOptions): Promise<void> {
 
   const platform = readFields(field(reply, 'platform'), { edges: 'number', queued: 'number', running: 'number' })
   print(`${client.platform.api}: ${edgesOf(platform.edges)}, ${platform.running} building, ${platform.queued} waiting`)
+  const isolation = readFields(field(field(reply, 'platform'), 'isolation'), { mode: 'string?', summary: 'string?' })
+  if (isolation.mode && isolation.mode !== 'full') print(isolationLine(isolation.mode, isolation.summary ?? ''))
   const rows = readList(reply, 'apps', readRow)
   if (rows.length === 0) return print('No apps yet; make one with: atelier link <app>')
   printTable(['APP', 'BRANCH', 'LIVE', 'SINCE', 'NEWEST ATTEMPT', 'ADDRESS'], rows)
@@ -29,6 +31,11 @@ function readRow(state: unknown): string[] {
   const attempt =
     latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state.replace('_', ' ')}` : ''
   return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.state_since ?? null), attempt, url]
+}
+
+function isolationLine(mode: string, summary: string): string {
+  const line = `isolation ${mode}: ${summary}; see: atelier doctor`
+  return mode === 'strong' ? line : paint('red', line)
 }
 
 function readOptional(reply: unknown) {

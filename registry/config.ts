@@ -7,6 +7,10 @@ import { AppError } from './errors.ts'
 
 export type { EgressRule } from './egress-allow.ts'
 
+/** How far apps and builds are kept from the machine and from each other, the weakest first; sandbox/isolation.ts says what each means. */
+export const isolationModes = ['none', 'users', 'strong', 'full'] as const
+export type IsolationMode = (typeof isolationModes)[number]
+
 export type Config = {
   /** Absolute path; everything the platform keeps on this machine is below it. */
   home: string
@@ -25,6 +29,7 @@ export type Config = {
   s3Keys: { accessKeyId: string; secretAccessKey: string } | null
   /** Base64 of 32 bytes, or null for the 0600 file `secrets/key` in the home. */
   key: string | null
+  /** `require`: what is weaker than `strong` is not started. */
   isolation: 'require' | 'warn'
   /** How often rows and jobs are brought together again. */
   reconcileMs: number

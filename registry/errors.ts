@@ -53,6 +53,7 @@ export const ERRORS = {
   DATABASE_UNAVAILABLE: { status: 503, fault: 'platform', summary: 'the database does not answer' },
   NO_EDGE: { status: 503, fault: 'platform', summary: 'no edge is running' },
   SANDBOX_FAILED: { status: 500, fault: 'platform', summary: 'the sandbox did not start' },
+  ISOLATION_WEAK: { status: 503, fault: 'platform', summary: 'apps and builds cannot be walled off well enough here' },
   HOME_UNUSABLE: { status: 500, fault: 'user', summary: 'the home directory cannot be used' },
   HOME_IN_USE: { status: 409, fault: 'user', summary: 'another instance uses this home directory' },
   PORT_IN_USE: { status: 409, fault: 'user', summary: 'the port is taken' },

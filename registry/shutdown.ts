@@ -1,3 +1,4 @@
+import { toAppError } from './errors.ts'
 import type { Log } from './log.ts'
 
 /**
@@ -30,4 +31,18 @@ export function onShutdown(
 /** Tells the supervisor, if there is one, that this role serves. */
 export function tellReady(): void {
   process.send?.({ ready: true })
+}
+
+/** Tells the supervisor, if there is one, something that a person should read. */
+export function tellNotice(sentence: string): void {
+  process.send?.({ notice: sentence })
+}
+
+/** Ends a role that cannot serve for a reason that starting it again does not mend: one sentence to the supervisor, or to the log. */
+export async function refuseToStart(thrown: unknown, { log }: { log: Log }): Promise<never> {
+  const { code, message } = toAppError(thrown)
+  log.fatal({ code }, message)
+  const { send } = process
+  if (send) await new Promise((done) => send.call(process, { refused: { code, message } }, done))
+  process.exit(1)
 }

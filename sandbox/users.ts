@@ -12,7 +12,9 @@ const ownUser: SandboxUser = { uid: null, gid: null }
 
 // Blocks of uids lie above what distributions, containers (/etc/subuid, systemd-nspawn: up to 1 879 048 191) and directory
 // services (SSSD's default ends at 2 000 200 000) hand out, and below 2^31, where some programs take a uid for negative.
-const firstBlock = 2_010_000_000
+/** The lowest uid that an app or build may run as. */
+export const firstUser = 2_010_000_000
+const firstBlock = firstUser
 const blockSize = 10_000
 const blockCount = 10_000
 

@@ -28,7 +28,7 @@ export async function up(args: string[] = []): Promise<void> {
   } catch (thrown) {
     const { code, message, fault } = toAppError(thrown)
     // To a visitor a bad setting is the platform's fault; here it is that of the person who set it.
-    const isTheirs = fault === 'user' || code === 'CONFIG_ENV'
+    const isTheirs = fault === 'user' || code === 'CONFIG_ENV' || code === 'ISOLATION_WEAK'
     throw new Failure(message, { code, exitCode: isTheirs ? 1 : 3 })
   }
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { AppError } from '../../registry/errors.ts'
+import { AppError, ERRORS } from '../../registry/errors.ts'
 import { Backoff, pause } from './backoff.ts'
 import type { LogLine } from './log-line.ts'
 import { OwnProcess } from './own-process.ts'
@@ -38,6 +38,7 @@ export class Role {
   #process: OwnProcess | null = null
   #markServing: () => void = () => undefined
   #hasServed = false
+  #refusal: AppError | null = null
 
   constructor(name: RoleName, options: RoleOptions) {
     this.name = name
@@ -74,6 +75,7 @@ export class Role {
     for (let tries = 1; !signal.aborted; tries += 1) {
       const ended = await this.#runOnce()
       if (signal.aborted) break
+      if (!this.#hasServed && this.#refusal) return giveUp(this.#refusal)
       if (!this.#hasServed && tries >= triesToServe) return giveUp(this.#failure())
 
       const delayMs = backoff.delayAfter(ended.livedMs)
@@ -102,7 +104,10 @@ export class Role {
   }
 
   #hear(message: unknown): void {
-    if (typeof message !== 'object' || message === null || !('ready' in message)) return
+    if (typeof message !== 'object' || message === null) return
+    if ('notice' in message) this.#options.onNotice(String(message.notice))
+    if ('refused' in message) this.#refusal = readRefusal(message.refused)
+    if (!('ready' in message)) return
     if (this.#hasServed) this.#options.onNotice(`${this.name} serves again`)
     this.#hasServed = true
     this.#markServing()
@@ -115,4 +120,10 @@ export class Role {
       `the ${this.name} does not start; its last words (all in ${this.#options.logFile}):\n  ${words}`,
     )
   }
+}
+
+// Why a role does not even try; starting it again would say the same.
+function readRefusal(refused: unknown): AppError {
+  const { code, message } = { code: 'INTERNAL', message: '', ...Object(refused) }
+  return new AppError(code in ERRORS ? code : 'INTERNAL', String(message))
 }

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
-import { appUrl } from '../config.ts'
+import { appUrl, isolationModes } from '../config.ts'
+import { readIsolation } from '../isolation.ts'
 import { answersJson } from './answers.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName } from './fields.ts'
@@ -19,7 +20,15 @@ const appStateJson = z
 
 const statusJson = z.object({
   platform: z.object({
-    isolation: z.enum(['require', 'warn']),
+    isolation: z.object({
+      setting: z.enum(['require', 'warn']).openapi({ description: 'ATELIER_ISOLATION' }),
+      mode: z
+        .enum(isolationModes)
+        .nullable()
+        .openapi({ description: 'the weakest that a running part has proved; null: none has yet' }),
+      summary: z.string().nullable(),
+      advice: z.array(z.string()).openapi({ description: 'what to install or set to raise it' }),
+    }),
     edges: z.number(),
     queued: z.number(),
     running: z.number(),
@@ -35,12 +44,21 @@ export const statusRoute = route({
   query: z.strictObject({ app: appName.optional() }),
   answers: answersJson('the platform and its apps', statusJson),
   async handle(_, { app, sql, caller, config }) {
-    const [platform, states] = await Promise.all([
+    const [platform, proved, states] = await Promise.all([
       readPlatformState(sql),
+      readIsolation(sql),
       readAppStates(sql, { only: app?.id ?? caller.appId }),
     ])
     return Response.json({
-      platform: { isolation: config.isolation, ...platform },
+      platform: {
+        isolation: {
+          setting: config.isolation,
+          mode: proved?.mode ?? null,
+          summary: proved?.summary ?? null,
+          advice: proved?.advice ?? [],
+        },
+        ...platform,
+      },
       apps: states.map((state) => ({
         app_id: state.appId,
         environment: state.environment,

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { launch, type Program } from '../launch.ts'
+import type { NetworkNamespace } from '../network.ts'
 import { sendSignal, startTimeOf } from '../process-tree.ts'
 import { prepareRuntime, stageScript } from '../runtime.ts'
 import { giveTo, type SandboxUser } from '../users.ts'
@@ -26,6 +27,8 @@ export type SuiteOptions = {
   user: SandboxUser
   /** Those `launch` would choose when left out. */
   walls?: Walls
+  /** That programs are given here; the host's when left out. */
+  network?: NetworkNamespace
   /** Where the platform itself listens on this machine's addresses; reaching it from inside is a breach. */
   addresses?: InsideSpec['addresses']
   bait?: Bait
@@ -93,6 +96,7 @@ export async function runSuite(options: SuiteOptions): Promise<Finding[]> {
     user,
     readable: runtime.paths,
     writable: [folder],
+    network: options.network,
     control: true,
     limits: { timeoutMs: 20_000, memoryMb: 512, processes: 64, diskMb: 16 },
   })

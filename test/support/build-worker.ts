@@ -23,10 +23,15 @@ import { createLog } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
 import { readRoutedDeployment } from '../../registry/routes.ts'
 import { every } from '../../registry/schedule.ts'
+import type { Isolation } from '../../sandbox/isolation.ts'
 import { createDatabase } from './database.ts'
+
+const strongest: Isolation = { mode: 'full', walls: null, holes: [], advice: [] }
 
 export type TestFiles = Record<string, string | Buffer | object>
 export type Built = { deployment: Deployment; log: string[]; manifest: Manifest | null; tookMs: number }
+
+const unproved = { current: () => Promise.resolve(strongest), demand: () => Promise.resolve() }
 
 /** A build worker with a home, a database and a store of its own, and an edge that says yes to everything. For tests. */
 export class TestWorker {
@@ -71,6 +76,7 @@ export class TestWorker {
       key: randomBytes(32),
       npm,
       networks,
+      isolation: unproved,
       attempts,
       workerId: 'test-worker',
       log,

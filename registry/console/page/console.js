@@ -44,12 +44,20 @@ async function show() {
   const [status, list] = await Promise.all([read('status'), read('deploys?limit=30')])
   if (!status || !list) return showSignedIn(false)
   showSignedIn(true)
-  const { edges, queued, running } = status.platform
+  const { edges, queued, running, isolation } = status.platform
+  warn(isolation)
   text('#platform', `${edges === 1 ? '1 edge' : `${edges} edges`}, ${running} building, ${queued} waiting`)
   fill('#apps', status.apps.map(appRow))
   fill('#deployments', list.deployments.map(deploymentRow))
   document.querySelector('#no-apps').hidden = status.apps.length > 0
   if (openDeployment) await showLog()
+}
+
+// A weak wall is told on every page for as long as it is weak.
+function warn({ mode, summary, advice }) {
+  const place = document.querySelector('#isolation')
+  place.hidden = mode !== 'users' && mode !== 'none'
+  place.textContent = `Isolation ${mode}: ${summary}. ${advice.length > 0 ? `To raise it: ${advice[0]}` : ''}`
 }
 
 // Null means: not signed in any more.
