@@ -21,7 +21,6 @@ export type S3Keys = { accessKeyId: string; secretAccessKey: string }
 const maxTries = 5
 const atOnce = 32
 const connectWithinMs = 3000
-const silentForMs = 15_000
 const requestWithinMs = 120_000
 // Held in memory while it is sent: a part that fails is sent again from there.
 const partBytes = 8 * 1_048_576
@@ -45,7 +44,11 @@ export class S3Store implements BundleStore {
   /** Without `keys`: those the AWS tools would take (AWS_ACCESS_KEY_ID, ~/.aws, the machine's role). */
   constructor(
     address: S3Address,
-    { keys = null, keysPerPage = 1000 }: { keys?: S3Keys | null; keysPerPage?: number } = {},
+    {
+      keys = null,
+      keysPerPage = 1000,
+      silentForMs = 15_000,
+    }: { keys?: S3Keys | null; keysPerPage?: number; silentForMs?: number } = {},
   ) {
     this.#keysPerPage = keysPerPage
     const { endpoint, region, forcePathStyle } = address

@@ -4,12 +4,15 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { readManifest, readWhole } from '../../registry/bundle-store/bundles.ts'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
-import { FileStore } from '../../registry/bundle-store/file.ts'
 import { blobKey } from '../../registry/bundle-store/keys.ts'
-import type { Sql } from '../../registry/sql.ts'
+import { openStore } from '../../registry/bundle-store/open.ts'
+import { readConfig } from '../../registry/config.ts'
+import { codeOf } from '../../registry/errors.ts'
+import { connect, type Sql } from '../../registry/sql.ts'
 import type { Atelier } from './atelier.ts'
 import { run } from './command.ts'
 import { connectToHome } from './platform-database.ts'
+import type { TestServices } from './services.ts'
 
 type Live = {
   appId: string
@@ -28,10 +31,15 @@ export type SeenPush = { app: string; ref: string; sha: string }
  * 1. a push that was seen to succeed has exactly one deployment, and it was live; 2. what is live has a manifest and blobs with the right
  * digests; 3. one deployment is live per route, the edge serves it, and the branch points at it; 4. generations count the moves;
  * 5. a deployment is published at most once; 6. nothing is left open: no open deployment, no work directory, no temporary file, no git lock.
+ * `services`: those the platform stands on instead of its own.
  */
-export async function expectSoundHistory(atelier: Atelier, pushes: SeenPush[]): Promise<void> {
-  const sql = await connectToHome(atelier.home)
-  const store = new FileStore(join(atelier.home, 'store'))
+export async function expectSoundHistory(
+  atelier: Atelier,
+  pushes: SeenPush[],
+  { services }: { services?: TestServices } = {},
+): Promise<void> {
+  const sql = services ? connect(services.database.url, { max: 1 }) : await connectToHome(atelier.home)
+  const store = await openStore(readConfig({ ATELIER_HOME: atelier.home, ...services?.s3.env() }))
   try {
     await expect.poll(() => openDeployments(sql), { timeout: 100_000, interval: 200 }).toEqual([])
     for (const push of pushes)
@@ -113,11 +121,18 @@ async function publishedTwice(sql: Sql): Promise<readonly unknown[]> {
 
 async function leftovers(home: string): Promise<string[]> {
   const inside = async (directory: string, matters: (name: string) => boolean = () => true) =>
-    (await readdir(join(home, directory), { recursive: true })).filter(matters).map((name) => join(directory, name))
+    (await readdir(join(home, directory), { recursive: true }).catch(noneIfMissing))
+      .filter(matters)
+      .map((name) => join(directory, name))
   const lists = await Promise.all([
     inside('builds'),
     inside('store/tmp'),
     inside('git', (name) => name.endsWith('.lock') || name.includes('incoming-')),
   ])
   return lists.flat()
+}
+
+function noneIfMissing(thrown: unknown): string[] {
+  if (codeOf(thrown) === 'ENOENT') return []
+  throw thrown
 }

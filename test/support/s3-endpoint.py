@@ -71,8 +71,14 @@ now = time.monotonic
 
 def with_cache(app, cache):
     def answer(environ, start_response):
+        def start(status, headers, *rest):
+            # The server below writes an empty chunk after the head of an answer without a length, also to a HEAD.
+            if environ['REQUEST_METHOD'] == 'HEAD' and not any(name.lower() == 'content-length' for name, _ in headers):
+                headers = headers + [('Content-Length', '0')]
+            return start_response(status, headers, *rest)
+
         environ['swift.cache'] = cache
-        return app(environ, start_response)
+        return app(environ, start)
 
     return answer
 

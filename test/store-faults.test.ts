@@ -1,0 +1,131 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect } from 'vitest'
+import { type Atelier, test as base } from './support/atelier.ts'
+import { FaultProxy, type Seen } from './support/fault-proxy.ts'
+import { expectSoundHistory } from './support/history.ts'
+import { TestServices } from './support/services.ts'
+
+// F8: between the platform and its bucket something goes wrong.
+const test = base
+  .extend('services', { scope: 'file' }, () => TestServices.start())
+  .extend('between', { scope: 'file' }, ({ services }) => FaultProxy.open(services.s3.endpoint))
+  .override('platformEnv', { scope: 'file' }, ({ services, between }, { onCleanup }) => {
+    onCleanup(async () => {
+      await between[Symbol.asyncDispose]()
+      await services[Symbol.asyncDispose]()
+    })
+    return services.env({ endpoint: between.endpoint })
+  })
+
+const server = (text: string) => ({
+  'package.json': '{ "scripts": { "start": "node server.js" } }',
+  'server.js': `require('node:http').createServer((q, a) => a.end('${text}')).listen(process.env.PORT)\n`,
+})
+
+test('F8: a bucket that is down: apps are served, also by a proxy that starts anew; a push says why it cannot be; afterwards it can', async ({
+  atelier,
+  services,
+  between,
+}) => {
+  const site = await atelier.clone(await atelier.createApp('site'))
+  const one = await site.commit({ 'index.html': 'one', 'large.txt': 'x'.repeat(2_000_000) })
+  await site.push()
+  const code = await atelier.clone(await atelier.createApp('code'))
+  const first = await code.commit(server('one'))
+  await code.push()
+
+  between.inject({ kind: 'down' })
+  try {
+    await using siteTraffic = atelier.keepRequesting('site', '/')
+    await using codeTraffic = atelier.keepRequesting('code', '/')
+    expect((await atelier.get('site', '/large.txt')).body).toHaveLength(2_000_000)
+    await site.commit({ 'index.html': 'two' })
+    const pushed = await site.tryPush()
+    expect(pushed.code).toBe(1)
+    expect(pushed.stderr).toMatch(
+      /the bundle store s3:\/\/bundles at 127\.0\.0\.1:\d+ cannot keep or read sources\/site\//,
+    )
+    for (const traffic of [siteTraffic, codeTraffic]) {
+      await traffic.stop()
+      expect(traffic.count).toBeGreaterThan(0)
+      expect(traffic.failures).toEqual([])
+    }
+
+    await atelier.kill('proxy')
+    await expect.poll(() => bodyOf(atelier, 'site')).toBe('one')
+    await expect.poll(() => bodyOf(atelier, 'code')).toBe('one')
+    expect((await atelier.get('site', '/large.txt')).body).toHaveLength(2_000_000)
+  } finally {
+    between.heal()
+  }
+
+  const { stdout } = await site.git('rev-parse', 'HEAD')
+  await site.push()
+  await expect.poll(() => bodyOf(atelier, 'site')).toBe('two')
+  const pushes = [
+    { app: 'site', ref: 'refs/heads/main', sha: one },
+    { app: 'site', ref: 'refs/heads/main', sha: stdout.trim() },
+    { app: 'code', ref: 'refs/heads/main', sha: first },
+  ]
+  await expectSoundHistory(atelier, pushes, { services })
+})
+
+test('F8: a build that cannot be uploaded is made again, and goes live when the bucket is back', async ({
+  atelier,
+  between,
+}) => {
+  const repo = await atelier.clone(await atelier.createApp('again'))
+  await repo.commit({ 'index.html': 'one' })
+  const isBundle = ({ method, path }: Seen) => method === 'PUT' && path.includes('/builds/')
+  between.inject({ kind: 'status', status: 500 }, { of: isBundle })
+  const pushing = repo.push()
+  // Five tries of each of the two files that go first.
+  await expect.poll(() => between.seen.filter(isBundle).length).toBeGreaterThanOrEqual(10)
+  between.heal()
+  const { remote } = await pushing
+  expect(remote).toContainEqual(
+    expect.stringMatching(/^-----> Again .*the bundle store s3:\/\/bundles .*it answers 500/),
+  )
+  await expect.poll(() => bodyOf(atelier, 'again')).toBe('one')
+})
+
+test('F8: late answers and bodies that break off make a push slower and nothing else', async ({ atelier, between }) => {
+  const repo = await atelier.clone(await atelier.createApp('slow'))
+  await repo.commit(server('slow'))
+  between.inject({ kind: 'late', ms: 300 })
+  await repo.push()
+  await expect.poll(() => bodyOf(atelier, 'slow')).toBe('slow')
+  await repo.commit(server('broken off'))
+  between.inject({ kind: 'cut', at: 100 }, { of: ({ method }) => method === 'GET', times: 3 })
+  await repo.push()
+  await expect.poll(() => bodyOf(atelier, 'slow')).toBe('broken off')
+  between.heal()
+})
+
+for (const [name, part, files] of [
+  ['a page', '/blobs/', { 'index.html': '<h1>wrong</h1>' }],
+  ['server code', '/server.tar.zst', server('wrong')],
+  ['a manifest', '/manifest.json', { 'index.html': 'wrong manifest' }],
+] as const)
+  test(`F8, A3: ${name} that arrives with a wrong byte never goes live, and the reason is said and logged`, async ({
+    atelier,
+    between,
+  }) => {
+    const app = `wrong-${name.replaceAll(' ', '-')}`
+    const repo = await atelier.clone(await atelier.createApp(app))
+    await repo.commit(name === 'server code' ? server('right') : { 'index.html': 'right' })
+    await repo.push()
+    await repo.commit(files)
+    between.inject({ kind: 'flip' }, { of: ({ method, path }) => method === 'GET' && path.includes(part) })
+    const pushed = await repo.tryPush()
+    between.heal()
+    expect(pushed.code).toBe(1)
+    expect(pushed.stderr).toMatch(/has the digest [0-9a-f]{64}, not [0-9a-f]{64}/)
+    await expect.poll(() => bodyOf(atelier, app)).toBe('right')
+    expect(await readFile(join(atelier.home, 'log/proxy.log'), 'utf8')).toContain('STORE_CORRUPT')
+  })
+
+async function bodyOf(atelier: Atelier, app: string): Promise<string> {
+  return (await atelier.get(app, '/')).body
+}
