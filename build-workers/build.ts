@@ -11,6 +11,7 @@ import type { BuildQueue } from '../registry/queue.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { AppNetworks } from '../sandbox/app-network.ts'
 import type { BuildNetworks } from '../sandbox/build-network.ts'
 import type { IsolationWatch } from '../sandbox/isolation-watch.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
@@ -27,6 +28,7 @@ export type BuildDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  appNetworks: Promise<AppNetworks>
   isolation: Pick<IsolationWatch, 'current' | 'demand'>
   attempts: Attempts
   workerId: string

@@ -9,6 +9,7 @@ import { openQueue, startBuildWorker } from '../registry/queue.ts'
 import { loadKey } from '../registry/secrets.ts'
 import { onShutdown, refuseToStart, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
+import { AppNetworks } from '../sandbox/app-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
 import { build } from './build.ts'
@@ -29,10 +30,11 @@ const workerId = `worker-${hostname()}-${createHash('sha256').update(config.home
 const attempts = await Attempts.start(sql)
 const npm = hostNpmOnce(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
 const networks = openBuildNetworks(config, { npm, env: process.env })
+const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
 await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
 const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
 await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
-const deps = { sql, store, queue, config, key, npm, networks, isolation, attempts, workerId, log }
+const deps = { sql, store, queue, config, key, npm, networks, appNetworks, isolation, attempts, workerId, log }
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
   concurrency: config.buildConcurrency,
   log,
@@ -45,6 +47,7 @@ onShutdown(
     await attempts.close()
     await isolation.close()
     await networks.close()
+    await (await appNetworks).close()
     await forgetIsolation(sql, { part: 'worker', instance: workerId })
     await queue.close()
     await sql.end({ timeout: 5 })

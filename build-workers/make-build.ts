@@ -10,6 +10,7 @@ import { newId } from '../registry/ids.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { AppNetworks } from '../sandbox/app-network.ts'
 import type { BuildNetworks } from '../sandbox/build-network.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
 import type { Runs } from '../sandbox/isolate.ts'
@@ -41,6 +42,7 @@ export type MakeDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  appNetworks: Promise<AppNetworks>
   log: StepLog
   /** The log so far. */
   logText: () => string
@@ -202,7 +204,7 @@ async function verify(
       health: healthOf(context.app.config),
       host: new URL(appUrl(config, claim.label)).host,
     },
-    { log, signal },
+    { log, signal, appNetworks: deps.appNetworks },
   )
   cleanup.defer(async () => void (await ended))
   const start = runs.kind === 'process' ? { command: runs.command, folder: runs.folder } : null

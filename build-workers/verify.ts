@@ -4,7 +4,8 @@ import { dirname } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import { type Isolate, probe, type Runs, shownCommand, startIsolate } from '../sandbox/isolate.ts'
+import type { AppNetworks } from '../sandbox/app-network.ts'
+import { type Isolate, type IsolateSpec, probe, type Runs, shownCommand, startIsolate } from '../sandbox/isolate.ts'
 import type { SandboxUser } from '../sandbox/users.ts'
 import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
@@ -53,38 +54,37 @@ export type ServerCheck = {
  */
 export async function verifyServer(
   check: ServerCheck,
-  { log, signal }: { log: StepLog; signal: AbortSignal },
+  { log, signal, appNetworks }: VerifyDeps,
 ): Promise<{ runs: Runs; ended: Promise<unknown> }> {
   return log.step('Verifying', `GET ${check.health.path}`, async (step) => {
     await unpackForApp(check, signal)
-    const first = await tryToRun(check, step, signal)
+    const first = await tryToRun(check, step, { signal, appNetworks })
     if (!('needsProcess' in first)) return first
     const runs: Runs = { kind: 'process', command: nodeCommand(check.packed.entry ?? ''), folder: '' }
     step.output(`runs as a process, for a thread cannot hold it: ${first.needsProcess}`)
-    const second = await tryToRun({ ...check, runs, mayBeProcess: false }, step, signal)
+    const second = await tryToRun({ ...check, runs, mayBeProcess: false }, step, { signal, appNetworks })
     return 'needsProcess' in second ? Promise.reject(second.error) : second
   })
 }
 
+export type VerifyDeps = { log: StepLog; signal: AbortSignal; appNetworks: Promise<AppNetworks> }
 type Step = { detail(text: string): void; output(text: string): void }
 type Ran = { runs: Runs; ended: Promise<unknown> }
 
 async function tryToRun(
   check: ServerCheck,
   step: Step,
-  signal: AbortSignal,
+  { signal, appNetworks }: Omit<VerifyDeps, 'log'>,
 ): Promise<Ran | { needsProcess: string; error: unknown }> {
   const heard: string[] = []
-  const isolate = await startIsolate({
-    ...check,
-    onLog: (stream, line) => {
-      // What the host itself has to say of an app.
-      if (stream === 'stderr' && check.runs.kind === 'process' && line.startsWith('atelier: '))
-        step.output(line.slice(9))
-      heard.push(line)
-      if (heard.length > 20) heard.shift()
-    },
-  })
+  const onLog: IsolateSpec['onLog'] = (stream, line) => {
+    // What the host itself has to say of an app.
+    if (stream === 'stderr' && check.runs.kind === 'process' && line.startsWith('atelier: ')) step.output(line.slice(9))
+    heard.push(line)
+    if (heard.length > 20) heard.shift()
+  }
+  const networks = await appNetworks
+  const isolate = await networks.start((network) => startIsolate({ ...check, ...network, onLog }))
   const stop = () => isolate.stop(2000)
   signal.addEventListener('abort', stop, { once: true })
   try {

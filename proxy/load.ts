@@ -6,6 +6,7 @@ import type { Log } from '../registry/log.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { Key } from '../registry/secrets.ts'
 import { shortVersion } from '../registry/version.ts'
+import type { AppNetworks } from '../sandbox/app-network.ts'
 import { type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
@@ -16,6 +17,7 @@ import type { LocalBundle, LocalBundles } from './local-bundles.ts'
 import { StaticFiles } from './static-files.ts'
 
 export type LoadDeps = {
+  networks: Promise<AppNetworks>
   config: Config
   key: Key
   bundles: LocalBundles
@@ -40,7 +42,10 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
 
     const spec = await hostSpec(ref, bundle, deps)
     const host = new Host(spec, {
-      start: startIsolate,
+      start: async (starting) => {
+        const networks = await deps.networks
+        return networks.start((network) => startIsolate({ ...starting, ...network }))
+      },
       socketPath: () => socketPath(ref.id),
       onLine: (stream, line) => deps.appLog.add(ref, stream, line),
       log: deps.log,

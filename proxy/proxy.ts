@@ -6,6 +6,7 @@ import { newId } from '../registry/ids.ts'
 import type { Log } from '../registry/log.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
+import { AppNetworks } from '../sandbox/app-network.ts'
 import { AppLogShipper } from './app-log-shipper.ts'
 import { BlobFiles } from './blob-files.ts'
 import { ControlPlane } from './control-plane.ts'
@@ -47,7 +48,8 @@ export async function startProxy(
   const appLog = new AppLogShipper(sql, { log })
   const blobs = new BlobFiles(store, join(directory, 'blobs'))
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
-  const load = deploymentLoader({ config, key, bundles, blobs, appLog, log, limits })
+  const networks = AppNetworks.open({ egressAllow: config.egressAllow, log })
+  const load = deploymentLoader({ networks, config, key, bundles, blobs, appLog, log, limits })
   const deployments = new Deployments({ load, log })
   const table = new RouteTable(config)
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
@@ -85,6 +87,7 @@ export async function startProxy(
       await Promise.all([listener.close(limits.closeDeadlineMs), link.close()])
       stalls.close()
       await deployments.close()
+      await (await networks).close()
       await Promise.all([appLog.close(), snapshots.close()])
     },
   }

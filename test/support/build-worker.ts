@@ -23,6 +23,7 @@ import { createLog } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
 import { readRoutedDeployment } from '../../registry/routes.ts'
 import { every } from '../../registry/schedule.ts'
+import { AppNetworks } from '../../sandbox/app-network.ts'
 import type { Isolation } from '../../sandbox/isolation.ts'
 import { createDatabase } from './database.ts'
 
@@ -62,6 +63,7 @@ export class TestWorker {
     const attempts = await Attempts.start(sql)
     const npm = hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
     const networks = openBuildNetworks(config, { npm, env: process.env })
+    const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
     const store = new FileStore(join(home, 'store'))
     const enqueued: string[] = []
     const queue = {
@@ -76,6 +78,7 @@ export class TestWorker {
       key: randomBytes(32),
       npm,
       networks,
+      appNetworks,
       isolation: unproved,
       attempts,
       workerId: 'test-worker',
@@ -94,6 +97,7 @@ export class TestWorker {
       await edge.close()
       await attempts.close()
       await networks.close()
+      await (await appNetworks).close()
       await database[Symbol.asyncDispose]()
       await rm(home, { recursive: true, force: true })
     })
