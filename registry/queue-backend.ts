@@ -1,6 +1,7 @@
 import { createPostgresBackend, createRedisBackend, type QueueOptions, withBackend } from 'bullmq'
 import { Client, type ClientConfig } from 'pg'
 import type { Config } from './config.ts'
+import { DatabaseSocket } from './database-socket.ts'
 import type { Log } from './log.ts'
 import { openRedis, redisOptions, warnOfEviction } from './redis.ts'
 import { parseDatabaseUrl } from './sql.ts'
@@ -103,7 +104,16 @@ function onRedis(queueUrl: string, log: Log): QueueBackend {
 
 function connectionOf(config: Config, max: number) {
   const { ssl, ...address } = parseDatabaseUrl(config.databaseUrl)
-  return { ...address, ...(ssl ? { ssl: true } : {}), max, schema: 'bullmq', migrate: true, Client: HeardClient }
+  const stream = () => new DatabaseSocket({ answerWithinMs: ssl ? null : undefined })
+  return {
+    ...address,
+    ...(ssl ? { ssl: true } : {}),
+    stream,
+    max,
+    schema: 'bullmq',
+    migrate: true,
+    Client: HeardClient,
+  }
 }
 
 // A client that BullMQ has checked out of its pool (to migrate) has no listener for errors, and a connection lost then would end the process.

@@ -1,4 +1,5 @@
 import postgres from 'postgres'
+import { DatabaseSocket, defaultAnswerWithinMs, statementTimeoutMs } from './database-socket.ts'
 import { AppError, codeOf } from './errors.ts'
 
 export type Sql = postgres.Sql
@@ -38,13 +39,19 @@ export function parseDatabaseUrl(databaseUrl: string | null): DatabaseAddress {
 
 /**
  * A pool of connections. Columns arrive in camelCase; jsonb is left as it is. Connections are made on first use and made again
- * when they break; queries fail after `connect_timeout` seconds without one.
+ * when they break; queries fail after `connect_timeout` seconds without one. A statement is ended after 15 s, and a connection on which
+ * the server has vanished is given up after `answerWithinMs`; null: statements may take as long as they take, for migrations.
  */
 export function connect(
   databaseUrl: string | null,
-  { max = 6, name = 'atelier' }: { max?: number; name?: string } = {},
+  {
+    max = 6,
+    name = 'atelier',
+    answerWithinMs = defaultAnswerWithinMs,
+  }: { max?: number; name?: string; answerWithinMs?: number | null } = {},
 ): Sql {
   const { ssl, ...address } = parseDatabaseUrl(databaseUrl)
+  const socket = () => openSocket(address, ssl ? null : answerWithinMs)
   return postgres({
     ...address,
     ...(ssl ? { ssl: 'require' as const } : {}),
@@ -54,9 +61,38 @@ export function connect(
     backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 2),
     onnotice: () => undefined,
     transform: { column: { from: postgres.toCamel } },
-    types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
-    connection: { application_name: name },
+    types: {
+      bigint: { to: 20, from: [20], serialize: String, parse: Number },
+      texts: { to: 1009, from: [], serialize: arrayLiteral, parse: String },
+      times: { to: 1185, from: [], serialize: arrayLiteral, parse: String },
+    },
+    // The driver would ask each new connection for the array types of the server, and a connection that breaks while it asks rejects a
+    // promise nobody holds, which ends the process. Arrays are parameters only, and of the two types above.
+    fetch_types: false,
+    connection: { application_name: name, statement_timeout: answerWithinMs === null ? 0 : statementTimeoutMs },
+    // Not in the driver's types, and documented in its README.
+    ...{ socket },
   })
+}
+
+function arrayLiteral(values: unknown[]): string {
+  const escaped = values.map((value) => `"${String(value).replace(/["\\]/g, '\\$&')}"`)
+  return `{${escaped.join(',')}}`
+}
+
+// The driver takes a socket of ours as connected; what it writes before it is waits.
+function openSocket(
+  { host, port }: Pick<DatabaseAddress, 'host' | 'port'>,
+  answerWithinMs: number | null,
+): DatabaseSocket {
+  const socket = new DatabaseSocket({ answerWithinMs })
+  // The driver (3.4.9) never settles a query that it is given between a connection's error and its close, which are some milliseconds apart.
+  let failure: Error | null = null
+  socket.on('error', (error) => {
+    failure = error
+  })
+  socket.on('close', () => failure && socket.emit('error', failure))
+  return host.startsWith('/') ? socket.connect(`${host}/.s.PGSQL.${port}`) : socket.connect(port, host)
 }
 
 /** True when the database could not be reached, as opposed to having refused a statement. */
