@@ -18,6 +18,13 @@ export function register(program: Command): void {
     .option('-a, --app <app>', 'good for this app only')
     .option('--expires <days>', 'after so many days', parseDays)
     .action(create)
+  tokens
+    .command('renew-admin')
+    .description('make a new admin token; on a server of a platform whose parts run apart, when the old one is lost')
+    .action(async () => {
+      const { renewAdmin } = await import('./up/renew-admin.ts')
+      print(`The new admin token is in ${await renewAdmin(process.env)}; the one before has stopped working`)
+    })
   tokens.command('rm').description('remove a token').argument('<id>').action(remove)
 }
 

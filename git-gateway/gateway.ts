@@ -60,9 +60,11 @@ export class Gateway {
     for (const path of await repositories.tidy()) log.warn({ path }, 'left-over of a killed git removed')
 
     const deps = { ...parts, git, repositories, locks: new RefLocks(), stopping: stop.signal }
-    const listening = await listenOnSocket(join(config.runDir, 'gateway.sock'), (request, response) => {
-      void answer(request, response, deps)
-    })
+    const listening = await listenOnSocket(
+      join(config.runDir, 'gateway.sock'),
+      (request, response) => void answer(request, response, deps),
+      { alsoOn: config.gatewayListen },
+    )
     guardSockets(listening.server, config.pushLimits.idleTimeoutMs)
     return new Gateway(deps, stop, listening)
   }

@@ -67,7 +67,7 @@ export class Edge {
     else {
       this.#deps.upgrades.pass({
         ...{ request, socket, head, target: admitted.target, headers: [], forwarding: forwardingOf(request) },
-        socketPath: this.#deps.controlPlane.socketPath(found.reserved),
+        address: this.#deps.controlPlane.address(found.reserved),
         onFailure: (error) => platformNoticeFor(error, found.reserved),
       })
     }
@@ -158,7 +158,8 @@ export class Edge {
       if (socket.destroyed) return
       const onFailure = () => pages.connectionLost(ref.appId)
       const forwarding = forwardingOf(request)
-      this.#deps.upgrades.pass({ request, socket, head, target, socketPath, forwarding, headers, onFailure })
+      const address = { socketPath }
+      this.#deps.upgrades.pass({ request, socket, head, target, address, forwarding, headers, onFailure })
     } catch (thrown) {
       refuse({ request, socket }, appNoticeFor(thrown, ref.appId, this.#deps.limits))
     }

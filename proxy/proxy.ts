@@ -61,7 +61,7 @@ export async function startProxy(
   const edge = new Edge({
     table,
     deployments,
-    controlPlane: new ControlPlane(config.runDir, { log }),
+    controlPlane: new ControlPlane(config, { log }),
     upgrades: new Upgrades({ cookieSuffix: config.appsDomain }),
     stalls,
     appsDomain: config.appsDomain,

@@ -11,7 +11,7 @@ export type UpgradeCall = {
   socket: Socket
   head: Buffer
   target: string
-  socketPath: string
+  address: { socketPath: string } | { host: string; port: number }
   forwarding: Forwarding
   /** Flat pairs for the handshake's response. */
   headers: string[]
@@ -42,7 +42,7 @@ export class Upgrades {
 
   /** Passes a handshake on; the socket then lives until either side closes it. */
   pass(call: UpgradeCall): void {
-    const { request, socket, head, target, socketPath, forwarding } = call
+    const { request, socket, head, target, address, forwarding } = call
     this.#calls.set(socket, call)
     request.headers = {
       ...toHeaderObject(forwardHeaders(request, forwarding)),
@@ -51,7 +51,7 @@ export class Upgrades {
     }
     request.url = target
     // Failures arrive at the error listener; the promise only repeats them.
-    this.#proxy.ws(request, socket, { target: { socketPath } }, head).catch(() => socket.destroy())
+    this.#proxy.ws(request, socket, { target: address }, head).catch(() => socket.destroy())
   }
 
   // Attached before httpxy's own listeners, so that it sees only what has been checked.

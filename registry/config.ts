@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { parseS3Url } from './bundle-store/s3-address.ts'
 import { type EgressRule, parseEgressAllow } from './egress-allow.ts'
 import { AppError } from './errors.ts'
+import type { ListenAddress } from './listen.ts'
 
 export type { EgressRule } from './egress-allow.ts'
 
@@ -19,6 +20,12 @@ export type Config = {
   domain: string
   appsDomain: string
   httpPort: number
+  /** Where gateway and registry listen besides their unix sockets in `runDir`, for proxies on other machines; null: nowhere. */
+  gatewayListen: ListenAddress | null
+  registryListen: ListenAddress | null
+  /** Where the proxy finds them: `http://host:port`; null: at their unix sockets in `runDir`. */
+  gatewayUrl: string | null
+  registryUrl: string | null
   /** `postgres://…`, with `host=` a directory for a unix socket. Null: the embedded Postgres has not been started yet. */
   databaseUrl: string | null
   /** `redis://…`, or null for BullMQ on the same Postgres. */
@@ -51,6 +58,19 @@ export type Config = {
 
 const port = z.coerce.number().int().min(1).max(65_535)
 const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high)
+const listenAddress = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+):\d{1,5}$/, 'must be an address and a port such as 10.0.0.2:8090')
+  .transform((text) => ({
+    host: text.slice(0, text.lastIndexOf(':')).replace(/^\[|\]$/g, ''),
+    port: Number(text.slice(text.lastIndexOf(':') + 1)),
+  }))
+  .refine(({ port }) => port > 0 && port < 65_536, 'must have a port from 1 to 65535')
+const partUrl = z
+  .string()
+  .regex(/^http:\/\/(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+):\d{1,5}\/?$/, 'must be an address such as http://10.0.0.2:8090')
+  .refine((text) => URL.canParse(text), 'must be an address such as http://10.0.0.2:8090')
+  .transform((text) => new URL(text).origin)
 const hostName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'must be a host name such as example.com')
 
 const egressAllow = z.string().transform((text, context): EgressRule[] => {
@@ -64,6 +84,10 @@ const environment = z.object({
   ATELIER_DOMAIN: hostName.default('localhost'),
   ATELIER_APPS_DOMAIN: hostName.optional(),
   ATELIER_HTTP_PORT: port.default(8080),
+  ATELIER_GATEWAY_LISTEN: listenAddress.optional(),
+  ATELIER_REGISTRY_LISTEN: listenAddress.optional(),
+  ATELIER_GATEWAY_URL: partUrl.optional(),
+  ATELIER_REGISTRY_URL: partUrl.optional(),
   ATELIER_DATABASE_URL: z
     .string()
     .regex(/^postgres(ql)?:\/\//, 'must start with postgres://')
@@ -116,6 +140,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     domain: settings.ATELIER_DOMAIN,
     appsDomain: settings.ATELIER_APPS_DOMAIN ?? `apps.${settings.ATELIER_DOMAIN}`,
     httpPort: settings.ATELIER_HTTP_PORT,
+    gatewayListen: settings.ATELIER_GATEWAY_LISTEN ?? null,
+    registryListen: settings.ATELIER_REGISTRY_LISTEN ?? null,
+    gatewayUrl: settings.ATELIER_GATEWAY_URL ?? null,
+    registryUrl: settings.ATELIER_REGISTRY_URL ?? null,
     databaseUrl: settings.ATELIER_DATABASE_URL ?? null,
     queueUrl: settings.ATELIER_QUEUE_URL ?? null,
     storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,

@@ -32,7 +32,9 @@ const front = createFront({
   api: (request) => api.fetch(request),
   console: (request) => console.fetch(request),
 })
-const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(front))
+const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), getRequestListener(front), {
+  alsoOn: config.registryListen,
+})
 
 const deps = { sql, queue, store, config, log }
 const reconciling = every(config.reconcileMs, () => reconcile(deps), { log, name: 'reconcile' })

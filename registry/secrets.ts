@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Config } from './config.ts'
 import { AppError, codeOf } from './errors.ts'
 
@@ -31,15 +31,30 @@ export function open(key: Key, context: string, sealed: Buffer): string {
   }
 }
 
+export function opens(key: Key, context: string, sealed: Buffer): boolean {
+  try {
+    open(key, context, sealed)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The key as `loadKey` has it, or null when there is none on this machine yet. */
+export async function findKey(config: Pick<Config, 'home' | 'key'>): Promise<Key | null> {
+  if (config.key !== null) return parseKey(config.key, 'ATELIER_KEY')
+  const path = keyPath(config.home)
+  const kept = await readIfThere(path)
+  return kept === null ? null : parseKey(kept, path)
+}
+
 /** The platform's key: ATELIER_KEY, else the 0600 file `secrets/key` in the home, made on first use. Safe when several processes call it at once. */
 export async function loadKey(config: Pick<Config, 'home' | 'key'>): Promise<Key> {
-  if (config.key !== null) return parseKey(config.key, 'ATELIER_KEY')
-  const directory = join(config.home, 'secrets')
-  const path = join(directory, 'key')
-  const kept = await readIfThere(path)
-  if (kept !== null) return parseKey(kept, path)
+  const found = await findKey(config)
+  if (found) return found
 
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const path = keyPath(config.home)
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const temporary = `${path}.${randomUUID()}`
   await writeFile(temporary, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
   // A link never replaces: of several processes one makes the key, and all read that one.
@@ -48,6 +63,10 @@ export async function loadKey(config: Pick<Config, 'home' | 'key'>): Promise<Key
   })
   await rm(temporary)
   return parseKey(await readFile(path, 'utf8'), path)
+}
+
+function keyPath(home: string): string {
+  return join(home, 'secrets/key')
 }
 
 function parseKey(text: string, from: string): Key {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
-import type { Db } from './sql.ts'
+import type { Db, Sql } from './sql.ts'
 
 export type Scope = 'admin' | 'deploy' | 'read'
 export type Action = 'read' | 'deploy' | 'create' | 'admin'
@@ -63,6 +63,20 @@ export async function ensureAdminToken(sql: Db, secret: string): Promise<void> {
     set secret_sha256 = excluded.secret_sha256
     where tokens.secret_sha256 <> excluded.secret_sha256
   `
+}
+
+/** Makes the given secret the admin token of a platform that has no token at all. False: it has one. */
+export async function makeFirstAdminToken(sql: Sql, secret: string): Promise<boolean> {
+  return sql.begin(async (tx) => {
+    await tx`lock table tokens in exclusive mode`
+    const made = await tx`
+      insert into tokens (id, name, secret_sha256, scope)
+      select 'admin', 'admin', ${hashOf(secret)}, 'admin'
+      where not exists (select from tokens)
+      returning id
+    `
+    return made.length === 1
+  })
 }
 
 /** The caller a secret belongs to, or null: unknown, expired, malformed. Looks a hash up, so timing tells nothing of the secret. */

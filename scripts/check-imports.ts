@@ -27,12 +27,8 @@ const allowed: Record<string, string[]> = {
     'registry/tokens.ts',
     'registry/console-sessions.ts',
     'sandbox/host-tools.ts',
-  ],
-  // The doctor looks at the machine with what the platform itself uses: another implementation would prove another thing.
-  'cli/up/doctor/': [
-    'cli/',
-    ...['registry/config.ts', 'registry/errors.ts', 'registry/sql.ts', 'registry/redis.ts', 'registry/bundle-store/'],
-    'sandbox/',
+    'registry/agreement.ts',
+    'registry/bundle-store/',
   ],
   'cli/serve.ts': ['cli/', 'git-gateway/main.ts', 'build-workers/main.ts', 'registry/main.ts', 'proxy/main.ts'],
   'test/': [''],

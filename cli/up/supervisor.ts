@@ -1,16 +1,17 @@
 import { existsSync } from 'node:fs'
+import { agreeOnKey, agreeOnRepositories, agreeOnStore } from '../../registry/agreement.ts'
+import { openStore } from '../../registry/bundle-store/open.ts'
 import type { Config } from '../../registry/config.ts'
 import { AppError, messageOf, toAppError } from '../../registry/errors.ts'
 import { migrate } from '../../registry/migrate.ts'
 import { loadKey } from '../../registry/secrets.ts'
-import { connect, isUnreachable } from '../../registry/sql.ts'
+import { connect, isUnreachable, type Sql } from '../../registry/sql.ts'
 import { provideAccess } from './access.ts'
 import { addressesOf, writeAddresses } from './addresses.ts'
 import { embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
 import { type Home, prepareHome } from './home.ts'
 import { type HomeLock, lockHome } from './home-lock.ts'
 import { endLeftovers, noteProcesses } from './leftovers.ts'
-import { refusePoorMachine } from './machine-limits.ts'
 import { refuseBusyPort } from './port.ts'
 import type { EmbeddedPostgres } from './postgres.ts'
 import { Role, type RoleName } from './role.ts'
@@ -46,7 +47,6 @@ export class Supervisor {
     const home = await prepareHome(config)
     const lock = await lockHome(home.path)
     try {
-      refusePoorMachine({ path: home.path, isNew: !existsSync(home.postgresDir) && config.databaseUrl === null })
       await loadKey(config)
       const passwords = config.databaseUrl === null ? await inspectDatabase(home) : null
       const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))
@@ -125,9 +125,11 @@ export class Supervisor {
   }
 
   async #prepareDatabase(url: string): Promise<{ signInCode: string }> {
-    const sql = connect(url, { max: 2, name: 'atelier-up' })
+    const sql = connect(url, { max: 2, name: 'atelier-up', answerWithinMs: null })
     try {
       await this.#terminal.during('migrating the database', migrate(sql))
+      await agreeOnKey(sql, this.#config)
+      await this.#noteOwnership(sql)
       return await provideAccess(sql, this.#home.adminTokenFile)
     } catch (cause) {
       if (!isUnreachable(cause) || this.#postgres) throw cause
@@ -135,6 +137,23 @@ export class Supervisor {
       throw new AppError('DATABASE_UNAVAILABLE', message, { cause })
     } finally {
       await sql.end({ timeout: 1 })
+    }
+  }
+
+  // For parts that are started elsewhere later. What is wrong here is no reason to keep what is live from being served.
+  async #noteOwnership(sql: Sql): Promise<void> {
+    const config = this.#config
+    const compared = [
+      async () => agreeOnStore(sql, await openStore(config), config.storeUrl),
+      () => agreeOnRepositories(sql, config.home),
+    ]
+    for (const compare of compared) {
+      try {
+        await compare()
+      } catch (thrown) {
+        if (isUnreachable(thrown)) throw thrown
+        this.#terminal.notice(messageOf(thrown))
+      }
     }
   }
 

@@ -3,6 +3,9 @@ import { AppError } from '../errors.ts'
 
 // Keys are built from parsed parts only, never from raw input.
 
+/** Says whose store it is. */
+export const platformMarkKey = 'platform'
+
 export function sourceKey(app: string, version: string): string {
   return `sources/${parseSlug(app)}/${versionPart(version)}.tar.zst`
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test as base } from 'vitest'
+import { type ApartOptions, ApartPlatform, type PartName } from './apart.ts'
 import { type CommandResult, run } from './command.ts'
 import { type Answer, type Ask, ask } from './http.ts'
 import { checkout, Platform, type PlatformOptions, plainEnv, type RoleName } from './platform.ts'
@@ -9,6 +10,8 @@ import { type Files, Repo, writeFiles } from './repo.ts'
 import { Traffic } from './traffic.ts'
 
 export type App = { name: string }
+/** However its parts are started. */
+export type AnyPlatform = Platform | ApartPlatform
 
 /**
  * The test function of every file that needs the platform: `atelier` is one platform for the whole file, started on first use.
@@ -22,22 +25,40 @@ export const test = base
     return atelier
   })
 
+/** The same for the roles on machines of their own; `test.override('apartOptions', …)`. */
+export const testApart = base
+  .extend('apartOptions', { scope: 'file' }, (): ApartOptions => ({}))
+  .extend('atelier', { scope: 'file' }, async ({ apartOptions }, { onCleanup }) => {
+    const atelier = await Atelier.startApart(apartOptions)
+    onCleanup(() => atelier.close())
+    return atelier
+  })
+
 /** The whole platform with a home of its own, and a person beside it: real git, real requests to the edge, the real command. */
-export class Atelier {
-  readonly platform: Platform
+export class Atelier<P extends AnyPlatform = Platform> {
+  readonly platform: P
   /** Where the person keeps his things. */
   readonly #desk: string
   readonly #personEnv: NodeJS.ProcessEnv
 
   /** Takes one to three seconds. */
   static async start(options: PlatformOptions = {}): Promise<Atelier> {
-    const atelier = new Atelier(await Platform.prepare(options))
+    return Atelier.around(await Platform.prepare(options))
+  }
+
+  /** The same with every role a process by itself, two workers and two proxies among them. */
+  static async startApart(options: ApartOptions = {}): Promise<Atelier<ApartPlatform>> {
+    return Atelier.around(await ApartPlatform.prepare(options))
+  }
+
+  private static async around<P extends AnyPlatform>(platform: P): Promise<Atelier<P>> {
+    const atelier = new Atelier(platform)
     await atelier.#furnish()
-    await atelier.platform.start()
+    await platform.start()
     return atelier
   }
 
-  private constructor(platform: Platform) {
+  private constructor(platform: P) {
     this.platform = platform
     this.#desk = join(platform.scratch, 'desk')
     this.#personEnv = {
@@ -103,7 +124,12 @@ export class Atelier {
 
   /** A request to the edge, as a visitor's browser would make it. `app` is an app, or the host label of a preview. */
   get(app: App | string, path: string, options?: Ask): Promise<Answer> {
-    return ask(this.port, `${nameOf(app)}.apps.localhost`, path, options)
+    return this.getFrom(this.port, app, path, options)
+  }
+
+  /** The same to one of several proxies. */
+  getFrom(port: number, app: App | string, path: string, options?: Ask): Promise<Answer> {
+    return ask(port, `${nameOf(app)}.apps.localhost`, path, options)
   }
 
   /** A request to the API with the admin's token, or another `token`. */
@@ -117,8 +143,8 @@ export class Atelier {
   }
 
   /** `await using traffic = atelier.keepRequesting(app, '/')` */
-  keepRequesting(app: App | string, path: string): Traffic {
-    return new Traffic(this.port, `${nameOf(app)}.apps.localhost`, path)
+  keepRequesting(app: App | string, path: string, { port = this.port }: { port?: number } = {}): Traffic {
+    return new Traffic(port, `${nameOf(app)}.apps.localhost`, path)
   }
 
   /** Runs the `atelier` command as the person does, in a directory and with further variables if given. */
@@ -141,8 +167,9 @@ export class Atelier {
   }
 
   /** kill -9 of a role; resolves to the id of the process that is gone. */
-  kill(role: RoleName): Promise<number> {
-    return this.platform.kill(role)
+  kill(role: P extends Platform ? RoleName : PartName): Promise<number> {
+    const platform: { kill(name: string): Promise<number> } = this.platform
+    return platform.kill(role)
   }
 
   async #furnish(): Promise<void> {

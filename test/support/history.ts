@@ -7,11 +7,10 @@ import type { BundleStore } from '../../registry/bundle-store/contract.ts'
 import { blobKey } from '../../registry/bundle-store/keys.ts'
 import { openStore } from '../../registry/bundle-store/open.ts'
 import { readConfig } from '../../registry/config.ts'
-import { codeOf } from '../../registry/errors.ts'
-import { connect, type Sql } from '../../registry/sql.ts'
-import type { Atelier } from './atelier.ts'
+import type { Sql } from '../../registry/sql.ts'
+import type { AnyPlatform, Atelier } from './atelier.ts'
 import { run } from './command.ts'
-import { connectToHome } from './platform-database.ts'
+import { processesOf } from './processes.ts'
 import type { TestServices } from './services.ts'
 
 type Live = {
@@ -29,31 +28,35 @@ export type SeenPush = { app: string; ref: string; sha: string }
 /**
  * Checks the platform's invariants after a fault, waiting for what heals by itself:
  * 1. a push that was seen to succeed has exactly one deployment, and it was live; 2. what is live has a manifest and blobs with the right
- * digests; 3. one deployment is live per route, the edge serves it, and the branch points at it; 4. generations count the moves;
- * 5. a deployment is published at most once; 6. nothing is left open: no open deployment, no work directory, no temporary file, no git lock.
+ * digests; 3. one deployment is live per route, every edge serves it within 2 s, and the branch points at it; 4. generations count the
+ * moves, and only a command goes back to an older deployment;
+ * 5. a deployment is published at most once; 6. nothing is left open: no open deployment, no work
+ * directory, no program of a build, no temporary file, no git lock.
  * `services`: those the platform stands on instead of its own.
  */
-export async function expectSoundHistory(
-  atelier: Atelier,
+export async function expectSoundHistory<P extends AnyPlatform>(
+  atelier: Atelier<P>,
   pushes: SeenPush[],
   { services }: { services?: TestServices } = {},
 ): Promise<void> {
-  const sql = services ? connect(services.database.url, { max: 1 }) : await connectToHome(atelier.home)
-  const store = await openStore(readConfig({ ATELIER_HOME: atelier.home, ...services?.s3.env() }))
+  const { platform } = atelier
+  const sql = await platform.openDatabase()
+  // Not the way the platform takes, on which something may be broken.
+  const store = services ? await openStore(readConfig(services.s3.env())) : await platform.openStore()
   try {
     await expect.poll(() => openDeployments(sql), { timeout: 100_000, interval: 200 }).toEqual([])
     for (const push of pushes)
       expect(await timesLive(sql, push), `${push.app} ${push.sha}`).toEqual([{ deployments: 1, wentLive: true }])
     for (const live of await liveDeployments(sql)) {
       await expectWholeBundle(store, live)
-      await expect
-        .poll(async () => (await atelier.get(live.label, '/')).headers['x-atelier-deployment'])
-        .toBe(live.version)
-      if (live.source === 'git') expect(await refOf(atelier, live), `${live.label} at ${live.ref}`).toBe(live.version)
+      for (const port of platform.ports)
+        await expect.poll(() => versionAt(atelier, port, live.label), { timeout: 2_000 }).toBe(live.version)
+      if (live.source === 'git') expect(await refOf(platform, live), `${live.label} at ${live.ref}`).toBe(live.version)
     }
     expect(await wrongGenerations(sql)).toEqual([])
+    expect(await generationsBack(sql)).toEqual([])
     expect(await publishedTwice(sql)).toEqual([])
-    await expect.poll(() => leftovers(atelier.home), { timeout: 60_000 }).toEqual([])
+    await expect.poll(() => leftovers(platform, store), { timeout: 60_000 }).toEqual([])
   } finally {
     await sql.end()
   }
@@ -91,8 +94,12 @@ async function expectWholeBundle(store: BundleStore, { manifestKey, manifestSha2
   }
 }
 
-async function refOf(atelier: Atelier, { appId, ref }: Live): Promise<string> {
-  const { stdout } = await run('git', ['--git-dir', join(atelier.home, 'git', `${appId}.git`), 'rev-parse', ref], {
+async function versionAt<P extends AnyPlatform>(atelier: Atelier<P>, port: number, label: string) {
+  return (await atelier.getFrom(port, label, '/')).headers['x-atelier-deployment']
+}
+
+async function refOf({ gitDirectory }: AnyPlatform, { appId, ref }: Live): Promise<string> {
+  const { stdout } = await run('git', ['--git-dir', join(gitDirectory, `${appId}.git`), 'rev-parse', ref], {
     cwd: '/',
     env: {},
   })
@@ -119,20 +126,34 @@ async function publishedTwice(sql: Sql): Promise<readonly unknown[]> {
   `
 }
 
-async function leftovers(home: string): Promise<string[]> {
-  const inside = async (directory: string, matters: (name: string) => boolean = () => true) =>
-    (await readdir(join(home, directory), { recursive: true }).catch(noneIfMissing))
-      .filter(matters)
-      .map((name) => join(directory, name))
-  const lists = await Promise.all([
-    inside('builds'),
-    inside('store/tmp'),
-    inside('git', (name) => name.endsWith('.lock') || name.includes('incoming-')),
-  ])
-  return lists.flat()
+// Going live in the order of the pushes, but for what a command put live again.
+async function generationsBack(sql: Sql): Promise<readonly unknown[]> {
+  return sql`
+    select route_id, number, before
+    from (
+      select d.route_id, d.number, e.reason, lag(d.number) over (partition by d.route_id order by e.id) as before
+      from deployment_events e
+      join deployments d on d.id = e.deployment_id
+      where e.to_state = 'live'
+    ) moves
+    where number < before
+      and coalesce(reason, '') !~ '^(rollback|promote)'
+  `
 }
 
-function noneIfMissing(thrown: unknown): string[] {
-  if (codeOf(thrown) === 'ENOENT') return []
-  throw thrown
+async function leftovers({ livingHomes, gitDirectory }: AnyPlatform, store: BundleStore): Promise<string[]> {
+  const builds = await Promise.all(livingHomes.map((home) => namesIn(join(home, 'builds'))))
+  // Programs of builds that have ended; their command lines or folders name the build's.
+  const programs = livingHomes.flatMap((home) => processesOf(join(home, 'builds')).map(({ command }) => command))
+  const place = store.localPath('tmp')
+  const temporary = place === null ? [] : await namesIn(place)
+  const git = (await namesIn(gitDirectory)).filter((name) => name.endsWith('.lock') || name.includes('incoming-'))
+  return [...builds.flat(), ...programs, ...temporary, ...git]
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory, { recursive: true }).catch((thrown: unknown) => {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return []
+    throw thrown
+  })
 }

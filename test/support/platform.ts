@@ -2,7 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
+import type { BundleStore } from '../../registry/bundle-store/contract.ts'
+import { openStore } from '../../registry/bundle-store/open.ts'
+import { readConfig } from '../../registry/config.ts'
+import { connect, type Sql } from '../../registry/sql.ts'
 import { freePort } from './machine.ts'
+import { connectToHome } from './platform-database.ts'
 import { isAlive, processesOf, socketsOf } from './processes.ts'
 
 export type RoleName = 'proxy' | 'registry' | 'gateway' | 'worker'
@@ -118,6 +123,29 @@ export class Platform {
     await vi.waitFor(() => expect(left()).toEqual({ processes: [], sockets: [] }), { timeout: 10_000 })
   }
 
+  get livingHomes(): string[] {
+    return [this.home]
+  }
+
+  readonly workers: number = 1
+
+  get ports(): number[] {
+    return [this.port]
+  }
+
+  get gitDirectory(): string {
+    return join(this.home, 'git')
+  }
+
+  openStore(): Promise<BundleStore> {
+    return openStore(readConfig({ ...this.#options.env, ATELIER_HOME: this.home }))
+  }
+
+  openDatabase(): Promise<Sql> {
+    const url = this.#options.env?.ATELIER_DATABASE_URL
+    return url ? Promise.resolve(connect(url, { max: 2, name: 'test' })) : connectToHome(this.home)
+  }
+
   /** What atelier.json says. */
   async addresses(): Promise<{ api: string; git: string; console: string; pid: number | null }> {
     return JSON.parse(await readFile(join(this.home, 'atelier.json'), 'utf8'))
@@ -158,11 +186,13 @@ export class Platform {
 }
 
 // What the roles compile is kept from one test's home to the next: a second of processor time for each start.
-async function shareCompiledCode(home: string): Promise<void> {
+export async function shareCompiledCode(home: string): Promise<void> {
   const shared = join(checkout, 'node_modules/.cache/atelier-compiled')
   await mkdir(shared, { recursive: true, mode: 0o700 })
-  await mkdir(home)
-  await symlink(shared, join(home, 'compiled'))
+  await mkdir(home, { recursive: true })
+  await symlink(shared, join(home, 'compiled')).catch((thrown: unknown) => {
+    if (!(thrown instanceof Error && 'code' in thrown && thrown.code === 'EEXIST')) throw thrown
+  })
 }
 
 /** The environment a person's shell would have: without what the test runner put there. */
