@@ -28,5 +28,6 @@ export const commands: Record<string, Entry> = {
   env: { summary: 'list, set and unset variables', load: () => import('./env.ts') },
   open: { summary: 'open the app, or the console, in a browser', load: () => import('./open.ts') },
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
+  doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },
   version: { summary: 'print the version of this command', load: () => import('./version.ts') },
 }

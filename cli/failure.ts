@@ -5,12 +5,18 @@ export type ExitCode = 0 | 1 | 2 | 3
 export class Failure extends Error {
   readonly exitCode: ExitCode
   readonly code: string
+  /** What is wrong stands in the answer already: nothing is added to it but the exit code. */
+  readonly isTold: boolean
 
-  constructor(message: string, { exitCode = 1, code = 'FAILED' }: { exitCode?: ExitCode; code?: string } = {}) {
+  constructor(
+    message: string,
+    { exitCode = 1, code = 'FAILED', isTold = false }: { exitCode?: ExitCode; code?: string; isTold?: boolean } = {},
+  ) {
     super(message)
     this.name = 'Failure'
     this.exitCode = exitCode
     this.code = code
+    this.isTold = isTold
   }
 }
 

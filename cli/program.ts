@@ -59,6 +59,7 @@ async function registerCommands(program: Command, args: string[]): Promise<void>
 
 function tell(thrown: unknown, args: string[]): ExitCode {
   const failure = toFailure(thrown)
+  if (failure.isTold) return failure.exitCode
   note(`atelier: ${failure.message}`)
   if (process.env.ATELIER_DEBUG && failure.stack) note(failure.stack)
   if (args.includes('--json')) printJson({ error: { code: failure.code, message: failure.message } })

@@ -13,7 +13,7 @@ export function hostTool(name: string): string | null {
   return path
 }
 
-function isExecutable(path: string): boolean {
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK)
     return true

@@ -66,10 +66,10 @@ export class IsolationWatch {
     }
   }
 
-  #tell({ mode, walls, holes, advice }: Isolation): void {
+  #tell({ mode, walls, holes, missing, advice }: Isolation): void {
     if (mode === this.#latest?.mode) return
     const isWorse = isWeakerThan(mode, this.#latest?.mode ?? 'strong')
-    const facts = { mode, walls, holes, ...(advice[0] && { next: advice[0] }) }
+    const facts = { mode, walls, holes, missing, ...(advice[0] && { next: advice[0] }) }
     this.#deps.log[isWorse ? 'warn' : 'info'](facts, 'isolation proved')
   }
 

@@ -19,8 +19,10 @@ export type Isolation = {
   mode: IsolationMode
   /** What holds it up here; null where nothing could be started. */
   walls: WallsName | null
-  /** What got through, in words for people: `the network of this machine`. */
+  /** What apps and builds reach, in words for people: `ports of this machine`. */
   holes: string[]
+  /** Layers that would stand behind the walls that hold: `a filter of system calls`. */
+  missing: string[]
   /** What to install or set, the first one first; empty when nothing would help. */
   advice: string[]
 }
@@ -43,7 +45,7 @@ export async function proveIsolation(options: SuiteOptions): Promise<Isolation &
     return { ...judgeIsolation(findings), walls: walls.name, advice: adviceFor(findings, facts), findings }
   } catch (thrown) {
     const holes = [`nothing could be started behind walls (${messageOf(thrown)})`]
-    return { mode: 'none', walls: null, holes, advice: adviceFor([], facts), findings: [] }
+    return { mode: 'none', walls: null, holes, missing: [], advice: adviceFor([], facts), findings: [] }
   }
 }
 
@@ -61,20 +63,20 @@ const meanings: Record<string, Meaning> = {
   'other apps’ sockets': { says: "other apps' sockets", allows: 'none' },
   'other processes': { says: 'the list of processes', allows: 'users' },
   descriptors: { says: 'open files of the platform', allows: 'users' },
-  rights: { says: 'rights of root', allows: 'users' },
+  rights: { says: 'rights they should have given up', allows: 'users' },
   'files of the machine': { says: 'files that everybody on this machine may read', allows: 'users' },
   'shared folders': { says: 'folders shared with the machine, such as /tmp', allows: 'users' },
   devices: { says: 'devices of the machine', allows: 'users' },
   network: { says: 'ports of this machine', allows: 'users' },
   'abstract sockets': { says: 'sockets without a file', allows: 'users' },
   daemons: { says: 'processes that outlive their job', allows: 'users' },
-  'own user': { says: 'the user who started Atelier, who they run as', allows: 'strong' },
-  'control group': { says: 'no limits kept by the kernel, only by looking', allows: 'strong' },
+  'own user': { says: 'users of their own', allows: 'strong' },
+  'control group': { says: 'limits kept by the kernel', allows: 'strong' },
 }
-const ofKernel: Meaning = { says: 'parts of the kernel they have no use for', allows: 'strong' }
+const ofKernel: Meaning = { says: 'a filter of system calls', allows: 'strong' }
 
 /** The mode is what the weakest probe leaves; one that reported nothing has not held. A call that was not tried, where a filter is, has. */
-export function judgeIsolation(findings: Finding[]): Pick<Isolation, 'mode' | 'holes'> {
+export function judgeIsolation(findings: Finding[]): Pick<Isolation, 'mode' | 'holes' | 'missing'> {
   const meaningOf = (probe: string) => (systemCallProbes.includes(probe) ? ofKernel : meanings[probe])
   const broken = findings.filter(
     ({ probe, held }) => held === false || (held === null && !systemCallProbes.includes(probe)),
@@ -83,7 +85,14 @@ export function judgeIsolation(findings: Finding[]): Pick<Isolation, 'mode' | 'h
   const meant = broken.flatMap(({ probe }) => meaningOf(probe) ?? [])
   const modes: IsolationMode[] = [silent ? 'none' : 'full', ...meant.map(({ allows }) => allows)]
   const mode = isolationModes.find((one) => modes.includes(one)) ?? 'none'
-  return { mode, holes: [...new Set(meant.sort((one, other) => order(one) - order(other)).map(({ says }) => says))] }
+  const words = (of: Meaning[]) => [
+    ...new Set(of.sort((one, other) => order(one) - order(other)).map(({ says }) => says)),
+  ]
+  return {
+    mode,
+    holes: words(meant.filter(({ allows }) => allows !== 'strong')),
+    missing: words(meant.filter(({ allows }) => allows === 'strong')),
+  }
 }
 
 function order({ allows }: Meaning): number {
@@ -183,10 +192,11 @@ export function adviceFor(findings: Finding[], machine: Machine): string[] {
 }
 
 /** `strong: all is walled off but …`, one line for logs, `atelier status` and the console. */
-export function describeIsolation({ mode, holes }: Pick<Isolation, 'mode' | 'holes'>): string {
+export function describeIsolation({ mode, holes, missing }: Pick<Isolation, 'mode' | 'holes' | 'missing'>): string {
   const open = holes.slice(0, 3).join('; ') + (holes.length > 3 ? `; and ${holes.length - 3} more` : '')
   if (mode === 'full') return 'apps and builds are walled off from this machine and from each other'
-  if (mode === 'strong') return `apps and builds are walled off; one layer is missing: ${open}`
+  if (mode === 'strong')
+    return `apps and builds are walled off; what would stand behind that is missing: ${missing.join(', ')}`
   if (mode === 'users') return `apps and builds are users of their own and reach ${open}`
   return `apps and builds are NOT walled off, they reach ${open}`
 }

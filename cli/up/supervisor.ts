@@ -12,6 +12,7 @@ import { embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './d
 import { type Home, prepareHome } from './home.ts'
 import { type HomeLock, lockHome } from './home-lock.ts'
 import { endLeftovers, noteProcesses } from './leftovers.ts'
+import { refusePoorMachine } from './machine-limits.ts'
 import { refuseBusyPort } from './port.ts'
 import type { EmbeddedPostgres } from './postgres.ts'
 import { Role, type RoleName } from './role.ts'
@@ -47,6 +48,7 @@ export class Supervisor {
     const home = await prepareHome(config)
     const lock = await lockHome(home.path)
     try {
+      refusePoorMachine({ path: home.path, isNew: !existsSync(home.postgresDir) && config.databaseUrl === null })
       await loadKey(config)
       const passwords = config.databaseUrl === null ? await inspectDatabase(home) : null
       const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))

@@ -27,7 +27,7 @@ import { AppNetworks } from '../../sandbox/app-network.ts'
 import type { Isolation } from '../../sandbox/isolation.ts'
 import { createDatabase } from './database.ts'
 
-const strongest: Isolation = { mode: 'full', walls: null, holes: [], advice: [] }
+const strongest: Isolation = { mode: 'full', walls: null, holes: [], missing: [], advice: [] }
 
 export type TestFiles = Record<string, string | Buffer | object>
 export type Built = { deployment: Deployment; log: string[]; manifest: Manifest | null; tookMs: number }
