@@ -82,7 +82,7 @@ test.each<[string, Entry[], string]>([
     [{ path: 'big', body: Buffer.alloc(2_000_000) }],
     'larger than 1 MB (ATELIER_CHECKOUT_MAX_MB on the server)',
   ],
-])('%s is refused', async (_, entries, message) => {
+])('A1: %s is refused', async (_, entries, message) => {
   await expect(unpackEntries(entries)).rejects.toMatchObject({
     code: 'SOURCE_INVALID',
     message: expect.stringContaining(message),

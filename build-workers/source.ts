@@ -63,6 +63,10 @@ class Unpacking {
     this.#owner = owner
     this.#parser = new Parser({ strict: true, maxMetaEntrySize: 65_536, onReadEntry: (entry) => this.#take(entry) })
     this.#parser.on('error', (error) => this.#fail(error))
+    // Kinds the parser does not know, sparse files among them, and it would leave out without a word.
+    this.#parser.on('ignoredEntry', ({ path, type }: ReadEntry) =>
+      this.#fail(refused(`${path} is a ${type}; only files, folders and symlinks inside the app are taken`)),
+    )
     mkdirSync(into, { mode: 0o700 })
   }
 

@@ -86,19 +86,19 @@ test.each<[string, Entry[]]>([
   ],
   ['a device', [{ path: 'null', type: 'CharacterDevice', devmaj: 1, devmin: 3 }]],
   ['a named pipe', [{ path: 'pipe', type: 'FIFO' }]],
-])('%s is refused, and nothing is left of the archive', async (_name, entries) => {
+])('A1: %s is refused, and nothing is left of the archive', async (_name, entries) => {
   await expect(unpack([{ path: 'index.js', text: 'main' }, ...entries])).rejects.toThrow()
   expect(await readdir(join(root, 'app'))).toEqual([])
   await expect(lstat(join(root, 'app/outside'))).rejects.toThrow('ENOENT')
 })
 
-test('too many entries and too many bytes are refused', async () => {
+test('A1: too many entries and too many bytes are refused', async () => {
   const entries = Array.from({ length: 20 }, (_, index) => ({ path: `f${index}`, text: 'x'.repeat(100) }))
   await expect(unpack(entries, { maxEntries: 10, maxBytes: 1e9 })).rejects.toThrow('more than 10 entries')
   await expect(unpack(entries, { maxEntries: 100, maxBytes: 1_000 })).rejects.toThrow('more than 1000 bytes')
 })
 
-test('an archive with another digest is not unpacked', async () => {
+test('A3: an archive with another digest is not unpacked', async () => {
   await store.put('server.tar.zst', archive([{ path: 'index.js', text: 'main' }]))
   const unpacking = unpackServerCode(store, { key: 'server.tar.zst', sha256: '0'.repeat(64) }, join(root, 'app/code'))
   await expect(unpacking).rejects.toMatchObject({ code: 'STORE_CORRUPT' })

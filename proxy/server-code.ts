@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rename, rm, stat, utimes } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rename, rm, stat, symlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import { Unpack } from 'tar'
+import { type ReadEntry, Unpack } from 'tar'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
 import { download } from './download.ts'
@@ -106,6 +106,8 @@ async function unpack(
   let entries = 0
   let bytes = 0
   let problem: string | null = null
+  // Made when everything else is there, so that nothing is written through one; one may then lead through another.
+  const links = new Map<string, string>()
   const refuse = (reason: string) => {
     problem ??= reason
     return false
@@ -126,13 +128,31 @@ async function unpack(
       if (!isPlainPath(name)) return refuse(`the path ${JSON.stringify(name)} leaves it`)
       if ('mode' in entry) entry.mode = (entry.mode ?? 0) & 0o111 || type === 'Directory' ? 0o755 : 0o644
       if (type === 'File' || type === 'OldFile' || type === 'Directory') return true
-      if (type === 'SymbolicLink' && 'linkpath' in entry && staysInside(name, entry.linkpath ?? '')) return true
+      if (type === 'SymbolicLink' && 'linkpath' in entry && staysInside(name, entry.linkpath ?? '')) {
+        links.set(name.replace(/^\.\//, ''), entry.linkpath ?? '')
+        return false
+      }
       return refuse(`${name} is neither a file, a directory nor a link that stays inside`)
     },
   })
+  // What the filter lets through and tar does not know, a sparse file for one, it would leave out without a word.
+  unpacking.on(
+    'ignoredEntry',
+    ({ path: name, type }: ReadEntry) => type === 'SymbolicLink' || refuse(`${name} is a ${type}`),
+  )
   const packed = createReadStream(path, { start: from, ...(upTo !== undefined && { end: upTo - 1 }) })
   await pipeline(packed, createZstdDecompress(), unpacking)
   if (problem) throw new AppError('STORE_CORRUPT', `${key} is not unpacked: ${problem}`)
+  await makeLinks(links, tree, key)
+}
+
+async function makeLinks(links: Map<string, string>, tree: string, key: string): Promise<void> {
+  for (const [name, target] of links) {
+    for (let above = dirname(name); above !== '.'; above = dirname(above))
+      if (links.has(above)) throw new AppError('STORE_CORRUPT', `${key} is not unpacked: ${name} lies below a link`)
+    await mkdir(dirname(join(tree, name)), { recursive: true, mode: 0o755 })
+    await symlink(target, join(tree, name))
+  }
 }
 
 function isPlainPath(name: string): boolean {

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import { expect } from 'vitest'
 import { type Atelier, test as base } from './support/atelier.ts'
 import { FaultProxy, type Seen } from './support/fault-proxy.ts'
 import { expectSoundHistory } from './support/history.ts'
+import type { TestS3 } from './support/s3.ts'
 import { TestServices } from './support/services.ts'
 
 // F8: between the platform and its bucket something goes wrong.
@@ -125,6 +127,49 @@ for (const [name, part, files] of [
     await expect.poll(() => bodyOf(atelier, app)).toBe('right')
     expect(await readFile(join(atelier.home, 'log/proxy.log'), 'utf8')).toContain('STORE_CORRUPT')
   })
+
+const tampering: [string, (bytes: Buffer) => Buffer][] = [
+  ['has another byte', (bytes) => Buffer.concat([bytes.subarray(0, -1), Buffer.from([(bytes.at(-1) ?? 0) ^ 1])])],
+  ['is cut short', (bytes) => bytes.subarray(0, bytes.length >> 1)],
+  ['was overwritten', () => Buffer.from('{}')],
+]
+for (const [how, change] of tampering)
+  test(`A3: an artifact that ${how} in the bucket is refused; what is live stays live`, async ({
+    atelier,
+    services,
+  }) => {
+    const app = `tampered-${tampering.findIndex(([name]) => name === how)}`
+    const repo = await atelier.clone(await atelier.createApp(app))
+    await repo.commit(server('whole'))
+    await repo.push()
+    for (const name of ['server.tar.zst', 'manifest.json']) {
+      const restore = await overwrite(services.s3, { app, name, change })
+      const { body } = await atelier.api('POST', 'redeploy', { app_id: app })
+      expect(body).toMatch(/has the digest [0-9a-f]{64}, not [0-9a-f]{64}/)
+      expect(body).toContain('"ok":false')
+      await expect.poll(() => bodyOf(atelier, app)).toBe('whole')
+      await restore()
+    }
+    expect(await readFile(join(atelier.home, 'log/proxy.log'), 'utf8')).toContain('STORE_CORRUPT')
+    const { body } = await atelier.api('POST', 'redeploy', { app_id: app })
+    expect(body).toContain('"ok":true')
+  })
+
+// As somebody with the bucket's keys would. Resolves to how to undo it.
+async function overwrite(
+  s3: TestS3,
+  { app, name, change }: { app: string; name: string; change: (bytes: Buffer) => Buffer },
+): Promise<() => Promise<unknown>> {
+  const Bucket = s3.bucket
+  const client = s3.client()
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix: `builds/${app}/` }))
+  const Key = Contents.find((object) => object.Key?.endsWith(name))?.Key
+  const object = await client.send(new GetObjectCommand({ Bucket, Key }))
+  const bytes = Buffer.from((await object.Body?.transformToByteArray()) ?? [])
+  const put = (Body: Buffer) => client.send(new PutObjectCommand({ Bucket, Key, Body }))
+  await put(change(bytes))
+  return () => put(bytes)
+}
 
 async function bodyOf(atelier: Atelier, app: string): Promise<string> {
   return (await atelier.get(app, '/')).body

@@ -39,7 +39,7 @@ test("git's own folder and installed packages are left out, wherever and however
   ).toEqual(['kept.txt', '.gitignore'])
 })
 
-describe('refused', () => {
+describe('A1: refused', () => {
   test.each<[string, ArchiveEntry[]]>([
     ['a path that climbs', [file('../evil')]],
     ['a path that climbs in the middle', [file('a/../../evil')]],
@@ -75,7 +75,7 @@ describe('refused', () => {
   })
 })
 
-test('whatever is admitted lies inside, by its name and by where its link leads', () => {
+test('A1: whatever is admitted lies inside, by its name and by where its link leads', () => {
   const name = fc.array(fc.constantFrom('a', 'b', '.', '..', '', '.git', 'ü'), { minLength: 1, maxLength: 5 })
   const entry = fc.record({ path: name, linkpath: name, isLink: fc.boolean() })
   fc.assert(

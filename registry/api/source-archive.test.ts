@@ -72,7 +72,7 @@ test('it takes no notice of how the bytes are cut into chunks', async () => {
   expect((await repack(byteByByte)).names).toEqual((await repack(Readable.from(archive))).names)
 })
 
-describe('refused, and nothing is kept', () => {
+describe('A1: refused, and nothing is kept', () => {
   const good = () => archiveOf({ 'package.json': '{}', 'data.bin': randomBytes(100_000) })
   test.each<[string, () => Promise<Readable | Buffer>, string]>([
     ['no archive at all', async () => Buffer.from('hello, this is no archive'), 'SOURCE_INVALID'],
