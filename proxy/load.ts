@@ -25,6 +25,8 @@ export type LoadDeps = {
   appLog: AppLogShipper
   log: Log
   limits: HostLimits
+  /** Rejects when no app may be started here now. */
+  admit?: () => Promise<void>
 }
 
 /** Brings a deployment's bundle to this machine and starts its host, which may come up later: requests wait for it. */
@@ -40,6 +42,7 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
     const files = new StaticFiles(manifest, { blobs: deps.blobs, onError })
     if (manifest.kind === 'static') return { manifest, files, host: null }
 
+    await deps.admit?.()
     const spec = await hostSpec(ref, bundle, deps)
     const host = new Host(spec, {
       start: async (starting) => {

@@ -25,7 +25,16 @@ import { RouteTable } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { Upgrades } from './upgrades.ts'
 
-export type ProxyDeps = { sql: Sql; store: BundleStore; key: Key; log: Log }
+export type ProxyDeps = {
+  sql: Sql
+  store: BundleStore
+  key: Key
+  log: Log
+  /** Those of apps; closed with the proxy. */
+  networks?: Promise<AppNetworks>
+  /** Rejects when no app may be started here now. */
+  admit?: () => Promise<void>
+}
 
 /** `host`: listen on this address only. */
 export type ProxyOptions = { host?: string; port?: number; limits?: Partial<ProxyLimits> }
@@ -38,7 +47,7 @@ export type RunningProxy = { port: number; edgeId: string; close(): Promise<void
  */
 export async function startProxy(
   config: Config,
-  { sql, store, key, log }: ProxyDeps,
+  { sql, store, key, log, admit, networks = openNetworks(config, log) }: ProxyDeps,
   { host, port = config.httpPort, limits: given }: ProxyOptions = {},
 ): Promise<RunningProxy> {
   const limits = { ...defaultLimits, ...given }
@@ -48,8 +57,7 @@ export async function startProxy(
   const appLog = new AppLogShipper(sql, { log })
   const blobs = new BlobFiles(store, join(directory, 'blobs'))
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
-  const networks = AppNetworks.open({ egressAllow: config.egressAllow, log })
-  const load = deploymentLoader({ networks, config, key, bundles, blobs, appLog, log, limits })
+  const load = deploymentLoader({ networks, config, key, bundles, blobs, appLog, log, limits, admit })
   const deployments = new Deployments({ load, log })
   const table = new RouteTable(config)
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
@@ -91,6 +99,11 @@ export async function startProxy(
       await Promise.all([appLog.close(), snapshots.close()])
     },
   }
+}
+
+/** Networks for apps, with what the settings let through. */
+export function openNetworks({ egressAllow }: Config, log: Log): Promise<AppNetworks> {
+  return AppNetworks.open({ egressAllow, log })
 }
 
 // Apps run as other users and must reach their own code below edge/; nobody but the edge reaches their sockets.

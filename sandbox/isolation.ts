@@ -124,6 +124,7 @@ const packagesOfTools: Record<string, string> = {
   nsenter: 'util-linux',
   prlimit: 'util-linux',
   nft: 'nftables',
+  pasta: 'passt',
   ip: 'iproute2',
 }
 
@@ -138,7 +139,7 @@ export function readMachine(): Machine {
     mayMount: (effective >> 21n) % 2n === 1n,
     hasLeasedUsers: holdsLeasedUsers(text('/proc/self/uid_map')),
     missingTools: Object.keys(packagesOfTools).filter(
-      (name) => hostTool(name) === null && (isRoot || !['nft', 'ip'].includes(name)),
+      (name) => hostTool(name) === null && !(isRoot && name === 'pasta'),
     ),
     sysctl: {
       'user.max_user_namespaces': sysctl('user/max_user_namespaces'),

@@ -2,11 +2,15 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, open, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
+import { createLog } from '../../registry/log.ts'
+import { AppNetworks } from '../app-network.ts'
 import type { Program } from '../launch.ts'
+import { closeNamespace, makeListeningNamespace } from '../network.ts'
 import { seccompFilter } from '../seccomp.ts'
 import { ThrowAwayHome } from '../throw-away-home.ts'
 import { giveTo, leaseUser } from '../users.ts'
@@ -153,6 +157,46 @@ describe.each(walls)('behind $name', (confining: Walls) => {
     const findings = await tryEverything({ walls: confining })
     const holes = findings.filter(({ probe, held }) => held !== true && !allowed.includes(probe))
     expect(holes.map(({ probe, detail }) => `${rowOf(probe)} ${probe}: ${detail}`)).toEqual([])
+  })
+})
+
+describe('B3: in a network of its own', () => {
+  /** Something listens on every address this machine has. */
+  async function everyAddress() {
+    const server = createServer((socket) => socket.on('error', () => socket.destroy()).end()).listen(0)
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const all = Object.values(networkInterfaces()).flatMap((found) => found ?? [])
+    const addresses = all
+      .filter(({ address }) => !/^fe80/.test(address))
+      .map(({ address }) => ({ host: address, port }))
+    return { addresses, [Symbol.dispose]: () => void server.close() }
+  }
+  const networkOf = (findings: Finding[]) => findings.filter(({ probe }) => /^(network|abstract sockets)$/.test(probe))
+  const closed = [expect.objectContaining({ held: true }), expect.objectContaining({ held: true })]
+
+  test('a build reaches nothing of this machine, which it does in the host’s network', async () => {
+    using all = await everyAddress()
+    const open = networkOf(await tryEverything({ addresses: all.addresses }))
+    expect(open).toEqual([expect.objectContaining({ held: false }), expect.objectContaining({ held: false })])
+    for (const { host, port } of all.addresses) expect(open[0]?.detail).toContain(`${host}:${port}`)
+
+    const network = await makeListeningNamespace(3128)
+    expect(networkOf(await tryEverything({ addresses: all.addresses, network }))).toEqual(closed)
+    network.server.close()
+    closeNamespace(network)
+  })
+
+  test('an app reaches nothing of this machine', async () => {
+    using all = await everyAddress()
+    const log = createLog('test')
+    log.level = 'silent'
+    const networks = await AppNetworks.open({ egressAllow: [], log })
+    const { namespace, resolvers, release } = await networks.lease()
+    const found = networkOf(await tryEverything({ addresses: all.addresses, network: namespace, resolvers }))
+    release()
+    await networks.close()
+    if (networks.state.kind === 'filtered') expect(found).toEqual(closed)
   })
 })
 

@@ -29,6 +29,7 @@ export type SuiteOptions = {
   walls?: Walls
   /** That programs are given here; the host's when left out. */
   network?: NetworkNamespace
+  resolvers?: string[]
   /** Where the platform itself listens on this machine's addresses; reaching it from inside is a breach. */
   addresses?: InsideSpec['addresses']
   bait?: Bait
@@ -97,6 +98,7 @@ export async function runSuite(options: SuiteOptions): Promise<Finding[]> {
     readable: runtime.paths,
     writable: [folder],
     network: options.network,
+    resolvers: options.resolvers,
     control: true,
     limits: { timeoutMs: 20_000, memoryMb: 512, processes: 64, diskMb: 16 },
   })
