@@ -42,7 +42,7 @@ export async function forgetIsolation(
 /** The weakest of what the living parts proved; null when none has yet. */
 export async function readIsolation(sql: Db): Promise<ProvedIsolation | null> {
   const [weakest] = await sql<ProvedIsolation[]>`
-    select part, instance, mode, summary, advice
+    select part, instance, mode, summary, to_jsonb(advice) as advice
     from isolation
     where at > now() - make_interval(mins => ${provenForMin})
     order by array_position(${[...isolationModes]}::text[], mode), part, instance

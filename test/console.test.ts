@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import { createSignInCode } from '../registry/console-sessions.ts'
 import { createDeployment } from '../registry/deployments.ts'
+import { recordIsolation } from '../registry/isolation.ts'
 import { ensureAdminToken, newSecret } from '../registry/tokens.ts'
 import { openBrowser } from './support/browser.ts'
 import { startControlPlane } from './support/control-plane.ts'
@@ -55,6 +56,24 @@ test('what happens shows up by itself, with its log', async () => {
   await appendBuildLog(plane.sql, id, ['one more line'])
   await page.getByText('one more line').waitFor()
   expect(await page.locator('#log').textContent()).not.toContain('\u001b')
+})
+
+test('weak walls are a bar over everything, with what raises them, for as long as they are weak', async () => {
+  const proved = { part: 'worker' as const, instance: 'worker-1', mode: 'none' as const }
+  const summary = 'apps and builds are NOT walled off, they reach other apps’ files'
+  await recordIsolation(plane.sql, {
+    ...proved,
+    summary,
+    advice: ['install what is missing: apt-get install bubblewrap'],
+  })
+  const { page } = await open(await link())
+  const bar = page.getByRole('alert')
+  await bar.waitFor()
+  expect(await bar.textContent()).toBe(
+    `Isolation none: ${summary}. To raise it: install what is missing: apt-get install bubblewrap`,
+  )
+  await recordIsolation(plane.sql, { ...proved, mode: 'strong', summary, advice: [] })
+  await bar.waitFor({ state: 'hidden' })
 })
 
 test('text from elsewhere is shown as text and runs nowhere', async () => {
