@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, readdir, rm, utimes } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -21,5 +22,47 @@ test('copies of deployments nobody needs leave the disk: the wanted and the five
   await bundles.prune({ apps: new Set(['kept']), isWanted: (id) => id === 'd9' })
   expect((await readdir(join(root, 'apps/kept'))).sort()).toEqual(['d0', 'd1', 'd2', 'd3', 'd4', 'd9'])
   expect(await readdir(join(root, 'apps/gone'))).toEqual([])
+  await rm(root, { recursive: true })
+})
+
+/** A store as a bucket is: nothing of it is on this machine. */
+class Elsewhere extends FileStore {
+  override localPath(): null {
+    return null
+  }
+}
+
+test('copies of blobs from a store elsewhere are checked when they come, and go with the last bundle that refers to them', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'atl-bundles-'))
+  const store = new Elsewhere(join(root, 'store'))
+  const blobs = new BlobFiles(store, join(root, 'blobs'))
+  const bundles = new LocalBundles(join(root, 'apps'), { store, blobs })
+  const long = new Date(Date.now() - 3_600_000)
+  const bring = async (text: string) => {
+    const blob = { sha256: createHash('sha256').update(text).digest('hex'), size: text.length }
+    await store.put(`blobs/${blob.sha256}`, Buffer.from(text))
+    await blobs.ensure(blob)
+    await utimes(join(root, 'blobs', blob.sha256), long, long)
+    return blob.sha256
+  }
+  const [both, kept, dropped] = await Promise.all(['both', 'kept', 'dropped'].map(bring))
+  const young = { sha256: createHash('sha256').update('young').digest('hex'), size: 5 }
+  await store.put(`blobs/${young.sha256}`, Buffer.from('young'))
+  await blobs.ensure(young)
+  for (const [app, digests] of [
+    ['kept', [both, kept]],
+    ['gone', [both, dropped]],
+  ] as const) {
+    await mkdir(join(root, 'apps', app, 'd1'), { recursive: true })
+    await writeFile(join(root, 'apps', app, 'd1/manifest.json'), JSON.stringify({ files: digests }))
+  }
+
+  await bundles.prune({ apps: new Set(['kept']), isWanted: () => false })
+  expect((await readdir(join(root, 'blobs'))).sort()).toEqual([both, kept, young.sha256].sort())
+
+  const wrong = { sha256: '0'.repeat(64), size: 5 }
+  await store.put(`blobs/${wrong.sha256}`, Buffer.from('wrong'))
+  await expect(blobs.ensure(wrong)).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+  expect(await readdir(join(root, 'blobs'))).not.toContain(wrong.sha256)
   await rm(root, { recursive: true })
 })

@@ -70,7 +70,7 @@ export class FileStore implements BundleStore {
     }
   }
 
-  localPath(key: string): string {
+  localPath(key: string): string | null {
     return this.#pathOf(key)
   }
 

@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises'
+import { access, constants, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { run } from './command.ts'
@@ -49,7 +49,17 @@ async function installPackages(packages: string[]): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   const apt = (...args: string[]) => run('flock', ['/var/lock/atelier-tests-apt', 'apt-get', ...args], { env })
   const install = () => apt('-o', 'DPkg::Lock::Timeout=300', 'install', '-qy', '--no-install-recommends', ...packages)
-  if ((await install()).code === 0) return
-  await apt('update', '-q')
-  await install()
+  // Debian starts the services it installs; the tests start their own, on ports of their own.
+  const policy = '/usr/sbin/policy-rc.d'
+  const isOurs = await writeFile(policy, '#!/bin/sh\nexit 101\n', { flag: 'wx', mode: 0o755 }).then(
+    () => true,
+    () => false,
+  )
+  try {
+    if ((await install()).code === 0) return
+    await apt('update', '-q')
+    await install()
+  } finally {
+    if (isOurs) await rm(policy, { force: true })
+  }
 }
