@@ -1,10 +1,11 @@
-import postgres from 'postgres'
+import type { Sql as DriverSql, TransactionSql } from 'postgres'
 import { DatabaseSocket, defaultAnswerWithinMs, statementTimeoutMs } from './database-socket.ts'
 import { AppError, codeOf } from './errors.ts'
+import { postgres } from './postgres.ts'
 
-export type Sql = postgres.Sql
+export type Sql = DriverSql
 /** What every module takes: the pool, or the transaction it is part of. */
-export type Db = postgres.Sql | postgres.TransactionSql
+export type Db = Sql | TransactionSql
 
 export type DatabaseAddress = {
   host: string
