@@ -42,12 +42,12 @@ test.each([
   '/hello.GIT/git-upload-pack',
   '',
   '*',
-])('%j is no address', (url) => {
+])('G7: %j is no address', (url) => {
   expect(() => readAddress(url)).toThrow(expect.objectContaining({ code: 'REQUEST_INVALID' }))
 })
 
 test.each(['Hello', 'my_app', '1st', 'x-pr-1', 'a-git-b', 'end-', 'a.b', 'a'.repeat(39), '.', '..'])(
-  'an app cannot be called %j, and the address says why',
+  'G7: an app cannot be called %j, and the address says why',
   (name) => {
     expect(() => readAddress(`/${name}.git/git-receive-pack`)).toThrow(
       expect.objectContaining({ code: 'APP_NAME_ILLEGAL' }),
@@ -62,7 +62,7 @@ test.each([
   '/hello.git/config',
   '/hello.git/objects/info/packs',
   '/hello/info/refs?service=git-receive-pack',
-])('%j is a path of the older protocol: there is nothing there', (url) => {
+])('G2: %j is a path of the older protocol: there is nothing there', (url) => {
   expect(() => readAddress(url)).toThrow(expect.objectContaining({ code: 'APP_NOT_FOUND' }))
 })
 
@@ -85,7 +85,7 @@ test('the password is what follows the first colon', () => {
   }
 })
 
-test('a token may do on an app what its scope says, and learns nothing of apps it may not see', async () => {
+test('G1: a token may do on an app what its scope says, and learns nothing of apps it may not see', async () => {
   const push = readAddress('/hello.git/git-receive-pack')
   const fetch = readAddress('/hello.git/git-upload-pack')
   const newApp = readAddress('/brand-new.git/info/refs?service=git-receive-pack')
@@ -113,7 +113,7 @@ test('a token may do on an app what its scope says, and learns nothing of apps i
   expect(refusals.every((message) => message === absent.replace('brand-new', 'hello'))).toBe(true)
 })
 
-test('whatever identifying does instead of answering, nobody gets in', async () => {
+test('G6: whatever identifying does instead of answering, nobody gets in', async () => {
   const push = readAddress('/hello.git/git-receive-pack')
   const ways: (typeof authenticate)[] = [
     () => Promise.reject(new Error('no')),
@@ -132,7 +132,7 @@ test('whatever identifying does instead of answering, nobody gets in', async () 
   }
 })
 
-test('a database that never answers is a refusal within five seconds', async () => {
+test('G6: a database that never answers is a refusal within five seconds', async () => {
   const push = readAddress('/hello.git/git-receive-pack')
   const startedAt = performance.now()
   await expect(ask('x', push, () => new Promise(() => undefined))).rejects.toMatchObject({

@@ -31,7 +31,10 @@ export async function readPushHead(body: Readable): Promise<PushHead> {
       if (parser.take(next)) return { ...parser.head, bytes: Buffer.concat(chunks) }
     }
     if (size > maxBytes)
-      throw new AppError('REQUEST_TOO_LARGE', 'This push updates more refs than Atelier takes at once.')
+      throw new AppError(
+        'REQUEST_TOO_LARGE',
+        'This push updates more refs than Atelier takes at once (ATELIER_PUSH_MAX_REFS).',
+      )
   }
   throw new AppError('REQUEST_INVALID', 'The push ended before it had said what it updates.')
 }

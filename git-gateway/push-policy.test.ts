@@ -36,7 +36,7 @@ test.each([
   `refs/heads/${'a'.repeat(201)}`,
   'refs/heads/main00-evil ',
   'refs/tags/$(id)',
-])('%j is refused by name', (ref) => {
+])('G8: %j is refused by name', (ref) => {
   expect(judgePush([update(ref)], [], limits)).toEqual([
     { ref, ok: false, reason: expect.stringContaining('names hold letters') },
   ])
@@ -50,20 +50,20 @@ test.each([
   'HEAD',
   'main',
   'refs/heads',
-])('%s is neither a branch nor a tag', (ref) => {
+])('G9: %s is neither a branch nor a tag', (ref) => {
   expect(judgePush([update(ref)], [], limits)).toEqual([
     { ref, ok: false, reason: `only branches and tags are taken, and "${ref}" is neither` },
   ])
 })
 
-test('one refused ref refuses the whole push', () => {
+test('G5: one refused ref refuses the whole push', () => {
   expect(judgePush([update('refs/heads/main'), update('refs/replace/x')], [], limits)).toEqual([
     { ref: 'refs/heads/main', ok: false, reason: 'not pushed, for "refs/replace/x" in the same push was refused' },
     { ref: 'refs/replace/x', ok: false, reason: expect.stringContaining('only branches and tags') },
   ])
 })
 
-test('too many refs, or one named twice, are refused', () => {
+test('G11: too many refs, or one named twice, are refused', () => {
   const many = ['a', 'b', 'c', 'd'].map((name) => update(`refs/heads/${name}`))
   expect(judgePush(many, [], limits)?.[0]).toMatchObject({
     reason: '4 refs in one push are more than the 3 Atelier takes',
@@ -73,7 +73,7 @@ test('too many refs, or one named twice, are refused', () => {
   })
 })
 
-test('options are taken from a list, and others are refused by name', () => {
+test('G12: options are taken from a list, and others are refused by name', () => {
   const main = [update('refs/heads/main')]
   expect(judgePush(main, ['canary=skip', 'follow', 'force-build', 'unlock'], limits)).toBeNull()
   for (const option of ['a;b=c', 'canary=skip\nunlock', 'canary', 'FOLLOW', '', 'x'.repeat(65_000)]) {

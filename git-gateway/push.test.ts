@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { extract } from 'tar'
@@ -7,6 +8,8 @@ import { deleteApp, findApp } from '../registry/apps.ts'
 import { sourceKey } from '../registry/bundle-store/keys.ts'
 import { readRoutes } from '../registry/routes.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
+import { flushPacket } from './pkt-line.ts'
+import { basic, clientOf, pushHead } from './test-client.ts'
 import { buildsWell, startTestGateway, type TestGateway } from './test-gateway.ts'
 import { makeRepo, runGit } from './test-repo.ts'
 
@@ -62,7 +65,7 @@ test('a failed build refuses the ref with its reason in the line of git, and pus
   expect(await gateway.refs('broken')).toEqual({ 'refs/heads/main': sha })
 })
 
-test('whatever a build prints arrives as text: emoji, colours, long lines, and nothing that steers a terminal', async () => {
+test('G17: whatever a build prints arrives as text: emoji, colours, long lines, and nothing that steers a terminal', async () => {
   await using repo = await makeRepo(gateway.url('noisy'))
   await repo.commit({ 'index.html': 'one' })
   gateway.play(async (_claim, say) => {
@@ -76,6 +79,14 @@ test('whatever a build prints arrives as text: emoji, colours, long lines, and n
   expect(pushed.stderr).toContain('remote: link')
   expect(pushed.stderr.replaceAll(/\x1b\[(32|0)?m/g, '')).not.toMatch(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/)
   expect(pushed.stderr).toContain('! [remote rejected] main -> main (build failed: remote: forged line)')
+
+  gateway.play(async (_claim, say) => {
+    await say('✓ built 🎉')
+    await say(`${'✓'.repeat(70_000)}end`)
+    return undefined
+  })
+  const taken = await repo.push('main')
+  expect(taken).toMatchObject({ code: 0, stderr: expect.stringContaining('remote: ✓ built 🎉') })
 })
 
 test('a force-push replaces history when it is forced, and not before', async () => {
@@ -105,7 +116,7 @@ test('a push that is not forced and that the server has moved past is told to fe
   expect(await two.push('main')).toMatchObject({ code: 1, stderr: expect.stringContaining('(fetch first)') })
 })
 
-test('deleting a branch tears its preview down; the production branch stays', async () => {
+test('G5: deleting a branch tears its preview down; the production branch stays', async () => {
   await using repo = await makeRepo(gateway.url('previews'))
   await repo.commit({ 'index.html': 'one' })
   await repo.push('main')
@@ -119,10 +130,38 @@ test('deleting a branch tears its preview down; the production branch stays', as
   expect(await labels('previews')).toEqual(['previews'])
   expect(Object.keys(await gateway.refs('previews'))).toEqual(['refs/heads/main'])
 
+  const mixed = await repo.push(':main', 'main:feature')
+  expect(mixed.stderr).toContain('(main is what previews serves; to end the app: atelier apps rm previews)')
+  expect(mixed.stderr).toContain('main -> feature (not pushed, for "refs/heads/main" in the same push was refused)')
   const refused = await repo.push('--delete', 'main')
   expect(refused.code).toBe(1)
   expect(refused.stderr).toContain('(main is what previews serves; to end the app: atelier apps rm previews)')
   expect(await labels('previews')).toEqual(['previews'])
+  expect(Object.keys(await gateway.refs('previews'))).toEqual(['refs/heads/main'])
+})
+
+test('G5: only the branch main itself deploys production', async () => {
+  await using repo = await makeRepo(gateway.url('exact'))
+  await repo.commit({ 'index.html': 'one' })
+  await repo.push('main')
+  await repo.commit({ 'index.html': 'two' })
+  const pushed = await repo.push('main:main00-evil', 'main:mai', 'main:a/main', 'main:Main')
+  expect(pushed).toMatchObject({ code: 0 })
+  const production = (await gateway.deployments('exact')).filter(({ environment }) => environment === 'production')
+  expect(production).toMatchObject([{ ref: 'refs/heads/main', state: 'live' }])
+  expect(await gateway.deployments('exact')).toHaveLength(5)
+})
+
+test('G5: the empty request that git sends before a large push deploys nothing and makes no app', async () => {
+  const probe = { headers: { authorization: basic(gateway.secret) }, body: flushPacket }
+  expect(await clientOf(gateway).send('POST', '/probed.git/git-receive-pack', probe)).toMatchObject({ status: 200 })
+  expect(await findApp(database.sql, 'probed')).toBeNull()
+
+  await using repo = await makeRepo(gateway.url('probed'))
+  await writeFile(join(repo.path, 'random.bin'), randomBytes(3_000_000))
+  const sha = await repo.commit({})
+  expect(await repo.push('main')).toMatchObject({ code: 0 })
+  expect(await gateway.deployments('probed')).toMatchObject([{ gitSha: sha, state: 'live' }])
 })
 
 test('tags are kept with a sentence and deploy nothing', async () => {
@@ -164,7 +203,7 @@ test('several refs in one push each get their own deployment, and their lines th
   ])
 })
 
-test('a push with an illegal ref among its refs is refused whole, before anything is kept', async () => {
+test('G5: a push with an illegal ref among its refs is refused whole, before anything is kept', async () => {
   await using repo = await makeRepo(gateway.url('mixed'))
   await repo.commit({ 'index.html': 'one' })
   const pushed = await repo.push('main', 'main:refs/replace/abc')
@@ -223,7 +262,7 @@ test('a token that may read clones and fetches, and may not push', async () => {
   expect(pushed.stderr).toContain('remote: This token may read readable and not deploy it.')
 })
 
-test('push options: canary=skip and force-build reach the deployment, others are refused by name', async () => {
+test('G12: push options: canary=skip and force-build reach the deployment, others are refused by name', async () => {
   await using repo = await makeRepo(gateway.url('options'))
   const sha = await repo.commit({ 'index.html': 'one' })
   const refused = await repo.push('-o', 'canary=skip', '-o', 'a;b=c', 'main')
@@ -237,7 +276,34 @@ test('push options: canary=skip and force-build reach the deployment, others are
   ])
 })
 
-test('the source of a push holds every file, whatever its .gitattributes say', async () => {
+test('G12: options that git itself would not send are refused too, and none is cut into others', async () => {
+  await using repo = await makeRepo(gateway.url('raw-options'))
+  const sha = await repo.commit({ 'index.html': 'one' })
+  await writeFile(join(repo.path, 'revs'), `${sha}\n`)
+  await repo.git('-c', 'alias.mk=!git pack-objects --revs --stdout < revs > pack', 'mk')
+  const pack = await readFile(join(repo.path, 'pack'))
+  const push = async (...options: string[]) => {
+    const body = Buffer.concat([pushHead(sha, { options }), pack])
+    const headers = { authorization: basic(gateway.secret) }
+    return (await clientOf(gateway).send('POST', '/raw-options.git/git-receive-pack', { headers, body })).text
+  }
+  for (const option of [
+    'canary=skip\nforce-build',
+    'force-build;canary=skip',
+    'force-build\0',
+    'x'.repeat(65_000),
+    '',
+    ' follow',
+  ]) {
+    expect(await push('follow', option)).toContain('ng refs/heads/main unknown push option')
+  }
+  expect(await findApp(database.sql, 'raw-options')).toBeNull()
+  expect(await push(...Array.from({ length: 20_000 }, () => 'canary=skip;'))).not.toContain('ok refs')
+  expect(await push('follow', 'unlock')).toContain('ok refs/heads/main')
+  expect(await gateway.deployments('raw-options')).toMatchObject([{ options: {} }])
+})
+
+test('G9: the source of a push holds every file, whatever its .gitattributes say', async () => {
   await using repo = await makeRepo(gateway.url('attributed'))
   const sha = await repo.commit({
     '.gitattributes': 'secret.txt export-ignore\nversion.txt export-subst\n',
@@ -280,17 +346,52 @@ test('a branch and a branch below it cannot both be kept, and the push says so b
   })
 })
 
-test('a commit message is data: its first line is kept as plain text, and it may be as long as it likes', async () => {
+test('G8: names that a shell would read are refused by name, and leave nothing', async () => {
+  await using repo = await makeRepo(gateway.url('named'))
+  await repo.commit({ a: '1' })
+  for (const name of [
+    'a$(touch\tcanary)',
+    'a$(id)',
+    'a`id`',
+    'a;id',
+    'a|id',
+    'a&id',
+    "a'id'",
+    'a"id"',
+    '-oProxyCommand=x',
+    '--upload-pack=x',
+    '\u202eniam',
+    'a/-b',
+    'a/.b',
+    'é',
+  ]) {
+    const pushed = await repo.push(`main:refs/heads/${name}`)
+    expect(pushed.code, name).not.toBe(0)
+    expect(pushed.stderr, name).toMatch(/branch names hold letters, digits and|invalid refspec|not a full refname/)
+  }
+  expect(await findApp(database.sql, 'named')).toBeNull()
+  expect(await repo.push('main:refs/heads/a.b_c-d/1')).toMatchObject({ code: 0 })
+})
+
+test('G8: a commit message is data: its first line is kept as plain text, and it may be as long as it likes', async () => {
   await using repo = await makeRepo(gateway.url('messages'))
-  await repo.commit({ a: '1' }, '"; touch /tmp/c; # $(touch /tmp/c) `touch /tmp/c` \x1b[31mred\x1b[0m \x1b]0;title\x07')
-  await repo.push('main')
-  await writeFile(join(repo.path, 'message'), 'é'.repeat(500_000))
-  await repo.git('commit', '-q', '--allow-empty', '-F', 'message')
-  expect(await repo.push('main')).toMatchObject({ code: 0 })
-  expect((await gateway.deployments('messages')).map(({ subject }) => subject)).toEqual([
-    expect.stringMatching(/^é{190,200}/),
-    '"; touch /tmp/c; # $(touch /tmp/c) `touch /tmp/c` red',
-  ])
+  const canary = join(repo.path, 'canary')
+  const hostile = `"; touch ${canary}; # $(touch ${canary}) \`touch ${canary}\``
+  const messages = [
+    Buffer.from(`${hostile} \x1b[31mred\x1b[0m \x1b]0;title\x07`),
+    Buffer.from('é'.repeat(500_000)),
+    noise(),
+  ]
+  for (const message of messages) {
+    await writeFile(join(repo.path, 'message'), message)
+    await repo.git('commit', '-q', '--allow-empty', '--cleanup=verbatim', '-F', 'message')
+    expect(await repo.push('main')).toMatchObject({ code: 0 })
+  }
+  const [binary, long, named] = (await gateway.deployments('messages')).map(({ subject }) => subject)
+  expect(named).toBe(`${hostile} red`.slice(0, 200))
+  expect(long).toMatch(/^é{190,200}/)
+  expect(binary).not.toMatch(/[\x00-\x1f\x7f-\x9f]/)
+  await expect(access(canary)).rejects.toMatchObject({ code: 'ENOENT' })
 })
 
 test('an app of the name of one that was deleted starts without its history', async () => {
@@ -305,6 +406,11 @@ test('an app of the name of one that was deleted starts without its history', as
   const old = (await repo.git('rev-parse', 'HEAD')).stdout.trim()
   expect(await heir.git('fetch', 'atelier', old)).toMatchObject({ code: 128 })
 })
+
+/** Every byte but NUL, in any order. */
+function noise(): Buffer {
+  return Buffer.from(randomBytes(10_000).filter((byte) => byte > 0))
+}
 
 async function labels(app: string): Promise<string[]> {
   const routes = await readRoutes(database.sql)

@@ -17,7 +17,7 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]()
 })
 
-test('two pushes at once to one branch: one wins, the other is told which and how', async () => {
+test('G16: two pushes at once to one branch: one wins, the other is told which and how', async () => {
   const { build, started, end } = gatedBuild()
   gateway.play(build)
   await using one = await makeRepo(gateway.url('rivals'))
@@ -36,7 +36,7 @@ test('two pushes at once to one branch: one wins, the other is told which and ho
   expect(await gateway.refs('rivals')).toEqual({ 'refs/heads/main': first })
 })
 
-test('of twenty pushes of different commits at once, one wins and the app has one live version', async () => {
+test('G16: of twenty pushes of different commits at once, one wins and the app has one live version', async () => {
   const repos = await Promise.all(Array.from({ length: 20 }, () => makeRepo(gateway.url('crowd'))))
   const shas = await Promise.all(repos.map((repo, index) => repo.commit({ a: String(index) })))
   const pushed = await Promise.all(repos.map((repo) => repo.push('main')))
@@ -45,7 +45,33 @@ test('of twenty pushes of different commits at once, one wins and the app has on
   expect(await gateway.refs('crowd')).toEqual({ 'refs/heads/main': winners[0] })
   const deployments = await gateway.deployments('crowd')
   expect(deployments.filter(({ state }) => state === 'live')).toMatchObject([{ gitSha: winners[0] }])
+  // No more rows than pushes that got as far, and none twice.
+  expect(new Set(deployments.map(({ gitSha }) => gitSha)).size).toBe(deployments.length)
   expect(deployments.every(({ state }) => ['live', 'cancelled', 'failed'].includes(state))).toBe(true)
+  await Promise.all(repos.map((repo) => repo[Symbol.asyncDispose]()))
+})
+
+test('G16: of twenty pushes at once that replace one commit, one wins', async () => {
+  await using origin = await makeRepo(gateway.url('contended'))
+  const base = await origin.commit({ a: '0' })
+  await origin.push('main')
+  const repos = await Promise.all(Array.from({ length: 20 }, () => makeRepo(gateway.url('contended'))))
+  const shas = await Promise.all(
+    repos.map(async (repo, index) => {
+      await repo.git('fetch', '-q', 'atelier')
+      await repo.git('reset', '-q', '--hard', 'atelier/main')
+      return repo.commit({ a: String(index) })
+    }),
+  )
+  const pushed = await Promise.all(repos.map((repo) => repo.push('main')))
+  const winners = shas.filter((_, index) => pushed[index]?.code === 0)
+  expect(winners).toHaveLength(1)
+  expect(await gateway.refs('contended')).toEqual({ 'refs/heads/main': winners[0] })
+  const deployments = (await gateway.deployments('contended')).filter(({ gitSha }) => gitSha !== base)
+  expect(deployments.filter(({ liveAt }) => liveAt)).toMatchObject([
+    { gitSha: winners[0], oldSha: base, state: 'live' },
+  ])
+  expect(new Set(deployments.map(({ gitSha }) => gitSha)).size).toBe(deployments.length)
   await Promise.all(repos.map((repo) => repo[Symbol.asyncDispose]()))
 })
 
@@ -73,12 +99,20 @@ test('a commit on top of the one that is building waits for it; a newer one supe
   expect(await states('queueing')).toEqual(['live', 'cancelled', 'superseded'])
 })
 
-test('one commit pushed to two branches at once is two deployments from one source', async () => {
+test('G16: one commit pushed to two branches at once is two deployments from one source', async () => {
   await using repo = await makeRepo(gateway.url('twice'))
-  await repo.commit({ a: '1' })
+  const sha = await repo.commit({ a: '1' })
   const pushed = await Promise.all([repo.push('main'), repo.push('main:other')])
   expect(pushed.map(({ code }) => code)).toEqual([0, 0])
   expect(await states('twice')).toEqual(['live', 'live'])
+  expect(await gateway.refs('twice')).toEqual({ 'refs/heads/main': sha, 'refs/heads/other': sha })
+  expect((await gateway.deployments('twice')).map(({ ref }) => ref).sort()).toEqual([
+    'refs/heads/main',
+    'refs/heads/other',
+  ])
+
+  expect(await repo.push('main:third', 'main:fourth')).toMatchObject({ code: 0 })
+  expect(await states('twice')).toEqual(['live', 'live', 'live', 'live'])
 })
 
 test('a deployment that is cancelled refuses its ref, with who asked for it', async () => {

@@ -5,9 +5,11 @@ import type { App } from '../registry/apps.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
 import type { Git } from './git.ts'
 
-const config = '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n'
-// `git archive` must give the tree that was pushed: by default a file named in its own .gitattributes is left out or rewritten.
-const attributes = '* -export-ignore -export-subst\n'
+const settings = {
+  config: '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n',
+  // `git archive` must give the tree that was pushed: by default a file named in its own .gitattributes is left out or rewritten.
+  'info/attributes': '* -export-ignore -export-subst\n',
+}
 const marker = 'atelier-app'
 const draftPrefix = '.new-'
 
@@ -27,7 +29,10 @@ export class Repositories {
     const path = join(this.#root, `${app.id}.git`)
     const identity = app.createdAt.toISOString()
     const found = await readFile(join(path, marker), 'utf8').catch(nullWhenMissing)
-    if (found === identity) return path
+    if (found === identity) {
+      await this.#restoreSettings(path)
+      return path
+    }
     if (found !== null) await rename(path, `${path}.removed-${Date.now()}`).catch(nullWhenMissing)
     await this.#make(path, identity)
     return path
@@ -84,6 +89,18 @@ export class Repositories {
     return [...drafts, ...removed.flat()]
   }
 
+  // A repository's own config can name programs for git to run. No push can write it; should anything else have, it is put right.
+  async #restoreSettings(path: string): Promise<void> {
+    for (const [name, text] of Object.entries(settings)) {
+      const file = join(path, name)
+      if ((await readFile(file, 'utf8').catch(nullWhenMissing)) === text) continue
+      const draft = await mkdtemp(join(this.#root, draftPrefix))
+      await writeFile(join(draft, 'settings'), text)
+      await rename(join(draft, 'settings'), file)
+      await rm(draft, { recursive: true })
+    }
+  }
+
   async #make(path: string, identity: string): Promise<void> {
     await mkdir(this.#root, { recursive: true, mode: 0o700 })
     const draft = await mkdtemp(join(this.#root, draftPrefix))
@@ -94,8 +111,7 @@ export class Repositories {
     )
     await Promise.all([
       writeFile(join(draft, 'HEAD'), 'ref: refs/heads/main\n'),
-      writeFile(join(draft, 'config'), config),
-      writeFile(join(draft, 'info/attributes'), attributes),
+      ...Object.entries(settings).map(([name, text]) => writeFile(join(draft, name), text)),
       writeFile(join(draft, marker), identity),
     ])
     try {

@@ -11,7 +11,7 @@ export async function linkTo(databaseUrl: string) {
   const directory = await mkdtemp(join(tmpdir(), 'pg-'))
   const open = new Set<Socket>()
   let state: 'whole' | 'cut' | 'silent' = 'whole'
-  let fatal: string | null = null
+  let trap: { texts: string[]; spring: () => void; passes: boolean } | null = null
 
   const server = createServer((client) => {
     open.add(client)
@@ -22,8 +22,15 @@ export async function linkTo(databaseUrl: string) {
     upstream.on('error', () => client.destroy())
     upstream.on('close', () => client.destroy())
     client.on('close', () => upstream.destroy())
+    let said = 0
     client.on('data', (chunk) => {
-      if (fatal && chunk.includes(fatal)) cut()
+      while (trap && said < trap.texts.length && chunk.includes(trap.texts[said] ?? '')) said++
+      if (trap && said === trap.texts.length) {
+        const { spring, passes } = trap
+        trap = null
+        if (passes) upstream.write(chunk)
+        spring()
+      }
       if (state === 'whole') upstream.write(chunk)
     })
     upstream.on('data', (chunk) => state === 'whole' && client.write(chunk))
@@ -34,12 +41,20 @@ export async function linkTo(databaseUrl: string) {
     for (const socket of open) socket.destroy()
   }
 
-  const wasCut = Promise.withResolvers<void>()
+  let wasTrapped = Promise.withResolvers<void>()
   const cut = () => {
     state = 'cut'
-    fatal = null
     disconnect()
-    wasCut.resolve()
+    wasTrapped.resolve()
+  }
+  const silence = () => {
+    state = 'silent'
+    wasTrapped.resolve()
+  }
+  const setTrap = (texts: string[], spring: () => void, passes: boolean): Promise<void> => {
+    wasTrapped = Promise.withResolvers<void>()
+    trap = { texts, spring, passes }
+    return wasTrapped.promise
   }
 
   const url = new URL(databaseUrl)
@@ -47,14 +62,13 @@ export async function linkTo(databaseUrl: string) {
   return {
     url: url.href,
     cut,
-    wasCut: wasCut.promise,
-    /** Cuts when somebody sends this text. */
-    cutAt: (text: string) => {
-      fatal = text
-    },
-    silence: () => {
-      state = 'silent'
-    },
+    silence,
+    /** Cuts when a client has said these, one after the other; resolves then. */
+    cutAt: (...texts: string[]) => setTrap(texts, cut, false),
+    /** Is silent then, and the last does not arrive. */
+    silenceAt: (...texts: string[]) => setTrap(texts, silence, false),
+    /** Is silent then; the last arrives and is not answered. */
+    silenceAfter: (...texts: string[]) => setTrap(texts, silence, true),
     heal: () => {
       state = 'whole'
       disconnect()

@@ -16,7 +16,7 @@ import { newId } from '../registry/ids.ts'
 import { openQueue, startBuildWorker } from '../registry/queue.ts'
 import { markPrepared } from '../registry/release.ts'
 import type { Sql } from '../registry/sql.ts'
-import { createToken, type Scope } from '../registry/tokens.ts'
+import { type authenticate, createToken, type Scope } from '../registry/tokens.ts'
 import { Gateway } from './gateway.ts'
 import { runGit } from './test-repo.ts'
 
@@ -35,11 +35,14 @@ export async function startTestGateway(
     build = buildsWell,
     asProcess = null,
     idleTimeoutMs,
+    identify,
   }: {
     env?: Record<string, string>
     build?: Build
     asProcess?: Record<string, string> | null
     idleTimeoutMs?: number
+    /** Instead of asking the database who holds a token. */
+    identify?: typeof authenticate
   } = {},
 ) {
   const home = await mkdtemp(join(tmpdir(), 'gw-'))
@@ -55,7 +58,7 @@ export async function startTestGateway(
   const start = (): Promise<Running> =>
     asProcess
       ? startProcess({ ...settings, ...asProcess })
-      : Gateway.start({ sql: database.sql, store, queue, config, log })
+      : Gateway.start({ sql: database.sql, store, queue, config, log, identify })
   let gateway = await start()
   const relay = await relayTo(join(config.runDir, 'gateway.sock'))
   const { secret } = await createToken(database.sql, { name: 'ada', scope: 'admin' })
@@ -89,6 +92,9 @@ export async function startTestGateway(
     gitProcesses: () => findProcesses(home),
     stop: () => gateway.close(),
     kill: () => gateway.kill?.(),
+    /** Of a gateway that is a process of its own. */
+    pid: () => gateway.pid,
+    isRunning: () => gateway.isRunning?.() ?? true,
     start: async () => {
       gateway = await start()
     },
@@ -102,7 +108,12 @@ export async function startTestGateway(
   }
 }
 
-type Running = { close(): Promise<void>; kill?: () => Promise<void> }
+type Running = {
+  close(): Promise<void>
+  kill?: () => Promise<void>
+  pid?: number | undefined
+  isRunning?: () => boolean
+}
 
 async function startProcess(env: Record<string, string>): Promise<Running> {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
@@ -115,7 +126,7 @@ async function startProcess(env: Record<string, string>): Promise<Running> {
     child.kill(signal)
     await once(child, 'exit')
   }
-  return { close: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+  return { close: () => end('SIGTERM'), kill: () => end('SIGKILL'), pid: child.pid, isRunning: () => !hasEnded(child) }
 }
 
 function hasEnded(child: ChildProcess): boolean {

@@ -114,7 +114,7 @@ const environment = z.object({
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
   ATELIER_PUSH_MAX_MB: count(1, 8192).default(512),
   ATELIER_PUSH_MAX_REFS: count(1, 1000).default(100),
-  ATELIER_PUSH_IDLE_SEC: count(1, 3600).default(60),
+  ATELIER_PUSH_IDLE_SEC: count(10, 3600).default(60),
   ATELIER_PUSH_UNPACK_SEC: count(1, 3600).default(15),
   ATELIER_CHECKOUT_MAX_MB: count(1, 16_384).default(1024),
   ATELIER_CHECKOUT_MAX_FILES: count(1, 1_000_000).default(50_000),
