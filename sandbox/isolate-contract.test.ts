@@ -126,6 +126,24 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
     await expect(cut.toArray()).rejects.toMatchObject({ code: 'ECONNRESET' })
   })
 
+  test('who leaves while an app goes on sending is gone for the app, even if it takes an end for half of one', async () => {
+    await using home = await ThrowAwayHome.make()
+    const lines: string[] = []
+    const app = `
+      require('net').createServer({ allowHalfOpen: true }, (socket) => {
+        const timer = setInterval(() => socket.write('more'), 10)
+        socket.on('data', () => {}).on('error', () => {}).on('close', () => { clearInterval(timer); console.log('gone') })
+      }).listen(process.env.PORT)`
+    const isolate = await start(home, app, { lines })
+    await isolate.ready(10_000)
+    const asked = connect({ path: isolate.socketPath, allowHalfOpen: true })
+    asked.end('all I had to say')
+    await once(asked, 'data')
+    lines.length = 0
+    asked.destroy()
+    await expect.poll(() => lines).toEqual(['gone'])
+  })
+
   test('a connection is kept alive for one request after another', async () => {
     await using home = await ThrowAwayHome.make()
     const app = `

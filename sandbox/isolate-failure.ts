@@ -58,13 +58,13 @@ export function shownCommand(runs: Runs): string {
 }
 
 /**
- * Why an app that ended in a thread, or (`exit` null) still runs there without listening, may do better as a process of its own; null when
+ * Why an app that ended in a thread, or (`exit` null) still runs there, may do better as a process of its own; null when
  * it would fail there as well.
  */
 export function whyNotInThread(exit: Exit | null, { error, listens, listeners }: Heard): string | null {
-  if (listens) return null
   const ports = listeners?.tcp.map(({ port }) => port) ?? []
-  if (exit === null) return ports.length > 0 ? `a program it started listens on port ${ports.join(', ')}` : null
+  if (exit === null)
+    return !listens && ports.length > 0 ? `a program it started listens on port ${ports.join(', ')}` : null
   if (exit.cause !== 'exit') return null
   if (exit.signal && threadlessSignals.has(exit.signal))
     return `it was ended by ${exit.signal}, which a thread can neither handle nor survive`

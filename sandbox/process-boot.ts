@@ -17,7 +17,7 @@ export type ProcessSpec = {
   cwd: string
   listenFd: number
   controlFd: number
-  /** Nobody else is in this network namespace: every port is free, and every listener is the app's. */
+  /** Nobody else is in this network namespace: every port is free. */
   ownNetwork: boolean
 }
 type End = { code: number | null; signal: NodeJS.Signals | null }
@@ -148,7 +148,7 @@ async function finish({ code, signal }: End, relay: Relay | null): Promise<never
 }
 
 function isOurs(port: number): boolean {
-  const found = spec.ownNetwork ? null : readListeners()
+  const found = readListeners()
   return found === null || found.tcp.some((listener) => listener.port === port)
 }
 

@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import { chmod } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { type Isolate, probe } from './isolate.ts'
@@ -71,6 +72,15 @@ test('a line for a shell is run by one, in its folder, with the programs of depe
   expect(lines).toEqual([`app: in ${directory}/web`])
 })
 
+test('npm may be part of a start command', async () => {
+  await using home = await ThrowAwayHome.make()
+  const lines: string[] = []
+  const files = { 'package.json': '{ "scripts": { "hello": "echo from a script" } }', 'index.js': listener }
+  const isolate = await home.isolate({ files, command: 'npm run -s hello && node index.js', lines })
+  expect(await answerOf(isolate)).toBe('hi')
+  expect(lines).toEqual(['from a script'])
+})
+
 test('what a shell has started is waited for when the app is told to stop', async () => {
   await using home = await ThrowAwayHome.make()
   const lines: string[] = []
@@ -79,7 +89,7 @@ test('what a shell has started is waited for when the app is told to stop', asyn
       console.log('started')
       setTimeout(() => response.end('whole'), 400)
     }).listen(process.env.PORT)
-    process.on('SIGTERM', () => server.close(() => console.log('closed')))`
+    process.on('SIGTERM', () => server.close(() => setTimeout(() => console.log('closed'), 300)))`
   // The second command keeps the shell from giving its place to Node; SIGTERM ends it at once.
   const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js; echo after', lines })
   await isolate.ready(10_000)
@@ -89,6 +99,19 @@ test('what a shell has started is waited for when the app is told to stop', asyn
   expect(await answer).toBe('whole')
   expect(await stopped).toMatchObject({ cause: 'stopped' })
   expect(lines).toEqual(['started', 'closed'])
+})
+
+test('an app that resets a connection breaks it for the other side', async () => {
+  await using home = await ThrowAwayHome.make()
+  const app = `require('net').createServer((socket) => socket.once('data', () => socket.resetAndDestroy())).listen(process.env.PORT)`
+  const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js -' })
+  await isolate.ready(10_000)
+  const client = connect(isolate.socketPath)
+  client
+    .on('error', () => undefined)
+    .resume()
+    .write('hello')
+  await once(client, 'close')
 })
 
 test('a program that the command starts may be the one that listens', async () => {
@@ -229,6 +252,31 @@ test.for([
   await using _other = await listenAt(Number(ports()[0]))
   expect(await answerOf(isolate)).toBe('mine')
   expect(new Set(ports()).size).toBe(2)
+})
+
+test('in a network of its own PORT is 3000, and what insists on a port gets it', async () => {
+  await using home = await ThrowAwayHome.make()
+  const [first, second] = [await home.network(), await home.network()]
+  const fixed = `require('http').createServer((_, response) => response.end('fixed ' + process.env.PORT)).listen(3000)`
+  const files = { 'index.js': fixed }
+  const old = await home.isolate({ files, command: 'node index.js -', network: first })
+  const next = await home.isolate({ files, command: 'node index.js -', network: second })
+  expect(await Promise.all([answerOf(old), answerOf(next)])).toEqual(['fixed 3000', 'fixed 3000'])
+})
+
+test('in a network of its own a single other port is used, until PORT is', async () => {
+  await using home = await ThrowAwayHome.make()
+  const network = await home.network()
+  const lines: string[] = []
+  const app = `
+    const { createServer } = require('http')
+    const late = createServer((_, response) => response.end('PORT'))
+    createServer((_, response) => response.end('other', () => late.listening || late.listen(process.env.PORT))).listen(8080)`
+  const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js -', network, lines })
+  expect(await answerOf(isolate)).toBe('other')
+  expect(lines).toEqual(['atelier: the app listens on port 8080 and not on PORT (3000); port 8080 is used'])
+  await expect.poll(() => answerOf(isolate), { timeout: 10_000 }).toBe('PORT')
+  expect(lines[1]).toBe('atelier: the app listens on PORT (3000) now, and that is used')
 })
 
 test('a daemon that left everything behind is gone when the command ends', async () => {

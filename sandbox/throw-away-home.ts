@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type Isolate, type IsolateSpec, startIsolate } from './isolate.ts'
 import { type Exit, launch, type Program } from './launch.ts'
+import { closeNamespace, makeListeningNamespace, type NetworkNamespace } from './network.ts'
 import { giveTo, leaseUser, type SandboxUser } from './users.ts'
 import type { Walls } from './walls.ts'
 
@@ -14,6 +15,7 @@ export class ThrowAwayHome implements AsyncDisposable {
   readonly buildUser: SandboxUser
   readonly appUser: SandboxUser
   readonly #isolates: Isolate[] = []
+  readonly #networks: NetworkNamespace[] = []
   #started = 0
 
   static async make(): Promise<ThrowAwayHome> {
@@ -102,8 +104,17 @@ export class ThrowAwayHome implements AsyncDisposable {
     return isolate
   }
 
+  /** A network with nobody else in it. */
+  async network(): Promise<NetworkNamespace> {
+    const made = await makeListeningNamespace(0)
+    made.server.close()
+    this.#networks.push(made)
+    return made
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#isolates.map((isolate) => isolate.stop(0)))
+    for (const network of this.#networks) closeNamespace(network)
     await rm(this.path, { recursive: true, force: true })
   }
 }
