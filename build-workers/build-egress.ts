@@ -22,10 +22,11 @@ export function openBuildNetworks(
 /**
  * What makes a build's programs go through the relay: curl and most others by the plain names, npm and pnpm and Yarn by their own, Node's
  * `fetch` and `http` by NODE_USE_ENV_PROXY (which makes each Node start 60 ms slower). A build's own servers on localhost are reached
- * directly; package managers have none, and the registry may be on the host's localhost.
+ * directly, unless the registry is on the host's localhost under the same name.
  */
-export function relayEnv(proxy: string): Record<string, string> {
-  const direct = 'localhost,127.0.0.1,::1'
+export function relayEnv(proxy: string, registry: string | null): Record<string, string> {
+  const elsewhere = registry && hostOf(registry)
+  const direct = ['localhost', '127.0.0.1', '::1'].filter((host) => host !== elsewhere).join()
   return {
     HTTP_PROXY: proxy,
     HTTPS_PROXY: proxy,
@@ -35,8 +36,6 @@ export function relayEnv(proxy: string): Record<string, string> {
     no_proxy: direct,
     npm_config_proxy: proxy,
     npm_config_https_proxy: proxy,
-    // An empty value would count as none, and NO_PROXY instead.
-    npm_config_noproxy: 'none.invalid',
     YARN_HTTP_PROXY: proxy,
     YARN_HTTPS_PROXY: proxy,
     NODE_USE_ENV_PROXY: '1',
@@ -50,9 +49,13 @@ export function hostProxyEnv(env: Env): Record<string, string> {
   return set.length > 0 ? { ...Object.fromEntries(set), NODE_USE_ENV_PROXY: '1' } : {}
 }
 
+function hostOf(registry: string): string {
+  return new URL(registry).hostname.replace(/^\[|\]$/g, '')
+}
+
 function registryRule(registry: string): EgressRule {
   const url = new URL(registry)
-  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const host = hostOf(registry)
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
   const version = isIP(host)
   if (version === 0) return { kind: 'host', host, port }

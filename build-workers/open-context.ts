@@ -69,7 +69,7 @@ export async function openContext(
   const env = buildEnv({
     ...base,
     npm,
-    network: network.proxy ? relayEnv(network.proxy) : hostProxyEnv(process.env),
+    network: network.proxy ? relayEnv(network.proxy, npm?.registry ?? null) : hostProxyEnv(process.env),
     bins: [...bins, ...folders],
     configEnv: { ...about, ...appConfig.build.env },
     appEnv,

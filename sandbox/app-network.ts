@@ -21,6 +21,7 @@ export type AppNetwork = {
 export type AppNetworksDeps = { egressAllow: readonly EgressRule[]; log: Log }
 
 const checkEveryMs = 10_000
+const spareAfterMs = 300
 
 /**
  * Networks for the hosts of apps: each has its own, with the public internet and what ATELIER_EGRESS_ALLOW names, and neither private
@@ -46,11 +47,10 @@ export class AppNetworks {
       const empty: AppRules = { resolvers: [], allowed, own: ownIpv4() }
       const uplink = await openUplink(empty)
       const rules = { ...empty, resolvers: uplink.resolvers }
-      await uplink.setRules(rules)
       const networks = new AppNetworks({ kind: 'filtered' }, uplink, rules, deps)
       networks.#spare.push(networks.#make())
       await networks.#spare[0]
-      for (const warning of await uplink.warnings()) deps.log.warn(warning)
+      networks.#checking = networks.#warn()
       return networks
     } catch (thrown) {
       const reason = messageOf(thrown)
@@ -91,7 +91,8 @@ export class AppNetworks {
     try {
       const making = this.#spare.pop() ?? this.#make()
       const made = await making
-      this.#makeSpare()
+      // Starting a program takes a few milliseconds of this process, which the host that is starting now needs itself.
+      setTimeout(() => this.#makeSpare(), spareAfterMs).unref()
       return { namespace: made.namespace, resolvers: this.#rules.resolvers, release: () => this.#release(made) }
     } catch (cause) {
       throw new AppError('SANDBOX_FAILED', `no network can be made for the app: ${messageOf(cause)}`, { cause })
@@ -160,6 +161,14 @@ export class AppNetworks {
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'network of an app not closed'))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
+  }
+
+  async #warn(): Promise<void> {
+    try {
+      for (const warning of await this.warnings()) this.#deps.log.warn(warning)
+    } catch (err) {
+      this.#deps.log.warn({ err }, 'the firewall of this host cannot be read')
+    }
   }
 
   #checkSoon(): void {

@@ -62,8 +62,8 @@ type Attempt = { place: { host: string; port: number }; how: string; ms: number 
 
 describe('B3 from inside a build', () => {
   test('nothing of this host or of a private network is reached, by a socket or through the relay; outside the same connects work', async () => {
-    const own = Object.values(networkInterfaces())
-      .flatMap((found) => found ?? [])
+    const own = Object.entries(networkInterfaces())
+      .flatMap(([name, found]) => (name.startsWith('atl') ? [] : (found ?? [])))
       .filter(({ internal, family }) => !internal && family === 'IPv4')
       .map(({ address }) => address)
     const on4 = await greeter('0.0.0.0')

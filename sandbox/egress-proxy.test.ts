@@ -183,8 +183,8 @@ describe('the relay', () => {
 })
 
 describe('B3 W2 through the relay', () => {
-  const own = Object.values(networkInterfaces())
-    .flatMap((found) => found ?? [])
+  const own = Object.entries(networkInterfaces())
+    .flatMap(([name, found]) => (name.startsWith('atl') ? [] : (found ?? [])))
     .filter(({ family, internal }) => family === 'IPv4' && !internal)
     .map(({ address }) => address)
 

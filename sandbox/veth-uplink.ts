@@ -100,6 +100,7 @@ export class VethUplink implements Uplink {
   async #install(): Promise<void> {
     const text = rulesOfHost({
       ...this.#rules,
+      resolvers: this.resolvers,
       table: this.#table,
       group: this.#group,
       range: this.#range.join('/'),

@@ -8,7 +8,7 @@ import { zstdCompressSync } from 'node:zlib'
 import { Attempts } from '../../build-workers/attempt.ts'
 import { type BuildDeps, build } from '../../build-workers/build.ts'
 import { openBuildNetworks } from '../../build-workers/build-egress.ts'
-import { hostNpmOnce } from '../../build-workers/host-npm.ts'
+import { type HostNpm, hostNpmOnce } from '../../build-workers/host-npm.ts'
 import { createApp } from '../../registry/apps.ts'
 import { targetOfBranch } from '../../registry/branches.ts'
 import { readBuildLog } from '../../registry/build-logs.ts'
@@ -48,7 +48,10 @@ export class TestWorker {
     this.#close = close
   }
 
-  static async start(env: Record<string, string> = {}): Promise<TestWorker> {
+  static async start(
+    env: Record<string, string> = {},
+    given: { npm?: () => Promise<HostNpm> } = {},
+  ): Promise<TestWorker> {
     const home = await mkdtemp(join(tmpdir(), 'worker-'))
     const database = await createDatabase()
     const config = readConfig({
@@ -61,7 +64,7 @@ export class TestWorker {
     log.level = process.env['TEST_LOG'] ?? 'silent'
     const { sql } = database
     const attempts = await Attempts.start(sql)
-    const npm = hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
+    const npm = given.npm ?? hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
     const networks = openBuildNetworks(config, { npm, env: process.env })
     const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
     const store = new FileStore(join(home, 'store'))
