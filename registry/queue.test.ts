@@ -4,8 +4,10 @@ import { connect as connectSocket, createServer } from 'node:net'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { afterAll, describe, expect, test } from 'vitest'
+import { run } from '../test/support/command.ts'
 import { createDatabase } from '../test/support/database.ts'
 import { recordLog } from '../test/support/log.ts'
+import { freePort, requireProgram } from '../test/support/machine.ts'
 import { TestRedis } from '../test/support/redis.ts'
 import { type Config, readConfig } from './config.ts'
 import { openQueue, startBuildWorker } from './queue.ts'
@@ -265,6 +267,28 @@ describe('F7: Redis', () => {
     await good.queue.enqueueBuild({ id: 'asked', attempt: 0 })
     await expect.poll(() => good.built).toEqual(['asked'])
     expect(good.lines.join('')).not.toContain('noeviction')
+  })
+
+  test('whose certificate nobody vouches for is said, and ends nothing', async () => {
+    const directory = await mkdtemp('/tmp/at-tls-')
+    const made = ['-keyout', join(directory, 'key'), '-out', join(directory, 'certificate')]
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost', ...made]
+    expect(await run(await requireProgram('openssl'), request, { env: process.env })).toMatchObject({ code: 0 })
+    const port = await freePort()
+    const tls = ['--tls-port', String(port), '--tls-cert-file', join(directory, 'certificate')]
+    await using own = await TestRedis.start([
+      ...tls,
+      '--tls-key-file',
+      join(directory, 'key'),
+      '--tls-auth-clients',
+      'no',
+    ])
+    await using it = running(onRedis(own.url.replace('redis:', 'rediss:').replace(/:\d+\/0$/, `:${port}/0`)))
+    await it.queue.enqueueBuild({ id: 'never', attempt: 0 })
+    await expect
+      .poll(() => it.lines.filter((line) => line.includes('self-signed certificate')).length)
+      .toBeGreaterThan(1)
+    expect(it.built).toEqual([])
   })
 
   test('may be one that gives Atelier its own keys and nothing else', async () => {
