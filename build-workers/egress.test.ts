@@ -88,7 +88,7 @@ describe('B3 a build', () => {
       const attempts = [
         fetch('http://127.0.0.1:${secret}/').then((r) => r.text(), (e) => e.cause?.code).then((t) => tell('direct fetch', t)),
         fetch('http://127.0.0.2:${secret}/').then((r) => r.status, (e) => e.cause?.code).then((t) => tell('fetch', t)),
-        fetch('https://169.254.169.254/latest/meta-data/').then((r) => r.status, (e) => e.cause?.message).then((t) => tell('metadata', t)),
+        fetch('https://127.0.0.3/latest/meta-data/').then((r) => r.status, (e) => e.cause?.message).then((t) => tell('metadata', t)),
         new Promise((done) => require('node:net').connect(${raw}, '127.0.0.1').on('error', (e) => done(tell('socket', e.code))).on('data', (t) => done(tell('socket', t)))),
       ]
       process.exitCode = 0
@@ -103,20 +103,20 @@ describe('B3 a build', () => {
     expect(text).toContain(
       `network: 127.0.0.2:${secret} is a loopback address; to let builds reach it, name it in ATELIER_EGRESS_ALLOW on the server`,
     )
-    expect(text).toContain('network: 169.254.169.254:443 is a link-local address;')
+    expect(text).toContain('network: 127.0.0.3:443 is a loopback address;')
   })
 
-  test('whose own .npmrc names a private registry is told why npm cannot reach it', async () => {
-    const files = { ...site(''), '.npmrc': '@corp:registry=https://10.0.0.1/\nfetch-retries=0\n' }
+  test('whose own .npmrc names a registry out of reach is told why npm cannot reach it', async () => {
+    const files = { ...site(''), '.npmrc': '@corp:registry=https://127.0.0.9/\nfetch-retries=0\n' }
     const built = await worker.deploy(await worker.createApp(), {
       ...files,
       'package.json': { dependencies: { '@corp/other': '1.0.0' } },
     })
     const text = built.log.join('\n')
     expect(text).toContain(
-      'network: 10.0.0.1:443 is a private address; to let builds reach it, name it in ATELIER_EGRESS_ALLOW',
+      'network: 127.0.0.9:443 is a loopback address; to let builds reach it, name it in ATELIER_EGRESS_ALLOW',
     )
-    expect(text).toMatch(/npm error .*10\.0\.0\.1.*ATELIER_EGRESS_ALLOW/)
+    expect(text).toMatch(/npm error .*127\.0\.0\.9.*ATELIER_EGRESS_ALLOW/)
   })
 })
 

@@ -5,6 +5,7 @@ import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import type { EgressRule } from '../registry/config.ts'
+import { openOnLoopback } from '../test/support/loopback-only.ts'
 import { BuildNetworks } from './build-network.ts'
 import { Egress } from './egress.ts'
 import { readHostProxy } from './host-proxy.ts'
@@ -22,6 +23,7 @@ function openNetworks(rules: EgressRule[] = []): BuildNetworks {
   const egress = new Egress({
     settings: () => ({ rules, hostProxy: readHostProxy({}) }),
     resolve: async () => ['127.0.0.1'],
+    open: openOnLoopback,
   })
   const networks = new BuildNetworks({ egress })
   opened.push(() => networks.close())

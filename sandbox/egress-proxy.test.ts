@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EgressRule } from '../registry/config.ts'
+import { openOnLoopback } from '../test/support/loopback-only.ts'
 import { Egress, type EgressDeps, type EgressSettings } from './egress.ts'
 import { EgressRelay, type RelayLimits, type RelaySession, relayLimits } from './egress-proxy.ts'
 import { readHostProxy } from './host-proxy.ts'
@@ -42,7 +43,12 @@ async function openRelay({
   const port = await listening(server)
   const said: string[] = []
   const relay = new EgressRelay(server, {
-    egress: new Egress({ settings: () => ({ rules, hostProxy }), resolve: async () => [], ...egress }),
+    egress: new Egress({
+      settings: () => ({ rules, hostProxy }),
+      resolve: async () => [],
+      open: openOnLoopback,
+      ...egress,
+    }),
     limits: { ...relayLimits, ...limits },
   })
   opened.push(() => relay.close())

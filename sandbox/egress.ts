@@ -1,6 +1,6 @@
 import { lookup, Resolver } from 'node:dns/promises'
 import { once } from 'node:events'
-import { type BlockList, connect, isIP, type Socket } from 'node:net'
+import { type BlockList, connect, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { EgressRule } from '../registry/config.ts'
 import { codeOf, messageOf } from '../registry/errors.ts'
@@ -30,6 +30,8 @@ export type EgressDeps = {
   /** Addresses of a name by DNS alone; may be replaced where there is no DNS. */
   resolve?: (name: string) => Promise<string[]>
   own?: () => BlockList
+  /** Opens the connections; may be replaced where none may leave the machine. */
+  open?: (addresses: string[], options: TcpNetConnectOpts) => Socket
 }
 
 /** The ports of the web; others are reached by a rule that names them, or names none. */
@@ -41,11 +43,13 @@ export class Egress {
   readonly #settings: EgressDeps['settings']
   readonly #resolve: (name: string) => Promise<string[]>
   readonly #own: () => BlockList
+  readonly #open: NonNullable<EgressDeps['open']>
 
-  constructor({ settings, resolve = resolveByDns, own = ownAddresses }: EgressDeps) {
+  constructor({ settings, resolve = resolveByDns, own = ownAddresses, open = openTo }: EgressDeps) {
     this.#settings = settings
     this.#resolve = resolve
     this.#own = own
+    this.#open = open
   }
 
   /**
@@ -59,7 +63,7 @@ export class Egress {
       const proxy = hostProxy.for(place.host, place.port)
       const addresses = await this.#checked(place, new EgressRules(rules), proxy !== null)
       if (proxy) return await connectThrough(proxy, place, within)
-      return await connectTo(addresses, place.port, within)
+      return await connectTo(addresses, { port: place.port, open: this.#open, signal: within })
     } catch (thrown) {
       throw asRefusal(place, thrown)
     }
@@ -103,9 +107,13 @@ function whyNot(address: string, port: number, own: BlockList): string | null {
 
 const whatToSet = 'to let builds reach it, name it in ATELIER_EGRESS_ALLOW on the server'
 
-async function connectTo(addresses: string[], port: number, signal: AbortSignal): Promise<Socket> {
+const openTo: NonNullable<EgressDeps['open']> = (_addresses, options) => connect(options)
+
+type Opening = { port: number; open: NonNullable<EgressDeps['open']>; signal: AbortSignal }
+
+async function connectTo(addresses: string[], { port, open, signal }: Opening): Promise<Socket> {
   const found = addresses.map((address) => ({ address, family: isIP(address) }))
-  const socket = connect({
+  const socket = open(addresses, {
     host: 'checked.invalid',
     port,
     lookup: (_name, _options, done) => done(null, found),
