@@ -254,7 +254,10 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
     const first = await start(home, heap, { memoryMb: 128 })
     const exit = await first.exited
     expect(exit.error.code).toBe('APP_CRASHED')
-    expect(exit.error.message).toContain('it ran out of memory; an app here has 128 MB')
+    // V8's limit and that of the whole host lie close together in so small an app.
+    expect(exit.error.message).toMatch(
+      /it ran out of memory; an app here has 128 MB|node index\.js used more than 128 MB of memory/,
+    )
 
     const buffers = `const held = []; setInterval(() => held.push(Buffer.alloc(1e7, 1)), 10)
       require('http').createServer(() => {}).listen(process.env.PORT)`

@@ -174,7 +174,7 @@ function processHost(spec: IsolateSpec, { command, folder }: RunsAsProcess, runt
   const bins = [...new Set([cwd, directory])].map((folder) => `${folder}/node_modules/.bin`)
   const { NODE_OPTIONS = '', ...env } = spec.env
   return {
-    args: [runtime.processBoot, JSON.stringify(host)],
+    args: [...relayOptions, runtime.processBoot, JSON.stringify(host)],
     env: {
       ...defaultEnv(directory, [...bins, runtime.bin]),
       // The relay is beside it: nobody else needs to reach its port.
@@ -193,8 +193,10 @@ function processHost(spec: IsolateSpec, { command, folder }: RunsAsProcess, runt
   }
 }
 
+// Every 64 kB that a relay reads are a buffer, and V8 lets 60 MB of them lie about before it looks.
+const relayOptions = ['--expose-gc', '--max-semi-space-size=1', '--max-old-space-size=64']
 // What the host itself takes is not taken from the app.
-const relayMb = 40
+const relayMb = 48
 const relayThreads = 16
 
 function processesOf({ processes }: IsolateSpec): number {

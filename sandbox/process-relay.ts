@@ -3,6 +3,8 @@ import net, { type Server, type Socket } from 'node:net'
 
 export type Target = { host: string; port: number }
 
+const collectEveryBytes = 8 * 1_048_576
+
 /**
  * Accepts on a listening descriptor and connects to the app once for each connection. Bytes pass as they come, with back-pressure; the
  * end of one side is an end on the other (half-close stays half-close), a break on either side breaks both.
@@ -11,6 +13,7 @@ export class Relay {
   readonly #server: Server
   readonly #clients = new Set<Socket>()
   #target: Target
+  #carriedBytes = 0
 
   constructor(listenFd: number, target: Target) {
     this.#target = target
@@ -29,13 +32,24 @@ export class Relay {
     await Promise.all([...this.#clients].map(handedOn))
   }
 
+  // A collection of the youngest takes half a millisecond.
+  #count(chunk: Buffer | string): void {
+    this.#carriedBytes += chunk.length
+    if (this.#carriedBytes < collectEveryBytes) return
+    this.#carriedBytes = 0
+    globalThis.gc?.({ type: 'minor' })
+  }
+
   #carry(client: Socket): void {
     this.#clients.add(client)
     client.once('close', () => this.#clients.delete(client))
     const app = net.connect({ ...this.#target, allowHalfOpen: true, noDelay: true })
     app.once('connect', () => {
-      client.pipe(app)
-      app.pipe(client)
+      for (const [from, to] of [
+        [client, app],
+        [app, client],
+      ] as const)
+        from.on('data', (chunk) => this.#count(chunk)).pipe(to)
     })
     // Who breaks off a connection must not look like one that has said all it had to say.
     client.once('error', () => app.resetAndDestroy())
