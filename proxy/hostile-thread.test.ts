@@ -92,7 +92,7 @@ createServer(async (request, answer) => {
 beforeAll(async () => {
   database = await createDatabase()
   process.env['ATELIER_TEST_SECRET'] = canary
-  const limits = { headTimeoutMs: 1_500, idleTimeoutMs: 1_500, stopGraceMs: 500 }
+  const limits = { headTimeoutMs: 3_000, idleTimeoutMs: 3_000, stopGraceMs: 500 }
   edge = await TestEdge.start(database.url, {
     limits,
     env: { ATELIER_APP_MEMORY_MB: '256', ATELIER_TEST_SECRET: canary },
