@@ -278,7 +278,7 @@ describe('a client that leaves', () => {
   })
 })
 
-test('an app that crashes costs its in-flight requests, and is back by itself', async () => {
+test('F2: an app that crashes costs its in-flight requests, and is back by itself', async () => {
   const { born } = await state()
   const crashed = await edge.ask('echo', '/exit')
   expect(crashed.status).toBe(502)

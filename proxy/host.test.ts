@@ -79,7 +79,7 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
   )
 }
 
-test('a process that ends is started again: at once, then after longer and longer', async () => {
+test('F2: a process that ends is started again: at once, then after longer and longer', async () => {
   const host = startHost()
   await host.firstStart()
   const starts: number[] = []
@@ -114,7 +114,7 @@ test('requests wait for a start, a bounded number of them for a bounded time', a
   await host.stop()
 })
 
-test('nobody waits for a start that is far away', async () => {
+test('F2: nobody waits for a start that is far away', async () => {
   comesUp = false
   const host = startHost({ firstBackoffMs: 30_000, maxBackoffMs: 60_000 })
   await expect(host.firstStart()).rejects.toThrow('it cannot start')
@@ -135,7 +135,7 @@ test('a stopped host starts nothing any more', async () => {
   expect(host.upstream()).toBeNull()
 })
 
-test('a refused connection waits for the process that comes next', async () => {
+test('F2: a refused connection waits for the process that comes next', async () => {
   const host = startHost()
   await host.firstStart()
   const dead = await host.whenUp(1_000)

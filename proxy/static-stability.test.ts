@@ -33,7 +33,7 @@ const greeting = {
   },
 }
 
-test('everything live is served without the registry, also after a restart of the edge', async () => {
+test('F5: everything live is served without the registry, also after a restart of the edge', async () => {
   await createApp(edge.sql, { id: 'greeter', by: 'test' })
   const scope = { app: 'greeter', environment: 'production' as const }
   await setEnv(edge.sql, scope, { values: { NAME: 'world' }, by: 'test', key: await loadKey(edge.config) })
@@ -47,7 +47,7 @@ test('everything live is served without the registry, also after a restart of th
   expect(await edge.ask('pages', '/')).toMatchObject({ status: 200, body: 'a page' })
 })
 
-test('Postgres stops for good while the edge runs: apps are served, and crashed ones come back', async () => {
+test('F6: Postgres stops for good while the edge runs: apps are served, and crashed ones come back', async () => {
   const postgres = await startTestPostgres()
   await using lone = await TestEdge.start(postgres.url.replace(/\/postgres\?/, `/${templateName}?`))
   const born = `const born = process.hrtime.bigint().toString()
@@ -88,7 +88,7 @@ test('the edge takes up what it missed when the registry is there again', async 
   expect(await edge.ask('pages', '/')).toMatchObject({ body: 'a newer page' })
 })
 
-test('lost connections to Postgres are made again, and a flip is still seen at once', async () => {
+test('F6: lost connections to Postgres are made again, and a flip is still seen at once', async () => {
   await edge.sql`
     select pg_terminate_backend(pid)
     from pg_stat_activity

@@ -7,7 +7,7 @@ import { expectSoundHistory } from './support/history.ts'
 
 // F6: Postgres is stopped with all its connections (nothing is refused, nothing answers), or killed.
 
-test('with a Postgres that hangs, apps are served, also by a proxy that starts anew, and everything else says so within five seconds', async ({
+test('F6, F1: with a Postgres that hangs, apps are served, also by a proxy that starts anew, and everything else says so within five seconds', async ({
   atelier,
 }) => {
   const repo = await atelier.clone(await atelier.createApp('hello'))
@@ -46,7 +46,7 @@ test('with a Postgres that hangs, apps are served, also by a proxy that starts a
   await expectQuietLogs(atelier)
 })
 
-test('a Postgres that is killed is started again, and pushes go live at once as before', async ({ atelier }) => {
+test('F6: a Postgres that is killed is started again, and pushes go live at once as before', async ({ atelier }) => {
   const repo = await atelier.clone(await atelier.createApp('again'))
   await repo.commit({ 'index.html': 'one' })
   await repo.push()

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFileSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
@@ -15,7 +17,7 @@ import { checkout, plainEnv, shareCompiledCode } from './platform.ts'
 import { isAlive, processesOf, socketsOf } from './processes.ts'
 
 /** A part of a platform whose parts run apart; there are two workers and two proxies. */
-export type PartName = 'gateway' | 'registry' | 'worker1' | 'worker2' | 'proxy1' | 'proxy2'
+export type PartName = 'gateway' | 'registry' | 'registry2' | 'worker1' | 'worker2' | 'proxy1' | 'proxy2'
 const partNames: PartName[] = ['registry', 'gateway', 'worker1', 'worker2', 'proxy1', 'proxy2']
 
 export type ApartOptions = {
@@ -73,6 +75,11 @@ export class ApartPlatform {
     return this.homeOf('registry')
   }
 
+  /** What all parts have. */
+  get settings(): Record<string, string> {
+    return this.#env
+  }
+
   get homes(): string[] {
     return partNames.map((name) => this.homeOf(name))
   }
@@ -115,9 +122,15 @@ export class ApartPlatform {
     await expect.poll(() => this.#edges(), { timeout: 30_000 }).toBe(2)
   }
 
-  startPart(name: PartName): void {
+  /** `env`: over what all parts have, for this start and those that follow by themselves. */
+  startPart(name: PartName, env: Record<string, string> = {}): void {
     this.#down.delete(name)
-    void this.#run(name)
+    void this.#run(name, env)
+  }
+
+  /** As the workers call themselves. */
+  workerIdOf(name: 'worker1' | 'worker2'): string {
+    return `worker-${hostname()}-${createHash('sha256').update(this.homeOf(name)).digest('hex').slice(0, 6)}`
   }
 
   /** kill -9, as a machine that is gone: nobody starts it again before `startPart`. */
@@ -167,7 +180,7 @@ export class ApartPlatform {
     await rm(this.scratch, { recursive: true, force: true })
   }
 
-  async #run(name: PartName): Promise<void> {
+  async #run(name: PartName, env: Record<string, string> = {}): Promise<void> {
     const home = this.homeOf(name)
     await mkdir(home, { recursive: true })
     await shareCompiledCode(home)
@@ -178,6 +191,7 @@ export class ApartPlatform {
         ATELIER_HOME: home,
         // Both proxies serve the same addresses; a load balancer would stand before them.
         ATELIER_HTTP_PORT: String(name === 'proxy2' ? this.ports[1] : this.port),
+        ...env,
         // What is killed here is the role itself, not what launched it.
         ATELIER_LAUNCHED: '1',
         NODE_COMPILE_CACHE: join(home, 'compiled'),
@@ -191,7 +205,7 @@ export class ApartPlatform {
     if (this.#running.get(name) === child) this.#running.delete(name)
     if (this.#isStopping || this.#down.has(name)) return
     setTimeout(() => {
-      if (!this.#isStopping && !this.#down.has(name) && !this.#running.has(name)) void this.#run(name)
+      if (!this.#isStopping && !this.#down.has(name) && !this.#running.has(name)) void this.#run(name, env)
     }, 200)
   }
 
