@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, readdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -174,4 +175,15 @@ describe('A2: keys', () => {
     for (const version of [sha, 'a'.repeat(64), '20260328-153042', '1.2.3', '1.2.3-rc.1'])
       for (const make of makers('hello', version)) expect(make()).toMatch(/^(sources|builds)\/hello\//)
   })
+})
+
+test('F4: what a killed process was writing is removed at the next start, and what others write is left', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'store-'))
+  await mkdir(join(home, 'tmp'))
+  const ended = spawnSync('true').pid
+  const names = [`${hostname()}.${ended}.dead`, `${hostname()}.${process.pid}.mine`, `elsewhere.${ended}.theirs`]
+  for (const name of names) await writeFile(join(home, 'tmp', name), 'half')
+  await openStore({ storeUrl: `file:${home}`, s3Keys: null })
+  expect((await readdir(join(home, 'tmp'))).sort()).toEqual(names.slice(1).sort())
+  await rm(home, { recursive: true })
 })

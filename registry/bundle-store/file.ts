@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { access, link, mkdir, open, readdir, rm } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { dirname, join, sep } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -19,9 +20,18 @@ export class FileStore implements BundleStore {
     this.#root = root
   }
 
+  /** Removes what processes of this machine were writing when they were killed. */
+  async removeAbandoned(): Promise<void> {
+    const directory = join(this.#root, 'tmp')
+    for (const name of await readdir(directory).catch(emptyWhenMissing)) {
+      const pid = Number(/\.(\d+)\.[^.]+$/.exec(name)?.[1])
+      if (name.startsWith(writer(pid)) && !isRunning(pid)) await rm(join(directory, name), { force: true })
+    }
+  }
+
   async put(key: string, body: Buffer | Readable, { sha256 }: { sha256?: string } = {}): Promise<void> {
     const path = this.#pathOf(key)
-    const temporary = join(this.#root, 'tmp', randomUUID())
+    const temporary = join(this.#root, 'tmp', `${writer(process.pid)}${randomUUID()}`)
     try {
       await mkdir(dirname(path), { recursive: true })
       const written = await this.#writeSynced(temporary, body)
@@ -97,6 +107,25 @@ export class FileStore implements BundleStore {
     )
     return hash.digest('hex')
   }
+}
+
+// Two machines may write to one store.
+function writer(pid: number): string {
+  return `${hostname()}.${pid}.`
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (thrown) {
+    return codeOf(thrown) === 'EPERM'
+  }
+}
+
+// A store that cannot be used is told of by the first who wants something of it.
+function emptyWhenMissing(thrown: unknown): string[] {
+  if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(codeOf(thrown) ?? '')) return []
+  throw thrown
 }
 
 async function syncDirectory(path: string): Promise<void> {
