@@ -120,6 +120,7 @@ async function askHealth(isolate: Isolate, { health, host, runs }: ServerCheck, 
     try {
       const { status, body } = await probe({
         socketPath: isolate.socketPath,
+        speaks: isolate.speaks(),
         path: health.path,
         timeoutMs: health.timeout_sec * 1000,
         host,

@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Log } from '../registry/log.ts'
 import type { DeploymentRef } from './deployment.ts'
 import { type Host, HostUnavailable } from './host.ts'
 import * as pages from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { type ResponseHead, readResponseHead, readTrailers } from './response-head.ts'
-import { type Exchange, UpstreamError, type UpstreamRequest } from './upstream.ts'
+import { type ResponseHead, readResponseHead, readTrailers, valueOf } from './response-head.ts'
+import { type Exchange, UpstreamError, type UpstreamRequest, type UpstreamResponse } from './upstream.ts'
 
 export type AppCall = {
   request: IncomingMessage
@@ -53,7 +54,7 @@ export async function serveFromApp(call: AppCall, host: Host, deps: AppRequestDe
     const upstream = await sending.response()
     const head = readResponseHead(upstream, { cookieSuffix: deps.cookieSuffix })
     if ('invalid' in head) {
-      upstream.destroy()
+      sending.abort()
       throw new UpstreamError('invalid', head.invalid)
     }
     await stream(call, head, upstream, deps)
@@ -108,7 +109,7 @@ class Sending {
     this.#waitMs = waitMs
   }
 
-  async response(): Promise<IncomingMessage> {
+  async response(): Promise<UpstreamResponse> {
     const { method, bodyLength } = this.#request
     const mayRepeat = bodyLength === 0 && isIdempotent(method)
     let upstream = this.#host.upstream() ?? (await this.#host.whenUp(this.#waitMs))
@@ -138,21 +139,30 @@ class Sending {
 async function stream(
   { response, headers, visitor }: AppCall,
   head: ResponseHead,
-  upstream: IncomingMessage,
+  upstream: UpstreamResponse,
   { onEndless }: AppRequestDeps,
 ): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>()
-  const type = upstream.headers['content-type'] ?? ''
+  const type = valueOf(upstream.pairs, 'content-type') ?? ''
   const personal = visitor.length > 0 && type.startsWith('text/html') && !isShared(upstream) ? visitor : []
   response.writeHead(head.status, head.reason, [...head.headers, ...headers, ...personal])
+  const { body } = upstream
+  if (Buffer.isBuffer(body)) {
+    response.end(body)
+    return
+  }
   if (type.startsWith('text/event-stream')) onEndless(response)
+  await pass(body, response, () => readTrailers(upstream.trailers()))
+}
+
+async function pass(body: Readable, response: ServerResponse, trailers: () => [string, string][]): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>()
   response.on('close', resolve)
-  upstream.on('error', () => response.destroy())
-  upstream.on('end', () => {
-    const trailers = readTrailers(upstream)
-    if (trailers.length > 0) response.addTrailers(trailers)
+  body.on('error', () => response.destroy())
+  body.on('end', () => {
+    const pairs = trailers()
+    if (pairs.length > 0) response.addTrailers(pairs)
   })
-  upstream.pipe(response)
+  body.pipe(response)
   // A stream that starts with silence still shows that it has started.
   setImmediate(() => {
     if (!response.writableEnded && !response.destroyed) response.flushHeaders()
@@ -170,8 +180,8 @@ function writeFailure({ request, response, headers }: AppCall, notice: pages.Not
 }
 
 // What a shared cache may keep carries nobody's cookie.
-function isShared({ headers }: IncomingMessage): boolean {
-  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(headers['cache-control'] ?? '')
+function isShared({ pairs }: UpstreamResponse): boolean {
+  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(valueOf(pairs, 'cache-control') ?? '')
 }
 
 // The parser has made sure that a request has one framing at most.

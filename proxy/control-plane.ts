@@ -9,7 +9,7 @@ import type { Log } from '../registry/log.ts'
 import { toHeaderObject } from './header-pairs.ts'
 import { controlPlaneDown, controlPlaneLost, invalidResponse, type Notice, writeNotice } from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { readResponseHead } from './response-head.ts'
+import { rawHead, readResponseHead } from './response-head.ts'
 import type { ReservedName } from './route-table.ts'
 
 /** Where each part listens, and what people call it. */
@@ -113,7 +113,7 @@ export function noticeFor(thrown: unknown, title: string): Notice {
 
 // httpxy copies what is here to the response as it is, so nothing unchecked may be left in it.
 function checkResponse(upstream: IncomingMessage, request: IncomingMessage, response: ServerResponse): void {
-  const head = readResponseHead(upstream, { cookieSuffix: '' })
+  const head = readResponseHead(rawHead(upstream), { cookieSuffix: '' })
   if ('invalid' in head) {
     writeNotice(request, response, invalidResponse('The platform', head.invalid))
     upstream.destroy()

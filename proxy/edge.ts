@@ -154,8 +154,12 @@ export class Edge {
         refuse({ request, socket }, pages.pageNotFound())
         return
       }
-      const { socketPath } = await host.whenUp(this.#deps.limits.waitForHostMs)
+      const { socketPath, speaks } = await host.whenUp(this.#deps.limits.waitForHostMs)
       if (socket.destroyed) return
+      if (speaks === 'channel') {
+        refuse({ request, socket }, pages.noUpgrades(ref.appId))
+        return
+      }
       const onFailure = () => pages.connectionLost(ref.appId)
       const forwarding = forwardingOf(request)
       const address = { socketPath }

@@ -32,6 +32,10 @@ class TestIsolate implements Isolate {
     if (!comesUp) throw new AppError('APP_CRASHED', 'it cannot start')
   }
 
+  speaks() {
+    return 'http' as const
+  }
+
   needsProcess(): string | null {
     return null
   }

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate.ts'
+import { ChannelUpstream } from './channel-upstream.ts'
 import { HttpUpstream, type HttpUpstreamLimits } from './http-upstream.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -147,7 +148,8 @@ export class Host {
       throw thrown
     }
     if (this.#isStopped()) throw new HostUnavailable('stopped', 1000)
-    const upstream = new HttpUpstream(isolate.socketPath, this.#deps.limits)
+    const Way = isolate.speaks() === 'channel' ? ChannelUpstream : HttpUpstream
+    const upstream = new Way(isolate.socketPath, this.#deps.limits)
     this.#state = { name: 'ready', isolate, upstream, since: performance.now() }
     for (const waiter of this.#waiting) waiter.resolve(upstream)
     void isolate.exited.then((exit) => this.#ended(isolate, upstream, exit))

@@ -1,6 +1,14 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { codeOf, messageOf } from '../registry/errors.ts'
-import { type Exchange, type Upstream, UpstreamError, type UpstreamFault, type UpstreamRequest } from './upstream.ts'
+import { rawHead } from './response-head.ts'
+import {
+  type Exchange,
+  type Upstream,
+  UpstreamError,
+  type UpstreamFault,
+  type UpstreamRequest,
+  type UpstreamResponse,
+} from './upstream.ts'
 
 /** `headTimeoutMs`: silence allowed before the response head; `idleTimeoutMs`: after it. */
 export type HttpUpstreamLimits = { headTimeoutMs: number; idleTimeoutMs: number; maxBodyBytes: number }
@@ -13,6 +21,7 @@ const idleSocketMs = 3_000
 /** Requests to an isolate as HTTP/1.1 over its unix socket, on kept-alive connections. */
 export class HttpUpstream implements Upstream {
   readonly socketPath: string
+  readonly speaks = 'http'
   readonly #limits: HttpUpstreamLimits
   readonly #agent: Agent
   readonly #freshAgent = new Agent({ keepAlive: false })
@@ -48,7 +57,7 @@ export class HttpUpstream implements Upstream {
 }
 
 function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpUpstreamLimits): Exchange {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const { promise, resolve, reject } = Promise.withResolvers<UpstreamResponse>()
   let aborted = false
   let connected = false
   let answered = false
@@ -80,7 +89,7 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
     // An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
     const isEndless = response.headers['content-type']?.startsWith('text/event-stream') === true
     outgoing.setTimeout(isEndless ? 0 : limits.idleTimeoutMs)
-    resolve(response)
+    resolve(asUpstreamResponse(response))
   })
   outgoing.on('error', (error) => {
     const fault = aborted ? 'aborted' : connected ? faultOf(error, outgoing.reusedSocket) : 'unsent'
@@ -95,6 +104,10 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
     outgoing.destroy()
   }
   return { response: promise, abort }
+}
+
+function asUpstreamResponse(message: IncomingMessage): UpstreamResponse {
+  return { ...rawHead(message), body: message, trailers: () => message.rawTrailers }
 }
 
 // Exactly one framing, always stated: left to itself, node:http sends the body of a DELETE without one, and what follows is read as

@@ -114,6 +114,16 @@ export function connectionLost(app: string): Notice {
   }
 }
 
+export function noUpgrades(app: string): Notice {
+  return {
+    status: 501,
+    code: 'APP_NO_UPGRADES',
+    title: `${app} takes no WebSockets`,
+    message:
+      'An app that is a fetch function answers requests one by one. One that listens itself can take WebSockets.',
+  }
+}
+
 export function invalidResponse(app: string, reason: string): Notice {
   return {
     status: 502,

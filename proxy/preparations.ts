@@ -91,7 +91,8 @@ export class Preparations {
     const { host, manifest } = await deployment.whenLoaded()
     if (!host) return
     if (!host.upstream()) await host.firstStart()
-    const { socketPath } = await host.whenUp(manifest.health.timeout_sec * 1000)
-    await checkHealth({ socketPath, health: manifest.health, host: `${deployment.ref.label}.${this.#deps.appsDomain}` })
+    const { socketPath, speaks } = await host.whenUp(manifest.health.timeout_sec * 1000)
+    const label = `${deployment.ref.label}.${this.#deps.appsDomain}`
+    await checkHealth({ socketPath, speaks, health: manifest.health, host: label })
   }
 }

@@ -1,5 +1,6 @@
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import { namedByConnection } from './request-headers.ts'
+import type { UpstreamResponse } from './upstream.ts'
 
 /** A response head that may be written. `headers` are flat pairs without hop-by-hop ones. */
 export type ResponseHead = { status: number; reason: string; headers: string[] }
@@ -26,20 +27,17 @@ const bodyless = new Set([204, 205, 304])
  * `cookieSuffix` is the domain all apps share: a cookie set for it would reach every other app and is left out (security.md D6).
  */
 export function readResponseHead(
-  response: IncomingMessage,
+  { status, reason, pairs: raw }: Pick<UpstreamResponse, 'status' | 'reason' | 'pairs'>,
   { cookieSuffix }: { cookieSuffix: string },
 ): ResponseHead | { invalid: string } {
-  const status = response.statusCode ?? 0
-  const reason = response.statusMessage ?? ''
   if (!(status >= 200 && status <= 599)) return { invalid: `its status is ${String(status).padStart(3, '0')}` }
   if (!fieldText.test(reason)) return { invalid: 'its status line holds a control character' }
-  const coding = response.headers['transfer-encoding']
+  const coding = valueOf(raw, 'transfer-encoding')
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     return { invalid: 'its transfer coding is not chunked' }
   }
 
-  const raw = response.rawHeaders
-  const named = namedByConnection(response.headers.connection)
+  const named = namedByConnection(valueOf(raw, 'connection'))
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
@@ -52,11 +50,16 @@ export function readResponseHead(
     if (!fieldText.test(value)) return { invalid: `the header ${lower} holds a control character` }
     headers.push(name, value)
   }
-  return { status, reason, headers }
+  return { status, reason: reason || (STATUS_CODES[status] ?? ''), headers }
+}
+
+/** A response of node:http as it came, for `readResponseHead`. */
+export function rawHead({ statusCode, statusMessage, rawHeaders }: IncomingMessage) {
+  return { status: statusCode ?? 0, reason: statusMessage ?? '', pairs: rawHeaders }
 }
 
 /** The trailers that may be passed on, as pairs. */
-export function readTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
+export function readTrailers(rawTrailers: string[]): [string, string][] {
   const trailers: [string, string][] = []
   for (let index = 0; index < rawTrailers.length; index += 2) {
     const name = rawTrailers[index] ?? ''
@@ -65,6 +68,17 @@ export function readTrailers({ rawTrailers }: IncomingMessage): [string, string]
       trailers.push([name, value])
   }
   return trailers
+}
+
+/** The value of a header, values of repeated ones with commas between; undefined: it is not there. */
+export function valueOf(pairs: string[], lower: string): string | undefined {
+  let found: string | undefined
+  for (let index = 0; index < pairs.length; index += 2) {
+    const name = pairs[index] ?? ''
+    if (name.length !== lower.length || name.toLowerCase() !== lower) continue
+    found = found === undefined ? pairs[index + 1] : `${found}, ${pairs[index + 1]}`
+  }
+  return found
 }
 
 /** Whether a Set-Cookie is for the apps' common domain or one above it. */

@@ -4,7 +4,7 @@ import { createProxyServer } from 'httpxy'
 import { toHeaderObject } from './header-pairs.ts'
 import { invalidResponse, type Notice, noticeResponse } from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { readResponseHead } from './response-head.ts'
+import { rawHead, readResponseHead } from './response-head.ts'
 
 export type UpgradeCall = {
   request: IncomingMessage
@@ -60,7 +60,7 @@ export class Upgrades {
     const { socket } = call
     socket.once('close', () => outgoing.destroy())
     outgoing.on('response', (response) => {
-      const head = readResponseHead(response, { cookieSuffix: this.#cookieSuffix })
+      const head = readResponseHead(rawHead(response), { cookieSuffix: this.#cookieSuffix })
       if ('invalid' in head) refuse(call, invalidResponse('The app', head.invalid))
       else response.headers = toHeaderObject([...head.headers, ...call.headers])
     })

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
+import type { Speech } from '../sandbox/isolate.ts'
 
 /** `target` is path and query; `headers` flat pairs without framing; `bodyLength` null = unknown (chunked), 0 = no body. */
 export type UpstreamRequest = {
@@ -26,17 +26,29 @@ export class UpstreamError extends Error {
   }
 }
 
+/** What an app answered, as it said it. `pairs` are header names and values by turns. */
+export type UpstreamResponse = {
+  status: number
+  reason: string
+  pairs: string[]
+  /** A Buffer when it is there whole; a stream that is cut short ends with an error. */
+  body: Buffer | Readable
+  /** Pairs; known when the body is over. */
+  trailers(): string[]
+}
+
 /** One request on its way. `abort` ends it at any time; a response under way then ends with an error. */
 export type Exchange = {
-  /** The head, with the body to be read. Rejects with an UpstreamError; a body cut short ends with an error. */
-  response: Promise<IncomingMessage>
+  /** Rejects with an UpstreamError. */
+  response: Promise<UpstreamResponse>
   abort(): void
 }
 
 /** The way to one isolate, over which requests travel side by side. Everything that comes back is untrusted. */
 export interface Upstream {
-  /** Where WebSocket handshakes go. */
+  /** Where WebSocket handshakes go, if it speaks HTTP. */
   readonly socketPath: string
+  readonly speaks: Speech
   /** `fresh`: on a connection that no request has used before. */
   send(request: UpstreamRequest, options?: { fresh?: boolean }): Exchange
   close(): void

@@ -5,13 +5,14 @@ import { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { SHARE_ENV, Worker } from 'node:worker_threads'
 import type { FromThread, HostSpec, Thrown, ToThread } from './isolate.worker.ts'
+import type { Speech } from './isolate-listen.ts'
 import { findSyntaxError } from './isolate-syntax.ts'
 import { unsetVariables } from './isolate-unset.ts'
 import { type Listeners, readListeners } from './process-ports.ts'
 
 export type ReportedError = { name: string; message: string; stack: string; code: string | null; unset: string[] }
 export type HostReport =
-  | { listening: true }
+  | { listening: true; speaks: Speech }
   | { error: ReportedError }
   | { exit: number }
   /** What PORT is; of a process only. */
@@ -45,7 +46,7 @@ const looking = setInterval(() => report({ listeners: readListeners() ?? { tcp: 
 thread.on('message', (message: FromThread) => {
   if ('listening' in message) {
     clearInterval(looking)
-    report({ listening: true })
+    report({ listening: true, speaks: message.speaks })
   }
   if ('thrown' in message) thrown = message.thrown
   if ('chdir' in message || 'umask' in message) serve(message)

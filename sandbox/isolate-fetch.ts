@@ -1,19 +1,24 @@
-// Serves an app that is a fetch function: HTTP messages to Request and Response objects and back. Node builtins only.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+// Serves an app that is a fetch function: calls of the isolate channel to Request and Response objects and back. Node builtins only.
+import net, { type Socket } from 'node:net'
 import { basename } from 'node:path'
-import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
+import { type Call, serveChannel } from './isolate-channel.ts'
 import type { RedirectedServer } from './isolate-listen.ts'
+import { afterPreface, frameLimits } from './isolate-messages.ts'
+import { installLazyRequest, requestOf } from './isolate-request.ts'
+import { installLightResponse, type Plain, plainOf } from './isolate-response.ts'
 
 type Context = { waitUntil(promise: Promise<unknown>): void; passThroughOnException(): void }
 type Handler = (request: Request, env: NodeJS.ProcessEnv, context: Context) => Response | Promise<Response>
 
-/** Imports the entry and serves its default export; resolves to how to wait for what `waitUntil` was given. */
+/** Imports the entry and serves its default export; resolves to how to finish: calls in hand, and what `waitUntil` was given. */
 export async function serveFetch(entry: string, redirected: RedirectedServer): Promise<() => Promise<void>> {
+  installLazyRequest()
+  installLightResponse()
   const module: { default?: unknown } = await import(pathToFileURL(entry).href)
   // An app that listened by itself serves itself.
-  if (redirected.isTaken()) return async () => {}
+  if (redirected.isTaken()) return () => redirected.drain()
   const handle = handlerOf(module.default, entry)
 
   const background = new Set<Promise<unknown>>()
@@ -26,18 +31,30 @@ export async function serveFetch(entry: string, redirected: RedirectedServer): P
       background.add(settled)
     },
   }
-  // Importing node:http reads all its exports, and with them loads undici, before the app is ready: 20 ms.
-  const { createServer } = process.getBuiltinModule('node:http')
-  const server = createServer({ requestTimeout: 0, keepAliveTimeout: 75_000 }, (message, response) => {
-    answer(message, response, (request) => handle(request, process.env, context)).catch((error: unknown) => {
-      report(error)
-      fail(response)
-    })
-  })
-  redirected.listen(server)
+  const inHand = new Set<Call>()
+  const serve = (call: Call) => {
+    inHand.add(call)
+    void answer(call, (request) => handle(request, process.env, context)).finally(() => inHand.delete(call))
+  }
+  redirected.listen(net.createServer((socket) => admit(socket, serve)))
   return async () => {
+    while (inHand.size > 0) await new Promise((settle) => setTimeout(settle, 10))
     while (background.size > 0) await Promise.all(background)
   }
+}
+
+// The edge is the only client; what says no preface is nobody it knows.
+function admit(socket: Socket, serve: (call: Call) => void): void {
+  let heard = Buffer.alloc(0)
+  const listen = (chunk: Buffer) => {
+    heard = Buffer.concat([heard, chunk])
+    const rest = afterPreface(heard)
+    if (rest === undefined) return
+    socket.off('data', listen)
+    if (rest === null) socket.destroy()
+    else serveChannel(socket, rest, serve)
+  }
+  socket.on('data', listen).on('error', () => socket.destroy())
 }
 
 function handlerOf(app: unknown, entry: string): Handler {
@@ -49,115 +66,102 @@ function handlerOf(app: unknown, entry: string): Handler {
   throw Object.assign(new Error(message), { code: 'ATELIER_NO_FETCH' })
 }
 
-async function answer(
-  message: IncomingMessage,
-  response: ServerResponse,
-  handle: (request: Request) => unknown,
-): Promise<void> {
-  const aborted = new AbortController()
-  response.once('close', () => {
-    if (!response.writableFinished) aborted.abort()
-  })
-  const request = requestFrom(message, aborted.signal)
-  if (!request) {
-    response.writeHead(400).end()
-    return
+async function answer(call: Call, handle: (request: Request) => unknown): Promise<void> {
+  const request = requestOf(call, () => signalOf(call))
+  if (!request) return call.answerWhole(400, '', [])
+  try {
+    const answered = handle(request)
+    // Nothing is gained by waiting a turn for what is there.
+    const response = answered instanceof Promise ? await answered : answered
+    const plain = isResponse(response) ? plainOf(response) : null
+    if (plain) sendPlain(call, plain)
+    else if (response instanceof Response) await send(call, response)
+    else throw new TypeError(`fetch() must return a Response; it returned ${inspect(response)}`)
+  } catch (error) {
+    if (call.isAborted) return
+    report(error)
+    if (call.isOpen) call.answerWhole(500, '', plainText, internalError)
+    else call.fail('the app failed in mid-response')
   }
-  const answered = await handle(request)
-  if (!(answered instanceof Response))
-    throw new TypeError(`fetch() must return a Response; it returned ${inspect(answered)}`)
-  if (response.destroyed) return void answered.body?.cancel()
-  await send(answered, message.method === 'HEAD', response, aborted.signal)
 }
 
-function requestFrom(message: IncomingMessage, signal: AbortSignal): Request | null {
-  const { method = 'GET', headers, rawHeaders } = message
-  const url = urlOf(message)
-  // Fetch knows no TRACE: https://fetch.spec.whatwg.org/#forbidden-method
-  if (!url || method === 'TRACE') return null
-  const list = new Headers()
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index] ?? ''
-    if (!name.startsWith(':')) list.append(name, rawHeaders[index + 1] ?? '')
-  }
-  const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
-  if (method === 'GET' || method === 'HEAD' || !hasBody) return new Request(url, { method, headers: list, signal })
-  const body = Readable.toWeb(message) as ReadableStream<Uint8Array>
-  return new Request(url, { method, headers: list, signal, body, duplex: 'half' })
+const plainText = ['content-type', 'text/plain; charset=utf-8']
+const internalError = Buffer.from('Internal Server Error\n')
+
+function isResponse(answered: unknown): answered is Response {
+  return typeof answered === 'object' && answered !== null && answered instanceof Response
 }
 
-// The edge is the only client, and it alone says whether the visitor came over https.
-function urlOf({ headers, url = '/' }: IncomingMessage): URL | null {
-  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'
-  const base = `${scheme}://${headers.host || 'localhost'}`
-  return URL.parse(url.startsWith('/') ? base + url : url === '*' ? `${base}/*` : url)
+function signalOf(call: Call): AbortSignal {
+  const controller = new AbortController()
+  if (call.isAborted) controller.abort()
+  call.onAbort = () => controller.abort(new DOMException('The client has closed the connection', 'AbortError'))
+  return controller.signal
 }
 
-async function send(answered: Response, isHead: boolean, response: ServerResponse, signal: AbortSignal): Promise<void> {
-  const headers: [string, string | string[]][] = []
-  for (const [name, value] of answered.headers) if (name !== 'set-cookie') headers.push([name, value])
-  const cookies = answered.headers.getSetCookie()
-  if (cookies.length > 0) headers.push(['set-cookie', cookies])
-  for (const [name, value] of headers) response.setHeader(name, value)
-  response.statusCode = answered.status
-  if (answered.statusText) response.statusMessage = answered.statusText
+const mayHaveBody = (status: number) => status !== 204 && status !== 205 && status !== 304
 
-  const { body } = answered
-  if (!body || isHead) {
+function sendPlain(call: Call, { status, reason, pairs, body }: Plain): void {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body
+  if (!pairs.includes('content-length') && mayHaveBody(status))
+    pairs.push('content-length', String(bytes?.byteLength ?? 0))
+  if (call.method === 'HEAD' || !bytes) call.answerWhole(status, reason, pairs)
+  else if (bytes.byteLength <= frameLimits.data) call.answerWhole(status, reason, pairs, bytes)
+  else void sendLong(call, { status, reason, pairs }, bytes)
+}
+
+async function sendLong(call: Call, head: Omit<Plain, 'body'>, bytes: Uint8Array): Promise<void> {
+  call.answer(head.status, head.reason, head.pairs)
+  await call.write(bytes)
+  call.end()
+}
+
+async function send(call: Call, response: Response): Promise<void> {
+  const pairs: string[] = []
+  for (const [name, value] of response.headers) pairs.push(name, value)
+  const { status, statusText, body } = response
+  if (!body || call.method === 'HEAD') {
     await body?.cancel()
-    if (!isHead && !response.hasHeader('content-length') && mayHaveBody(answered.status))
-      response.setHeader('content-length', 0)
-    response.end()
-    return
+    if (!body && mayHaveBody(status) && call.method !== 'HEAD' && !response.headers.has('content-length'))
+      pairs.push('content-length', '0')
+    return call.answerWhole(status, statusText, pairs)
   }
-  await sendBody(body, response, signal)
+  await sendStream(call, { status, reason: statusText, pairs }, body)
 }
 
-const mayHaveBody = (status: number) => status >= 200 && status !== 204 && status !== 304
-
-async function sendBody(
+async function sendStream(
+  call: Call,
+  { status, reason, pairs }: Omit<Plain, 'body'>,
   body: ReadableStream<Uint8Array>,
-  response: ServerResponse,
-  signal: AbortSignal,
 ): Promise<void> {
   const reader = body.getReader()
-  signal.addEventListener('abort', () => void reader.cancel(signal.reason).catch(report))
+  const cancel = () =>
+    void reader.cancel(new DOMException('The client has closed the connection', 'AbortError')).catch(report)
+  if (call.isAborted) return cancel()
+  const told = call.onAbort
+  call.onAbort = () => {
+    told?.()
+    cancel()
+  }
   // A body that is there at once is sent with its length, in one piece.
   const first = await reader.read()
-  if (first.done) return void response.end()
+  if (first.done) return call.answerWhole(status, reason, pairs)
   let next = reader.read()
   const isWhole = await Promise.race([next.then(({ done }) => done), turn()])
-  if (isWhole) {
-    if (!response.hasHeader('content-length')) response.setHeader('content-length', first.value.byteLength)
-    return void response.end(first.value)
+  if (isWhole && first.value.byteLength <= frameLimits.data) {
+    if (!pairs.includes('content-length')) pairs.push('content-length', String(first.value.byteLength))
+    return call.answerWhole(status, reason, pairs, first.value)
   }
-  response.write(first.value)
+  call.answer(status, reason, pairs)
+  await call.write(first.value)
   for (let chunk = await next; !chunk.done; chunk = await next) {
-    if (!response.write(chunk.value)) await drained(response)
+    await call.write(chunk.value)
     next = reader.read()
   }
-  response.end()
+  call.end()
 }
 
 const turn = () => new Promise<boolean>((settle) => setImmediate(settle, false))
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((settle) => {
-    const done = () => {
-      response.off('drain', done)
-      response.off('close', done)
-      settle()
-    }
-    response.on('drain', done)
-    response.on('close', done)
-  })
-}
-
-function fail(response: ServerResponse): void {
-  if (response.headersSent) return void response.destroy()
-  for (const name of response.getHeaderNames()) response.removeHeader(name)
-  response.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' }).end('Internal Server Error\n')
-}
 
 function report(error: unknown): void {
   process.stderr.write(`${inspect(error)}\n`)

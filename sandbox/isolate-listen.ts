@@ -4,7 +4,7 @@ import net, { type Server, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export type RedirectedServer = {
-  /** Serves on the platform's socket itself; for apps that leave listening to us. */
+  /** Serves the isolate channel on the platform's socket; for apps that leave listening to us. */
   listen(server: Server): void
   isTaken(): boolean
   /** Stops accepting, closes idle connections, resolves when the last request is answered. */
@@ -14,9 +14,12 @@ export type RedirectedServer = {
 type Asked = { port: number; host: string | null; path: string | null; signal: AbortSignal | undefined }
 type Listen = (this: Server, ...args: unknown[]) => Server
 
-const listeningHandlers: (() => void)[] = []
+/** What is spoken on the platform's socket. */
+export type Speech = 'http' | 'channel'
 
-export function onListening(handler: () => void): void {
+const listeningHandlers: ((speaks: Speech) => void)[] = []
+
+export function onListening(handler: (speaks: Speech) => void): void {
   listeningHandlers.push(handler)
 }
 
@@ -31,12 +34,12 @@ export function redirectListen(fd: number): RedirectedServer {
   }
   let taken: Server | null = null
 
-  const take = (server: Server, asked: Asked) => {
+  const take = (server: Server, asked: Asked, speaks: Speech) => {
     taken = server
     pretendTcp(server, asked)
     if (isHttp(server)) outliveTheProxy(server)
     server.once('listening', () => {
-      for (const handler of listeningHandlers) handler()
+      for (const handler of listeningHandlers) handler(speaks)
     })
     return listen.call(server, { fd, signal: asked.signal })
   }
@@ -46,12 +49,12 @@ export function redirectListen(fd: number): RedirectedServer {
     if (taken || !answersRequests(this)) return listenAside(listen, this, asked, callback, taken)
     if (speaksTls(this)) return refuseTls(this)
     if (typeof callback === 'function') this.once('listening', () => callback.call(this))
-    return take(this, asked)
+    return take(this, asked, 'http')
   }
   Object.defineProperty(net.Server.prototype, 'listen', { configurable: true, writable: true, value: redirected })
 
   return {
-    listen: (server) => void take(server, { port: 0, host: null, path: null, signal: undefined }),
+    listen: (server) => void take(server, { port: 0, host: null, path: null, signal: undefined }, 'channel'),
     isTaken: () => taken !== null,
     drain: async () => {
       if (taken?.listening) await close(taken)

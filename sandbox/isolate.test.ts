@@ -28,7 +28,13 @@ test('a CommonJS server is served as if it were a process of its own', async () 
   const files = { 'src/index.js': commonJsServer }
   const isolate = await home.isolate({ files, entry: 'src/index.js', env: { GREETING: 'hello', PORT: '4321' }, lines })
   await isolate.ready(10_000)
-  const answer = await probe({ socketPath: isolate.socketPath, path: '/', timeoutMs: 5000, host: 'hello.example' })
+  const answer = await probe({
+    socketPath: isolate.socketPath,
+    speaks: 'http',
+    path: '/',
+    timeoutMs: 5000,
+    host: 'hello.example',
+  })
   expect(answer.status).toBe(200)
   expect(answer.durationMs).toBeGreaterThan(0)
   const directory = `${home.path}/app-0`

@@ -1,6 +1,7 @@
 import { AppError, messageOf } from '../registry/errors.ts'
 import type { HostReport, ReportedError } from './isolate-boot.ts'
 import { explainExit, explainSilence, whyNotInThread } from './isolate-failure.ts'
+import type { Speech } from './isolate-listen.ts'
 import { type Exit, type Launched, launch, type Program } from './launch.ts'
 import { LineSplitter } from './lines.ts'
 import type { NetworkNamespace } from './network.ts'
@@ -12,6 +13,7 @@ import type { SandboxUser } from './users.ts'
 
 export type { ReportedError } from './isolate-boot.ts'
 export { shownCommand } from './isolate-failure.ts'
+export type { Speech } from './isolate-listen.ts'
 export { type Probe, probe } from './probe.ts'
 
 /** What an app's host runs: a file, in a worker thread; or any command, as a process beside a relay that carries the socket to its port. */
@@ -61,6 +63,8 @@ export type IsolateExit = Exit & {
 
 export type Isolate = {
   socketPath: string
+  /** What is spoken on the socket; known when it is ready. */
+  speaks(): Speech
   pid: number
   /**
    * Resolves when the app listens. Rejects with APP_CRASHED when it ended first, with APP_NOT_LISTENING when it ended well or when
@@ -79,7 +83,15 @@ export type Isolate = {
 export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
   const runtime = await prepareRuntime(spec.home)
   const listening = Promise.withResolvers<void>()
-  const heard: Heard = { stderr: [], error: null, listens: false, port: null, listeners: null, isDaemon: false }
+  const heard: Heard = {
+    stderr: [],
+    error: null,
+    listens: false,
+    speaks: 'http',
+    port: null,
+    listeners: null,
+    isDaemon: false,
+  }
   const lines = {
     stdout: new LineSplitter((line) => spec.onLog('stdout', line)),
     stderr: new LineSplitter((line) => {
@@ -111,6 +123,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
   })
   return {
     socketPath: spec.socketPath,
+    speaks: () => heard.speaks,
     pid: launched.pid,
     exited,
     needsProcess: () => (spec.runs.kind === 'process' ? null : whyNotInThread(ended, heard)),
@@ -132,6 +145,7 @@ export type Heard = {
   stderr: string[]
   error: ReportedError | null
   listens: boolean
+  speaks: Speech
   /** What PORT is to a process. */
   port: number | null
   /** Where its processes listen, as long as it is not ready. */
@@ -233,6 +247,7 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
       const report = parseReport(line)
       if (report && 'listening' in report) {
         heard.listens = true
+        heard.speaks = report.speaks
         onListening()
       }
       if (report && 'error' in report) heard.error = report.error
@@ -247,7 +262,8 @@ function parseReport(line: string): HostReport | null {
   try {
     const report: unknown = JSON.parse(line)
     if (typeof report !== 'object' || report === null) return null
-    if ('listening' in report) return { listening: true }
+    if ('listening' in report)
+      return { listening: true, speaks: 'speaks' in report && report.speaks === 'channel' ? 'channel' : 'http' }
     if ('error' in report && typeof report.error === 'object' && report.error !== null)
       return { error: readError(report.error) }
     if ('port' in report) return { port: Number(report.port) }

@@ -2,14 +2,14 @@
 // Node builtins only.
 import { inspect } from 'node:util'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { onListening, redirectListen } from './isolate-listen.ts'
+import { onListening, redirectListen, type Speech } from './isolate-listen.ts'
 import { actLikeAProcess } from './isolate-process.ts'
 
 export type HostSpec = { kind: 'fetch' | 'server'; entry: string; listenFd: number }
 export type Thrown = { name: string; message: string; stack: string; code: string | null; text: string }
 type Call = { answer: MessagePort; done: Int32Array }
 export type FromThread =
-  | { listening: true }
+  | { listening: true; speaks: Speech }
   | { thrown: Thrown }
   | ({ chdir: string } & Call)
   | ({ umask: number } & Call)
@@ -24,13 +24,13 @@ host.on('message', ({ stop }: ToThread) => stop && stopApp())
 host.unref()
 
 const server = redirectListen(spec.listenFd)
-onListening(() => host.postMessage({ listening: true } satisfies FromThread))
+onListening((speaks) => host.postMessage({ listening: true, speaks } satisfies FromThread))
 actLikeAProcess(spec.entry, host)
 
-let finishFetch: () => Promise<void> = async () => {}
+let finish = () => server.drain()
 if (spec.kind === 'fetch') {
   const { serveFetch } = await import('./isolate-fetch.ts')
-  finishFetch = await serveFetch(spec.entry, server)
+  finish = await serveFetch(spec.entry, server)
 } else {
   const { default: Module } = await import('node:module')
   Module.runMain(spec.entry)
@@ -42,8 +42,7 @@ async function stopApp(): Promise<void> {
     process.emit('SIGTERM', 'SIGTERM', 15)
     return
   }
-  await server.drain()
-  await finishFetch()
+  await finish()
   process.exit(0)
 }
 

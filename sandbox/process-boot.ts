@@ -120,7 +120,7 @@ async function untilListening(port: number, ended: Promise<End>): Promise<Target
 
 function openRelay(target: Target, port: number): Relay {
   const relay = new Relay(spec.listenFd, target)
-  report({ listening: true })
+  report({ listening: true, speaks: 'http' })
   if (target.port !== port) void preferPort(relay, port)
   return relay
 }

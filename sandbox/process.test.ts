@@ -333,7 +333,13 @@ test.for([
 
 async function answerOf(isolate: Isolate): Promise<string> {
   await isolate.ready(10_000)
-  const { body } = await probe({ socketPath: isolate.socketPath, path: '/', timeoutMs: 5000, host: 'hello.example' })
+  const { body } = await probe({
+    socketPath: isolate.socketPath,
+    speaks: 'http',
+    path: '/',
+    timeoutMs: 5000,
+    host: 'hello.example',
+  })
   return body
 }
 
