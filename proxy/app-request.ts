@@ -5,7 +5,7 @@ import type { DeploymentRef } from './deployment.ts'
 import { type Host, HostUnavailable } from './host.ts'
 import * as pages from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { type ResponseHead, readResponseHead, readTrailers, valueOf } from './response-head.ts'
+import { headerIn, type ResponseHead, readResponseHead, readTrailers } from './response-head.ts'
 import { type Exchange, UpstreamError, type UpstreamRequest, type UpstreamResponse } from './upstream.ts'
 
 export type AppCall = {
@@ -142,7 +142,7 @@ async function stream(
   upstream: UpstreamResponse,
   { onEndless }: AppRequestDeps,
 ): Promise<void> {
-  const type = valueOf(upstream.pairs, 'content-type') ?? ''
+  const type = headerIn(upstream.pairs, 'content-type') ?? ''
   const personal = visitor.length > 0 && type.startsWith('text/html') && !isShared(upstream) ? visitor : []
   response.writeHead(head.status, head.reason, [...head.headers, ...headers, ...personal])
   const { body } = upstream
@@ -181,7 +181,7 @@ function writeFailure({ request, response, headers }: AppCall, notice: pages.Not
 
 // What a shared cache may keep carries nobody's cookie.
 function isShared({ pairs }: UpstreamResponse): boolean {
-  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(valueOf(pairs, 'cache-control') ?? '')
+  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(headerIn(pairs, 'cache-control') ?? '')
 }
 
 // The parser has made sure that a request has one framing at most.

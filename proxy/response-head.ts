@@ -32,12 +32,12 @@ export function readResponseHead(
 ): ResponseHead | { invalid: string } {
   if (!(status >= 200 && status <= 599)) return { invalid: `its status is ${String(status).padStart(3, '0')}` }
   if (!fieldText.test(reason)) return { invalid: 'its status line holds a control character' }
-  const coding = valueOf(raw, 'transfer-encoding')
+  const coding = headerIn(raw, 'transfer-encoding')
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     return { invalid: 'its transfer coding is not chunked' }
   }
 
-  const named = namedByConnection(valueOf(raw, 'connection'))
+  const named = namedByConnection(headerIn(raw, 'connection'))
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
@@ -71,7 +71,7 @@ export function readTrailers(rawTrailers: string[]): [string, string][] {
 }
 
 /** The value of a header, values of repeated ones with commas between; undefined: it is not there. */
-export function valueOf(pairs: string[], lower: string): string | undefined {
+export function headerIn(pairs: string[], lower: string): string | undefined {
   let found: string | undefined
   for (let index = 0; index < pairs.length; index += 2) {
     const name = pairs[index] ?? ''
