@@ -79,8 +79,8 @@ test.for(cases)(
 
     await expect.poll(() => gitsOf(atelier), { timeout: 60_000 }).toEqual([])
     // What was not taken then is not taken later either: the one row is that of the second push.
-  if (!isInserted) expect(await rowsOf(atelier, two)).toBe(1)
-  await expectSoundHistory(atelier, seen)
+    if (!isInserted) expect(await rowsOf(atelier, two)).toBe(1)
+    await expectSoundHistory(atelier, seen)
     const checked = await run('git', ['--git-dir', repositoryOf(atelier, app.name), 'fsck', '--strict'], {
       cwd: '/',
       env: { PATH: process.env.PATH },
