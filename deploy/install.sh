@@ -79,6 +79,8 @@ install_packages() {
     command -v npm >/dev/null 2>&1 || missing="$missing npm"
   fi
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+  # The Node that npm brings is linked to it, and the smallest Debian has none.
+  ldconfig -p | grep -q 'libatomic\.so\.1' || missing="$missing libatomic1"
   [ -n "$missing" ] || return 0
   say "Installing$missing"
   # shellcheck disable=SC2086 # a list of package names
