@@ -3,9 +3,9 @@ import { isWeak, recordIsolation } from '../registry/isolation.ts'
 import type { Log } from '../registry/log.ts'
 import { tellNotice } from '../registry/shutdown.ts'
 import type { Sql } from '../registry/sql.ts'
-import type { BuildNetworks } from '../sandbox/build-network.ts'
 import { describeIsolation, probeUser, proveIsolation } from '../sandbox/isolation.ts'
 import { IsolationWatch } from '../sandbox/isolation-watch.ts'
+import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 
 type Deps = { sql: Sql; networks: BuildNetworks; workerId: string; log: Log }
 

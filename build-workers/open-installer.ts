@@ -1,7 +1,7 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
-import type { EgressUse } from '../sandbox/egress-proxy.ts'
+import type { EgressUse } from '../sandbox/network/egress-proxy.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import { DependencyCache } from './dependency-cache.ts'
 import type { HostNpm } from './host-npm.ts'

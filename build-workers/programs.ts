@@ -1,8 +1,8 @@
 import type { Config } from '../registry/config.ts'
 import { AppError, type ErrorCode } from '../registry/errors.ts'
-import type { BuildNetwork } from '../sandbox/build-network.ts'
 import { type Exit, launch } from '../sandbox/launch.ts'
 import { LineSplitter } from '../sandbox/lines.ts'
+import type { BuildNetwork } from '../sandbox/network/build-network.ts'
 import type { Workspace } from './workspace.ts'
 
 export type BuildProgram = {

@@ -1,4 +1,4 @@
-import { quoteWord, splitCommand } from '../sandbox/start-command.ts'
+import { quoteWord, splitCommand } from '../sandbox/isolate/start-command.ts'
 import type { PackageJson } from './package-json.ts'
 import { checkCommand, readWebLine } from './procfile.ts'
 import { expandScripts } from './run-scripts.ts'

@@ -4,8 +4,15 @@ import { dirname } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import type { AppNetworks } from '../sandbox/app-network.ts'
-import { type Isolate, type IsolateSpec, probe, type Runs, shownCommand, startIsolate } from '../sandbox/isolate.ts'
+import {
+  type Isolate,
+  type IsolateSpec,
+  probe,
+  type Runs,
+  shownCommand,
+  startIsolate,
+} from '../sandbox/isolate/isolate.ts'
+import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { SandboxUser } from '../sandbox/users.ts'
 import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'

@@ -1,5 +1,10 @@
 import type { Readable } from 'node:stream'
-import { ChannelClient, ChannelError, type ChannelFault, type ChannelResponse } from '../sandbox/channel-client.ts'
+import {
+  ChannelClient,
+  ChannelError,
+  type ChannelFault,
+  type ChannelResponse,
+} from '../sandbox/isolate/channel-client.ts'
 import type { HttpUpstreamLimits } from './http-upstream.ts'
 import {
   type Exchange,

@@ -1,6 +1,6 @@
 import { AppError, messageOf } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import { probe, type Speech } from '../sandbox/isolate.ts'
+import { probe, type Speech } from '../sandbox/isolate/isolate.ts'
 
 const attempts = 3
 const pauseMs = 300

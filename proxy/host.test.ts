@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { AppError } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
-import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate.ts'
+import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate/isolate.ts'
 import { Host, type HostDeps } from './host.ts'
 import { defaultLimits } from './limits.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
-import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate.ts'
+import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate/isolate.ts'
 import { ChannelUpstream } from './channel-upstream.ts'
 import { HttpUpstream, type HttpUpstreamLimits } from './http-upstream.ts'
 import type { Upstream } from './upstream.ts'

@@ -5,9 +5,9 @@ import { messageOf } from '../registry/errors.ts'
 import { forgetIsolation, recordIsolation } from '../registry/isolation.ts'
 import type { Log } from '../registry/log.ts'
 import type { Sql } from '../registry/sql.ts'
-import type { AppNetworks } from '../sandbox/app-network.ts'
 import { describeIsolation, probeUser, proveIsolation } from '../sandbox/isolation.ts'
 import { IsolationWatch } from '../sandbox/isolation-watch.ts'
+import type { AppNetworks } from '../sandbox/network/app-network.ts'
 
 export type AppIsolation = {
   demand(): Promise<void>

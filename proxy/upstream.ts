@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { Speech } from '../sandbox/isolate.ts'
+import type { Speech } from '../sandbox/isolate/isolate.ts'
 
 /** `target` is path and query; `headers` flat pairs without framing; `bodyLength` null = unknown (chunked), 0 = no body. */
 export type UpstreamRequest = {

@@ -72,7 +72,7 @@ async function prepare(home: string): Promise<Runtime> {
   const folder = await openRuntimeFolder(home)
   const boot = stageScripts(
     folder,
-    bootScripts.map((name) => join(import.meta.dirname, name)),
+    bootScripts.map((name) => join(import.meta.dirname, 'isolate', name)),
   )
   const node = await reachableNode(folder)
   const modules = await reachableModules(folder)

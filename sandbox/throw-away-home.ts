@@ -1,9 +1,9 @@
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type Isolate, type IsolateSpec, startIsolate } from './isolate.ts'
+import { type Isolate, type IsolateSpec, startIsolate } from './isolate/isolate.ts'
 import { type Exit, launch, type Program } from './launch.ts'
-import { closeNamespace, makeListeningNamespace, type NetworkNamespace } from './network.ts'
+import { closeNamespace, makeListeningNamespace, type NetworkNamespace } from './network/network.ts'
 import { giveTo, leaseUser, type SandboxUser } from './users.ts'
 import type { Walls } from './walls.ts'
 

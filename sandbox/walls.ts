@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import { furnish } from './bubblewrap.ts'
 import { hostTool } from './host-tools.ts'
-import type { NetworkNamespace } from './network.ts'
+import type { NetworkNamespace } from './network/network.ts'
 import type { SandboxUser } from './users.ts'
 
 export type WallsName =

@@ -23,8 +23,8 @@ import { createLog } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
 import { readRoutedDeployment } from '../../registry/routes.ts'
 import { every } from '../../registry/schedule.ts'
-import { AppNetworks } from '../../sandbox/app-network.ts'
 import type { Isolation } from '../../sandbox/isolation.ts'
+import { AppNetworks } from '../../sandbox/network/app-network.ts'
 import { createDatabase } from './database.ts'
 
 const strongest: Isolation = { mode: 'full', walls: null, holes: [], missing: [], advice: [] }

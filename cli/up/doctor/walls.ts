@@ -5,7 +5,7 @@ import type { Config } from '../../../registry/config.ts'
 import { messageOf } from '../../../registry/errors.ts'
 import { findHierarchy } from '../../../sandbox/cgroups.ts'
 import { describeIsolation, isWeakerThan, probeUser, proveIsolation } from '../../../sandbox/isolation.ts'
-import { closeNamespace, type ListeningNamespace, makeListeningNamespace } from '../../../sandbox/network.ts'
+import { closeNamespace, type ListeningNamespace, makeListeningNamespace } from '../../../sandbox/network/network.ts'
 import type { SandboxUser } from '../../../sandbox/users.ts'
 import { type Check, fail, ok, warn } from './check.ts'
 

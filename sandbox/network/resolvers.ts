@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { codeOf } from '../registry/errors.ts'
+import { codeOf } from '../../registry/errors.ts'
 
 export type Resolvers = {
   /** Name servers that can be asked from another network namespace. */

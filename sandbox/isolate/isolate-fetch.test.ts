@@ -4,9 +4,9 @@ import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
+import { ThrowAwayHome } from '../throw-away-home.ts'
 import { type ChannelCall, ChannelClient } from './channel-client.ts'
 import { probe } from './probe.ts'
-import { ThrowAwayHome } from './throw-away-home.ts'
 
 const app = `
   import { createHash } from 'node:crypto'

@@ -1,7 +1,7 @@
-import { AppError } from '../registry/errors.ts'
+import { AppError } from '../../registry/errors.ts'
+import type { Exit } from '../launch.ts'
 import { readCrash } from './crash-text.ts'
 import type { Heard, IsolateSpec, ReportedError, Runs } from './isolate.ts'
-import type { Exit } from './launch.ts'
 
 type Subject = Pick<IsolateSpec, 'runs' | 'memoryMb' | 'directory'>
 

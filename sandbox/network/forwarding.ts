@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { codeOf } from '../registry/errors.ts'
+import { codeOf } from '../../registry/errors.ts'
+import { hostTool } from '../host-tools.ts'
 import { needed, runTool } from './app-namespace.ts'
 import { withoutTable } from './app-network-rules.ts'
-import { hostTool } from './host-tools.ts'
 
 /** How all links of app networks begin on the host, of all platforms. */
 export const linkPrefix = 'atl'

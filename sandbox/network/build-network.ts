@@ -1,5 +1,5 @@
-import { messageOf } from '../registry/errors.ts'
-import { createLog } from '../registry/log.ts'
+import { messageOf } from '../../registry/errors.ts'
+import { createLog } from '../../registry/log.ts'
 import type { Egress } from './egress.ts'
 import { EgressRelay, type EgressUse, type RelaySession } from './egress-proxy.ts'
 import {

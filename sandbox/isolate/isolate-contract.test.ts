@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
+import { processesSaying, ThrowAwayHome } from '../throw-away-home.ts'
 import type { Isolate } from './isolate.ts'
-import { processesSaying, ThrowAwayHome } from './throw-away-home.ts'
 
 const isRoot = process.getuid?.() === 0
 

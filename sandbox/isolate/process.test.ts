@@ -3,8 +3,8 @@ import { chmod } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { processesSaying, ThrowAwayHome } from '../throw-away-home.ts'
 import { type Isolate, probe } from './isolate.ts'
-import { processesSaying, ThrowAwayHome } from './throw-away-home.ts'
 
 const listener = `require('http').createServer((_, response) => response.end('hi')).listen(process.env.PORT)`
 
@@ -32,7 +32,7 @@ test('a command runs as a process of its own, on the port it was given', async (
   expect(seen).toMatchObject({
     argv: [`${directory}/src/index.js`, 'two words'],
     cwd: directory,
-    peer: expect.stringMatching(/127\.0\.0\.1$/),
+    peer: expect.stringMatching(/(127\.0\.0\.1|^::1)$/),
     host: 'hello.example',
     isMainThread: true,
     user: home.appUser.uid ?? process.getuid?.(),

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { hostTool } from './host-tools.ts'
+import { hostTool } from '../host-tools.ts'
 import { type NetworkNamespace, openNamespace } from './network.ts'
 
 /** A namespace that a shell keeps open until it is let go of; then only who holds its descriptors does. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { EgressRule } from '../registry/config.ts'
-import { requireProgram } from '../test/support/machine.ts'
+import type { EgressRule } from '../../registry/config.ts'
+import { requireProgram } from '../../test/support/machine.ts'
 import {
   type Attempt,
   Machine,
@@ -9,7 +9,7 @@ import {
   ports,
   privateAddresses,
   publicAddress,
-} from '../test/support/network-machine.ts'
+} from '../../test/support/network-machine.ts'
 import { readResolvers } from './resolvers.ts'
 
 const isRoot = process.getuid?.() === 0

@@ -3,8 +3,8 @@ import { stat } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { expect, test } from 'vitest'
+import { ThrowAwayHome } from '../throw-away-home.ts'
 import { probe } from './isolate.ts'
-import { ThrowAwayHome } from './throw-away-home.ts'
 
 const commonJsServer = `
   const http = require('node:http')

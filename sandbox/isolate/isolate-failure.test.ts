@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ThrowAwayHome } from './throw-away-home.ts'
+import { ThrowAwayHome } from '../throw-away-home.ts'
 
 type Case = {
   app: string

@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 import { Readable } from 'node:stream'
-import { AppError, messageOf } from '../registry/errors.ts'
+import { AppError, messageOf } from '../../registry/errors.ts'
 import { ChannelClient } from './channel-client.ts'
 import type { Speech } from './isolate-listen.ts'
 

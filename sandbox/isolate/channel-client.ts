@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
-import { codeOf, messageOf } from '../registry/errors.ts'
+import { codeOf, messageOf } from '../../registry/errors.ts'
 import {
   afterPreface,
   FrameReader,

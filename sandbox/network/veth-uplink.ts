@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { codeOf, messageOf } from '../registry/errors.ts'
+import { codeOf, messageOf } from '../../registry/errors.ts'
 import { type HeldNamespace, makeNamespace, needed, runTool } from './app-namespace.ts'
 import { type AppRules, rulesInside, rulesOfHost, withoutTable } from './app-network-rules.ts'
 import {

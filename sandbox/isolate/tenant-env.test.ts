@@ -1,8 +1,8 @@
 import { chmod, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ThrowAwayHome } from './throw-away-home.ts'
-import { tryWalls } from './walls.ts'
+import { ThrowAwayHome } from '../throw-away-home.ts'
+import { tryWalls } from '../walls.ts'
 
 const isRoot = process.getuid?.() === 0
 const home = await ThrowAwayHome.make()

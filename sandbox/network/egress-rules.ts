@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net'
-import type { EgressRule } from '../registry/config.ts'
+import type { EgressRule } from '../../registry/config.ts'
 
 export type Place = { host: string; port: number }
 

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { closeSync, fstatSync, openSync, readdirSync, statSync } from 'node:fs'
 import { type AddressInfo, Server } from 'node:net'
 import { buffer } from 'node:stream/consumers'
-import { AppError, codeOf, messageOf } from '../registry/errors.ts'
-import { hostTool } from './host-tools.ts'
+import { AppError, codeOf, messageOf } from '../../registry/errors.ts'
+import { hostTool } from '../host-tools.ts'
 
 /** An open network namespace that programs are started in; held open by these descriptors of this process (close-on-exec). */
 export type NetworkNamespace = {
