@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -42,7 +43,7 @@ export class Cgroup {
   }
 
   private constructor(hierarchy: Hierarchy, limits: CgroupLimits) {
-    const name = `${process.pid}-${++made}`
+    const name = `${process.pid}-${own}-${++made}`
     this.#hierarchy = hierarchy
     const inEach = controllers.flatMap((controller): [Controller, string][] => {
       const folder = hierarchy.folders[controller]
@@ -94,6 +95,8 @@ export class Cgroup {
   }
 }
 
+// Platforms in PID namespaces of their own may have the same number and the same groups above them.
+const own = randomBytes(3).toString('hex')
 let made = 0
 let found: Hierarchy | null | undefined
 
@@ -152,7 +155,7 @@ function refusal(thrown: unknown): null {
 // Groups of a platform that was killed; one with a process in it cannot be removed.
 function sweep(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const pid = Number(/^(\d+)-\d+$/.exec(name)?.[1] ?? 0)
+    const pid = Number(/^(\d+)-[0-9a-f]{6}-\d+$/.exec(name)?.[1] ?? 0)
     if (pid && pid !== process.pid && !isAlive(pid)) removeGroup(join(folder, name))
   }
 }
@@ -203,7 +206,7 @@ function removeGroup(folder: string): boolean {
     return true
   } catch (thrown) {
     if (codeOf(thrown) === 'ENOENT') return true
-    if (codeOf(thrown) === 'EBUSY') return false
+    if (codeOf(thrown) === 'EBUSY' || codeOf(thrown) === 'ENOTEMPTY') return false
     throw thrown
   }
 }
