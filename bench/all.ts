@@ -2,10 +2,13 @@ import { cpus, release, totalmem } from 'node:os'
 import { beforeAll } from 'vitest'
 import { test } from '../test/support/atelier.ts'
 import { measureFlips } from './flip.ts'
+import { measureLargePush } from './large-push.ts'
 import { format, type Row } from './measure.ts'
 import { measureMemory } from './memory.ts'
 import { measurePushes } from './push.ts'
 import { measureStart } from './start.ts'
+import { measureLauncher, measureRelay } from './walls.ts'
+import { measureWallsOfPush } from './weak-walls.ts'
 
 const show = (rows: Row[]) => {
   for (const row of rows) console.log(format(row))
@@ -15,6 +18,14 @@ beforeAll(() => {
   const machine = `${cpus().length} × ${cpus()[0]?.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}`
   console.log(`${machine}, Node ${process.version}; npm run bench`)
 })
+
+test('walls of a program', async () => show(await measureLauncher()))
+
+test('relay of builds', async () => show(await measureRelay()))
+
+test('walls of a push', async () => show(await measureWallsOfPush()))
+
+test('large push', async ({ atelier }) => show(await measureLargePush(atelier)))
 
 test('start', async () => show(await measureStart()))
 

@@ -67,7 +67,8 @@ async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
   ]
 }
 
-async function untilSeen(
+/** Seconds until `get` brings the text, from the start of the push. */
+export async function untilSeen(
   pushing: Promise<unknown>,
   get: () => Promise<{ body: string }>,
   text: string,

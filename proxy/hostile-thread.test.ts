@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { processesSaying } from '../sandbox/throw-away-home.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
@@ -92,7 +93,7 @@ createServer(async (request, answer) => {
 beforeAll(async () => {
   database = await createDatabase()
   process.env['ATELIER_TEST_SECRET'] = canary
-  const limits = { headTimeoutMs: 3_000, idleTimeoutMs: 3_000, stopGraceMs: 500 }
+  const limits = { headTimeoutMs: 5_000, idleTimeoutMs: 5_000, stopGraceMs: 500 }
   edge = await TestEdge.start(database.url, {
     limits,
     env: { ATELIER_APP_MEMORY_MB: '256', ATELIER_TEST_SECRET: canary },
@@ -114,7 +115,11 @@ function neighbour(): AsyncDisposable {
   let isOver = false
   const statuses = new Set<number>()
   const asking = (async () => {
-    while (!isOver) statuses.add((await edge.ask('good', '/')).status)
+    while (!isOver) {
+      statuses.add((await edge.ask('good', '/')).status)
+      // It is to be a neighbour, not another attack.
+      await pause(5)
+    }
   })()
   return {
     async [Symbol.asyncDispose]() {
@@ -170,13 +175,13 @@ describe('I3: a thread that takes all it can get', () => {
     '%s costs its own app alone; the next version serves, and the stuck process is killed',
     async (path) => {
       const app = `stuck-${path.slice(1)}`
-      const stuck = await deployHostile(app, 5)
+      const stuck = await deployHostile(app, 8)
       await using _ = neighbour()
       expect((await edge.ask(app, path)).status).toBe(504)
       expect((await edge.ask(app, '/')).status).toBe(504)
       expect(await processesSaying(stuck.id)).not.toEqual([])
 
-      await deployHostile(app, 5)
+      await deployHostile(app, 8)
       expect((await edge.ask(app, '/')).status).toBe(200)
       await expect.poll(() => processesSaying(stuck.id)).toEqual([])
     },

@@ -69,10 +69,10 @@ describe.each(rooms)('in the room of $name', (walls) => {
     await using home = await ThrowAwayHome.make()
     const script =
       'ls -A /tmp /var/tmp /run /dev/shm | grep -v :; head -c 400000000 /dev/zero > /tmp/big; wc -c < /tmp/big'
-    const first = await home.run({ file: '/bin/sh', args: ['-c', script], cwd: '/' }, walls)
+    const first = await home.run({ file: '/bin/sh', args: ['-c', script], cwd: '/', readable: [] }, walls)
     expect(first.stdout.trim()).toBe(String(256 * 1_048_576))
     expect(first.stderr).toContain('No space left on device')
-    const second = await home.run({ file: '/bin/ls', args: ['-A', '/tmp'], cwd: '/' }, walls)
+    const second = await home.run({ file: '/bin/ls', args: ['-A', '/tmp'], cwd: '/', readable: [] }, walls)
     expect(second.stdout).toBe('')
     await rm('/tmp/big', { force: true })
   })

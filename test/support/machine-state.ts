@@ -26,13 +26,15 @@ export async function runOn(
   command: string[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<CommandResult> {
-  const words = [...wrapped(state), ...command]
   const wholeEnv = { ...plainEnv(), ...env }
-  if (!state.noUserNamespaces) {
-    const [program = '', ...args] = ['unshare', '--mount', '--propagation', 'private', '--', ...words]
-    return run(program, args, { env: wholeEnv })
-  }
-  return runWithoutUserNamespaces(words, wholeEnv)
+  if (state.noUserNamespaces) return runWithoutUserNamespaces([...wrapped(state), ...command], wholeEnv)
+  const [program = '', ...args] = [...onMachine(state), ...command]
+  return run(program, args, { env: wholeEnv })
+}
+
+/** The words before a command that runs it on such a machine, unless it has no user namespaces. */
+export function onMachine(state: Omit<MachineState, 'noUserNamespaces'>): string[] {
+  return ['unshare', '--mount', '--propagation', 'private', '--', ...wrapped(state)]
 }
 
 function wrapped({ without = [], smallDisk, openFiles, noUserNamespaces, noRights = [], uid }: MachineState): string[] {

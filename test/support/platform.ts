@@ -20,6 +20,8 @@ export type PlatformOptions = {
   env?: Record<string, string | undefined>
   /** The checkout to start from; the tests' own when left out. */
   from?: string
+  /** Words before the command: what starts it. */
+  before?: string[]
   /** Who starts it; the tests' own user when left out. */
   user?: { uid: number; gid: number }
 }
@@ -78,8 +80,9 @@ export class Platform {
   launch(): void {
     this.stdout = ''
     this.stderr = ''
-    const { from = checkout, user, env } = this.#options
-    const child = spawn(process.execPath, [join(from, 'cli/atelier.mjs'), 'up'], {
+    const { from = checkout, user, env, before = [] } = this.#options
+    const [program = '', ...args] = [...before, process.execPath, join(from, 'cli/atelier.mjs'), 'up']
+    const child = spawn(program, args, {
       cwd: from,
       env: { ...plainEnv(), ...env, ATELIER_HOME: this.home, ATELIER_HTTP_PORT: String(this.port) },
       stdio: ['ignore', 'pipe', 'pipe'],
