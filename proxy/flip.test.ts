@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { findDeployment } from '../registry/deployments.ts'
+import { awaitRouteSeen } from '../registry/edges.ts'
+import { goLive } from '../registry/release.ts'
 import { rollBack } from '../registry/rollback.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../test/support/edge.ts'
@@ -19,6 +21,32 @@ beforeAll(async () => {
 afterAll(async () => {
   await edge?.[Symbol.asyncDispose]()
   await database?.[Symbol.asyncDispose]()
+})
+
+const page = (text: string): TestBundle => ({ kind: 'static', files: { 'index.html': text } })
+
+test('whoever waited for the edges finds the new version at the first request, twenty times', async () => {
+  await edge.deploy('prompt', page('version 0'))
+  for (let turn = 1; turn <= 20; turn++) {
+    const { id } = await edge.prepare('prompt', page(`version ${turn}`))
+    await goLive(edge.sql, id, { config: edge.config, by: 'test' })
+    expect(await awaitRouteSeen(edge.sql, id)).toBe(true)
+    expect((await edge.ask('prompt', '/')).body).toBe(`version ${turn}`)
+  }
+})
+
+test('an edge that has not read a change is waited for, and not for ever; one that says nothing is not', async () => {
+  const { id } = await edge.deploy('waited-for', page('x'))
+  const { sql } = edge
+  await sql`insert into edges (id) values ('silent')`
+  expect(await awaitRouteSeen(sql, id)).toBe(true)
+  const [before] = await sql<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`
+  await sql`update routes set generation = generation + 1 where app_id = 'waited-for'`
+  await sql`update edges set routes_seen = ${before?.snapshot ?? ''}::pg_snapshot, seen_at = now() where id = 'silent'`
+  expect(await awaitRouteSeen(sql, id, { timeoutMs: 50 })).toBe(false)
+  await sql`update edges set routes_seen = pg_current_snapshot() where id = 'silent'`
+  expect(await awaitRouteSeen(sql, id)).toBe(true)
+  await sql`delete from edges where id = 'silent'`
 })
 
 type Seen = { version: string; body: string }

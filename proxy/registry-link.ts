@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { endLease, renewLease } from '../registry/edges.ts'
+import { endLease, renewLease, reportRoutesSeen } from '../registry/edges.ts'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
-import { channels, type Route, readRoutes } from '../registry/routes.ts'
+import { channels, type Route, readRoutesSeen } from '../registry/routes.ts'
 import type { Sql } from '../registry/sql.ts'
 import { Wakeup } from '../registry/wakeup.ts'
 
@@ -36,15 +36,16 @@ export class RegistryLink {
   readonly #lease = new Wakeup()
   readonly #running: Promise<unknown>
   #isDown = false
+  #toldOf = ''
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onRoutes, onPrepare } = deps
+    const { sql, edgeId, onPrepare } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.prepare, () => this.#prepare.wake())
     this.#listen(channels.deployments, (payload) => this.#noticeEnd(payload))
     this.#running = Promise.all([
-      this.#repeat(this.#routes, compareEveryMs, async () => onRoutes(await readRoutes(sql))),
+      this.#repeat(this.#routes, compareEveryMs, () => this.#readRoutes()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
       this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
     ])
@@ -67,6 +68,17 @@ export class RegistryLink {
       this.#prepare.wake()
     }
     this.#deps.sql.listen(channel, onPayload, onListening).catch((thrown: unknown) => this.#noteDown(thrown))
+  }
+
+  // What is served now is said when it has changed.
+  async #readRoutes(): Promise<void> {
+    const { sql, edgeId, onRoutes } = this.#deps
+    const { routes, snapshot } = await readRoutesSeen(sql)
+    onRoutes(routes)
+    const generations = routes.map(({ id, generation }) => `${id}:${generation}`).join()
+    if (snapshot === null || generations === this.#toldOf) return
+    await reportRoutesSeen(sql, edgeId, snapshot)
+    this.#toldOf = generations
   }
 
   // One question at a time: while a server that hangs has not answered the last one, the next is not asked.

@@ -1,4 +1,5 @@
 import { type Deployment, type DeploymentState, findDeployment, openStates } from './deployments.ts'
+import { awaitRouteSeen } from './edges.ts'
 import { messageOf } from './errors.ts'
 import { channels } from './routes.ts'
 import type { Db, Sql } from './sql.ts'
@@ -85,6 +86,8 @@ export async function* followBuildLog(
       yield { lines }
     }
     if (!deployment || isDone(deployment.state)) {
+      // Who is told that it is live finds it live.
+      if (deployment?.state === 'live') await awaitRouteSeen(sql, deploymentId, { signal })
       yield { end: deployment }
       return
     }

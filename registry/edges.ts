@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Db } from './sql.ts'
 
 /** An edge whose lease is older than this is not counted. */
@@ -72,6 +73,43 @@ export async function readPreparation(
   `
   const reports = rows.flatMap(({ edgeId, ready, reason }) => (ready === null ? [] : [{ edgeId, ready, reason }]))
   return { reports, waitingFor: rows.length - reports.length }
+}
+
+/** This edge serves the routes as they were in this snapshot. */
+export async function reportRoutesSeen(sql: Db, edgeId: string, snapshot: string): Promise<void> {
+  await sql`
+    insert into edges (id, routes_seen)
+    values (${edgeId}, ${snapshot}::pg_snapshot)
+    on conflict (id) do update
+    set routes_seen = excluded.routes_seen
+  `
+}
+
+const lookEveryMs = 10
+
+/**
+ * Resolves when every edge with a live lease serves the route of this deployment as it is now, as far as edges have ever said what they see;
+ * after `timeoutMs` in any case, for one that is slow is no reason to keep people waiting. False: it was the time.
+ */
+export async function awaitRouteSeen(
+  sql: Db,
+  deploymentId: string,
+  { timeoutMs = 1000, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
+): Promise<boolean> {
+  for (const startedAt = performance.now(); !signal?.aborted; await pause(lookEveryMs)) {
+    const [{ isSeen } = { isSeen: true }] = await sql<{ isSeen: boolean }[]>`
+      select not exists (
+        select from edges e, routes r, deployments d
+        where d.id = ${deploymentId}
+          and r.id = d.route_id
+          and e.seen_at > now() - make_interval(secs => ${leaseSec})
+          and not pg_visible_in_snapshot(r.changed_in, e.routes_seen)
+      ) as is_seen
+    `
+    if (isSeen) return true
+    if (performance.now() - startedAt > timeoutMs) break
+  }
+  return false
 }
 
 export async function forgetDeadEdges(sql: Db): Promise<void> {

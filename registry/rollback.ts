@@ -1,4 +1,5 @@
 import { type Deployment, findByVersion } from './deployments.ts'
+import { awaitRouteSeen } from './edges.ts'
 import { AppError } from './errors.ts'
 import { awaitPrepared, findLive, lockWithRoute, nameOf, replaceLive, requestPrepare, setLive } from './release.ts'
 import type { Db, Sql } from './sql.ts'
@@ -54,7 +55,9 @@ export async function prepareAndRollBack(
     await requestPrepare(sql, target.id)
     await awaitPrepared(sql, target.id, { timeoutMs: prepareForMs })
   }
-  return rollBack(sql, target, call)
+  const moved = await rollBack(sql, target, call)
+  await awaitRouteSeen(sql, target.id)
+  return moved
 }
 
 /**

@@ -39,13 +39,20 @@ export const channels = {
 
 /** The whole table as the edges compare it. */
 export async function readRoutes(sql: Db): Promise<Route[]> {
-  return sql<Route[]>`
+  return (await readRoutesSeen(sql)).routes
+}
+
+/** The same, with the snapshot it was read in, for `reportRoutesSeen`; null when there are no routes. */
+export async function readRoutesSeen(sql: Db): Promise<{ routes: Route[]; snapshot: string | null }> {
+  const rows = await sql<(Route & { snapshot: string })[]>`
     select r.id, r.app_id, r.environment, r.branch, r.label, r.generation, r.weight,
            ${routed(sql, 'live_deployment')} as live,
-           ${routed(sql, 'candidate_deployment')} as candidate
+           ${routed(sql, 'candidate_deployment')} as candidate,
+           pg_current_snapshot()::text as snapshot
     from routes r
     order by r.label
   `
+  return { routes: rows.map(({ snapshot: _, ...route }) => route), snapshot: rows[0]?.snapshot ?? null }
 }
 
 /** One deployment as an edge needs it, or null: it is gone, or was never built. */
