@@ -1,11 +1,13 @@
 import { cpus, release, totalmem } from 'node:os'
 import { beforeAll } from 'vitest'
 import { test } from '../test/support/atelier.ts'
+import { measureEdge } from './edge.ts'
 import { measureFlips } from './flip.ts'
 import { measureLargePush } from './large-push.ts'
 import { format, type Row } from './measure.ts'
 import { measureMemory } from './memory.ts'
 import { measurePushes } from './push.ts'
+import { measureRecovery } from './recovery.ts'
 import { measureStart } from './start.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
@@ -26,6 +28,10 @@ test('relay of builds', async () => show(await measureRelay()))
 test('walls of a push', async () => show(await measureWallsOfPush()))
 
 test('large push', async ({ atelier }) => show(await measureLargePush(atelier)))
+
+test('edge', async ({ atelier }) => show(await measureEdge(atelier)))
+
+test('recovery', async ({ atelier }) => show(await measureRecovery(atelier)))
 
 test('start', async () => show(await measureStart()))
 

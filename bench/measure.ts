@@ -2,7 +2,7 @@ export type Row = {
   what: string
   /** Raw values in `unit`, in the order they were measured. */
   values: number[]
-  unit: 's' | 'ms' | 'MB' | 'MB/s' | 'requests'
+  unit: 's' | 'ms' | 'MB' | 'MB/s' | 'req/s' | 'requests'
   target?: string
   rival?: { what: string; values: number[] }
 }

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { codeOf, messageOf } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
-import { isAlive } from './process-tree.ts'
+import { startTimeOf } from './process-tree.ts'
 
 export type CgroupLimits = {
   memoryMb?: number
@@ -95,8 +94,8 @@ export class Cgroup {
   }
 }
 
-// Platforms in PID namespaces of their own may have the same number and the same groups above them.
-const own = randomBytes(3).toString('hex')
+// A number is given out again, and may be another's in another PID namespace: the start time tells whose it is.
+const own = startTimeOf(process.pid) ?? 0
 let made = 0
 let found: Hierarchy | null | undefined
 
@@ -155,8 +154,8 @@ function refusal(thrown: unknown): null {
 // Groups of a platform that was killed; one with a process in it cannot be removed.
 function sweep(folder: string): void {
   for (const name of readdirSync(folder)) {
-    const pid = Number(/^(\d+)-[0-9a-f]{6}-\d+$/.exec(name)?.[1] ?? 0)
-    if (pid && pid !== process.pid && !isAlive(pid)) removeGroup(join(folder, name))
+    const [, pid, startTime] = /^(\d+)-(\d+)-\d+$/.exec(name) ?? []
+    if (pid && startTimeOf(Number(pid)) !== Number(startTime)) removeGroup(join(folder, name))
   }
 }
 

@@ -11,7 +11,7 @@ import type { NetworkNamespace } from './network/network.ts'
 import { passOutput, whenDrained } from './output.ts'
 import { ProgramTree } from './program-tree.ts'
 import type { SandboxUser } from './users.ts'
-import { type Confined, findWalls, handInputs, highestPassedDescriptor, type Walls } from './walls.ts'
+import { type Confined, equip, findWalls, highestPassedDescriptor, pipesFor, type Walls } from './walls.ts'
 import { watch } from './watchdog.ts'
 
 export type Limits = {
@@ -91,7 +91,7 @@ export async function launch(program: Program, options: { walls?: Walls } = {}):
     const confined = walls.confine({ ...program, entrances: cgroup?.entrances, firstDescriptor })
     const child = spawnWith(sockets, program, confined)
     const pid = await pidOf(child)
-    handInputs(child, { inputs: confined.inputs, firstDescriptor })
+    equip(child, confined, firstDescriptor)
     return supervise(program, { child, tree: new ProgramTree(pid, child, confined, cgroup), sockets, cgroup, confined })
   } catch (cause) {
     for (const socket of sockets) socket.remove()
@@ -100,11 +100,9 @@ export async function launch(program: Program, options: { walls?: Walls } = {}):
   }
 }
 
-const pipe = 'pipe' as const
-
 // One turn of the event loop, so that no connection is accepted here.
 function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confined): ChildProcess {
-  const { file, args, env, uid, gid, inputs } = confined
+  const { file, args, env, uid, gid } = confined
   const descriptors = sockets.map((socket) => socket.descriptor)
   try {
     for (const socket of sockets) socket.publish()
@@ -114,7 +112,14 @@ function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confi
       env,
       cwd: program.cwd,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', ...descriptors, ...(program.control ? [pipe] : []), ...inputs.map(() => pipe)],
+      stdio: [
+        'ignore',
+        'pipe',
+        'pipe',
+        ...descriptors,
+        ...(program.control ? ['pipe' as const] : []),
+        ...pipesFor(confined),
+      ],
     })
   } finally {
     for (const socket of sockets) socket.release()

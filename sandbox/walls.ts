@@ -1,7 +1,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { Writable } from 'node:stream'
+import { Duplex } from 'node:stream'
 import { furnish } from './bubblewrap.ts'
 import { hostTool } from './host-tools.ts'
 import type { NetworkNamespace } from './network/network.ts'
@@ -26,7 +26,7 @@ export type Confined = {
   hasInit: boolean
   /** `NAME=value`, in the environment of the program and all it starts, where nothing better ties them together. */
   mark?: string
-  /** To be read from the descriptors from `firstDescriptor` on. */
+  /** To be read from the descriptors that follow the init's, or from `firstDescriptor` on where there is no init. */
   inputs: Buffer[]
 }
 
@@ -89,32 +89,44 @@ const found = new Map<string, Promise<Walls[]>>()
 
 async function holds(walls: Walls, user: SandboxUser): Promise<boolean> {
   const nothing = { file: '/bin/sh', args: ['-c', ':'], cwd: '/', env: {}, user, limits: {}, firstDescriptor: 3 }
-  const { file, args, env, uid, gid, inputs } = walls.confine(nothing)
-  const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', ...inputs.map(() => 'pipe' as const)]
+  const confined = walls.confine(nothing)
+  const { file, args, env, uid, gid } = confined
+  const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', ...pipesFor(confined)]
   return new Promise((settle) => {
     const child = spawn(file, args, { env, uid, gid, cwd: '/', timeout: 5000, stdio })
     child.once('error', () => settle(false)).once('exit', (code) => settle(code === 0))
-    handInputs(child, { inputs, firstDescriptor: 3 })
+    equip(child, confined, 3)
   })
 }
 
-/** Writes what the program's walls want to read; one that ends without reading it all says why by its exit. */
-export function handInputs(
-  child: ChildProcess,
-  { inputs, firstDescriptor }: { inputs: Buffer[]; firstDescriptor: number },
-): void {
+/** The descriptors that walls need beside the program's own, as `spawn` takes them. */
+export function pipesFor({ hasInit, inputs }: Confined): 'pipe'[] {
+  return Array.from({ length: (hasInit ? 1 : 0) + inputs.length }, () => 'pipe' as const)
+}
+
+/** Writes what the program's walls want to read, and lets the init go on when it says it is there. What ends early says why by its exit. */
+export function equip(child: ChildProcess, { hasInit, inputs }: Confined, firstDescriptor: number): void {
+  const pipes = child.stdio.slice(firstDescriptor)
+  const greeting = hasInit ? pipes.shift() : null
+  if (greeting instanceof Duplex)
+    greeting.on('error', () => greeting.destroy()).once('data', () => greeting.end('go\n'))
   for (const [index, bytes] of inputs.entries()) {
-    const pipe = child.stdio.at(firstDescriptor + index)
-    if (pipe instanceof Writable) pipe.on('error', () => pipe.destroy()).end(bytes)
+    const pipe = pipes[index]
+    if (pipe instanceof Duplex) pipe.on('error', () => pipe.destroy()).end(bytes)
   }
 }
 
 // PID 1 has to reap orphans, and signals it has no handler for do not reach it, so the program is not PID 1 itself: a shell
 // waits for it and reaps whatever else ends. A constant script; the program is its arguments. The shell's own word about a child
-// that was killed goes to /dev/null, and what it added to the environment is taken out again.
-const initScript = 'unset PWD OLDPWD SHLVL; exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec "$@"); exit $?'
-const init = ['/bin/sh', '-c', initScript, 'init']
-export const highestPassedDescriptor = 8
+// that was killed goes to /dev/null, and what it added to the environment is taken out again. First it says on a descriptor that it is
+// there and waits for an answer: what made the room asks the kernel to die with its parent only when the room is made, and a platform
+// that was killed before that answers nothing.
+const initScript =
+  'unset PWD OLDPWD SHLVL; echo >&"$1"; read -r go <&"$1" || exit 125; eval "exec $1>&-"; shift; ' +
+  'exec 9>&2 2>/dev/null; (exec 2>&9 9>&-; exec "$@"); exit $?'
+const init = (descriptor: number) => ['/bin/sh', '-c', initScript, 'init', String(descriptor)]
+// A shell knows descriptors of one digit, the init and its copy of standard error take one each.
+export const highestPassedDescriptor = 7
 
 // The kernel kills the process when its parent ends; it does not when the parent has ended by the time it is told to, and forgets when
 // the process becomes another user. So that comes last, and a constant script looks whether the parent is still there.
@@ -132,13 +144,13 @@ function bubblewrap(): Walls | null {
     name: 'bubblewrap',
     confine: (program) => {
       const { args, inputs } = furnish(furnishing(program), {
-        firstDescriptor: program.firstDescriptor,
+        firstDescriptor: program.firstDescriptor + 1,
         withUserNamespace: true,
       })
       const words = [
         ...asPlatform(program),
         ...[...endingWithPlatform(setpriv, program.user), bwrap, ...args],
-        ...[...init, ...limited(program)],
+        ...[...init(program.firstDescriptor), ...limited(program)],
       ]
       return { ...first(words), env: {}, hasInit: true, inputs }
     },
@@ -155,14 +167,14 @@ function bubblewrapAsRoot(): Walls | null {
       // Without its rights root may not enter a folder that only the program's user may.
       const { args, inputs } = furnish(furnishing({ ...program, env: harmless(program.env) }), {
         chdir: '/',
-        firstDescriptor: program.firstDescriptor,
+        firstDescriptor: program.firstDescriptor + 1,
         withUserNamespace: false,
       })
       const words = [
         ...asPlatform(program),
         ...[...endingWithPlatform(setpriv, null), bwrap, ...args],
         ...[
-          ...init,
+          ...init(program.firstDescriptor),
           setpriv,
           ...becoming(program.user),
           '--inh-caps=-all',
@@ -199,7 +211,7 @@ function userNamespace(ownProc: boolean): Walls | null {
       const words = [
         ...asPlatform(program),
         ...[...endingWithPlatform(setpriv, program.user), unshare, ...namespaces, '--'],
-        ...[...init, ...limited(program)],
+        ...[...init(program.firstDescriptor), ...limited(program)],
       ]
       return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
     },
@@ -223,7 +235,8 @@ function rootNamespace(): Walls | null {
           '--mount-proc',
           '--',
         ],
-        ...[...init, setpriv, ...becoming(program.user), '--no-new-privs', '--', ...limited(program)],
+        ...[...init(program.firstDescriptor), setpriv, ...becoming(program.user), '--no-new-privs', '--'],
+        ...limited(program),
       ]
       return { ...first(words), env: envOf(program), hasInit: true, inputs: [] }
     },
