@@ -73,7 +73,10 @@ class NginxBeforeNode {
         ({ status }) => status === 200,
         () => false,
       )
-    while (!(await isUp())) await new Promise((resolve) => setTimeout(resolve, 20))
+    for (let tries = 0; !(await isUp()); tries++) {
+      if (tries > 200) throw new Error('nginx does not serve')
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
     return new NginxBeforeNode(port, async () => {
       front.kill('SIGQUIT')
       node.kill('SIGTERM')
@@ -90,7 +93,7 @@ class NginxBeforeNode {
 // As its handbook tunes it for this: kept-alive connections to the upstream, no access log.
 function configuration(directory: string, socket: string, port: number): string {
   return `
-    daemon off; worker_processes auto; pid ${directory}/nginx.pid; error_log stderr crit;
+    ${process.getuid?.() === 0 ? 'user root;' : ''} daemon off; worker_processes auto; pid ${directory}/nginx.pid; error_log stderr crit;
     events { worker_connections 1024; }
     http {
       access_log off; client_body_temp_path ${directory}/tmp; proxy_temp_path ${directory}/tmp; fastcgi_temp_path ${directory}/tmp;
