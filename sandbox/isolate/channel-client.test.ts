@@ -81,6 +81,40 @@ test('any number of bodies of any size travel side by side, each whole and in or
   )
 })
 
+test.each<[string, string, (call: Call) => void]>([
+  ['more in one piece', '2', (call) => call.answerWhole(200, '', ['content-length', '2'], Buffer.from('hello'))],
+  ['less in one piece', '9', (call) => call.answerWhole(200, '', ['Content-Length', '9'], Buffer.from('hello'))],
+  ['no length', 'x', (call) => call.answerWhole(200, '', ['content-length', '0x5'], Buffer.from('hello'))],
+  [
+    'two lengths',
+    '5',
+    (call) => call.answerWhole(200, '', ['content-length', '5', 'content-length', '6'], Buffer.from('hello')),
+  ],
+  ['more in a stream', '2', (call) => streamed(call, '2')],
+  ['less in a stream', '9', (call) => streamed(call, '9')],
+])('I4: an answer with %s than its content-length says is not passed on', async (_what, _length, answer) => {
+  const client = await clientOf((call) =>
+    call.target === '/next' ? call.answerWhole(200, '', [], Buffer.from('hi')) : answer(call),
+  )
+  expect(await failureOf(client.send(get))).toMatchObject({
+    fault: 'torn',
+    message: expect.stringContaining('content-length'),
+  })
+  expect(String((await client.send({ ...get, target: '/next' }).response).body)).toBe('hi')
+})
+
+test('an answer without a body may name the length it would have', async () => {
+  const client = await clientOf((call) =>
+    call.answerWhole(call.method === 'HEAD' ? 200 : 304, '', ['content-length', '7']),
+  )
+  for (const method of ['HEAD', 'GET']) expect(await failureOf(client.send({ ...get, method }))).toBeNull()
+})
+
+function streamed(call: Call, length: string): void {
+  call.answer(200, '', ['content-length', length])
+  void call.write(Buffer.from('hello')).then(() => call.end())
+}
+
 test('who does not read is not sent more than the window, and others go on meanwhile', async () => {
   let written = 0
   const client = await clientOf(async (call) => {

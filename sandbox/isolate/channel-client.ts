@@ -92,7 +92,7 @@ class Connection {
   send(request: ChannelRequest): ChannelCall {
     this.#lastStream = (this.#lastStream + 1) >>> 0
     const id = this.#lastStream
-    const stream = new Stream(this, id)
+    const stream = new Stream(this, id, request.method)
     if (this.#streams.size >= frameLimits.streams) {
       stream.fail(new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`))
       return stream
@@ -162,8 +162,13 @@ class Stream implements ChannelCall {
   #outgoing: Readable | null = null
   #incoming: Readable | null = null
   #unacknowledged = 0
+  readonly #method: string
+  /** What the answer's content-length says, and how much of it has come. */
+  #declared: number | null = null
+  #received = 0
 
-  constructor(connection: Connection, id: number) {
+  constructor(connection: Connection, id: number, method: string) {
+    this.#method = method
     this.#connection = connection
     this.#id = id
     this.response = this.#answered.promise
@@ -209,12 +214,17 @@ class Stream implements ChannelCall {
   #takeHead(isEnd: boolean, payload: Buffer): void {
     if (this.#isAnswered) throw new ProtocolError('a second response to one request')
     const { first, second, pairs, body } = splitHead(payload)
-    this.#isAnswered = true
+    this.#declared = declaredLength(pairs)
     if (isEnd) {
+      const mayBeAbsent = body.length === 0 && (this.#method === 'HEAD' || first === '304')
+      if (this.#declared !== null && this.#declared !== body.length && !mayBeAbsent)
+        return void this.fail(wrongLength())
+      this.#isAnswered = true
       this.#finish()
       this.#answered.resolve({ status: first, reason: second, pairs, body })
       return
     }
+    this.#isAnswered = true
     const incoming = new Readable({ highWaterMark: frameLimits.window, read: () => this.#acknowledge() })
     incoming.on('close', () => this.abort())
     incoming.on('error', () => undefined) // whoever reads it is told; that nobody does must not end this process
@@ -226,7 +236,8 @@ class Stream implements ChannelCall {
   #takeData(isEnd: boolean, payload: Buffer): void {
     if (!this.#incoming) throw new ProtocolError('data before the response')
     if (payload.length > 0) this.#push(payload)
-    if (!isEnd) return
+    if (!isEnd || this.#isOver) return
+    if (this.#declared !== null && this.#received !== this.#declared) return void this.fail(wrongLength())
     this.#finish()
     this.#incoming.push(null)
   }
@@ -234,6 +245,12 @@ class Stream implements ChannelCall {
   #push(chunk: Buffer): void {
     this.#unacknowledged += chunk.length
     if (this.#unacknowledged > frameLimits.window) throw new ProtocolError('more data than the window allows')
+    this.#received += chunk.length
+    // Passed on, what is too much would be read as the beginning of the next answer on the client's connection.
+    if (this.#declared !== null && !(this.#received <= this.#declared)) {
+      this.#connection.frames.reset(this.#id, 'more than its content-length says')
+      return void this.fail(wrongLength())
+    }
     this.#incoming?.push(chunk)
   }
 
@@ -258,6 +275,17 @@ class Stream implements ChannelCall {
     // What is left of its body nobody will read.
     this.#outgoing?.resume()
   }
+}
+
+function wrongLength(): ChannelError {
+  return new ChannelError('torn', 'its body has another length than its content-length says')
+}
+
+// Null: none is named. Not a number: it is no length, or there are several.
+function declaredLength(pairs: string[]): number | null {
+  const named = pairs.filter((_, index) => index % 2 === 1 && pairs[index - 1]?.toLowerCase() === 'content-length')
+  if (named.length === 0) return null
+  return named.length === 1 && /^\d{1,15}$/.test(named[0] ?? '') ? Number(named[0]) : Number.NaN
 }
 
 const nothing = new Uint8Array(0)
