@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createApp } from '../registry/apps.ts'
 import { findDeployment } from '../registry/deployments.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
+import { killAll } from '../test/support/processes.ts'
 import { flushPacket } from './pkt-line.ts'
 import { basic, clientOf } from './test-client.ts'
 import { linkTo } from './test-database-link.ts'
@@ -43,7 +44,7 @@ test('F4: a hook that is killed fails the push cleanly, and the deployment goes 
   await repo.commit({ a: '1' })
   const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
   const { id } = await started
-  await killAll(gateway, 'cat')
+  await killGits(gateway, 'cat')
   const pushed = await pushing.done
   expect(pushed.code).toBe(1)
   expect(pushed.stderr).toContain('! [remote rejected] main -> main (fail to run proc-receive hook)')
@@ -59,7 +60,7 @@ test('F4: a git that is killed on the server ends the push with a sentence', asy
   await repo.commit({ a: '1' })
   const pushing = startGit(repo.path, ['push', 'atelier', 'main'])
   const { id } = await started
-  await killAll(gateway, 'receive-pack')
+  await killGits(gateway, 'receive-pack')
   const pushed = await pushing.done
   expect(pushed.code).toBe(1)
   expect(pushed.stderr).toContain('(git on the server ended before it was done; see: atelier deploys)')
@@ -283,8 +284,8 @@ async function isPrepared(id: string): Promise<boolean> {
   return Boolean((await findDeployment(database.sql, id))?.preparedAt)
 }
 
-async function killAll(gateway: TestGateway, name: string): Promise<void> {
+async function killGits(gateway: TestGateway, name: string): Promise<void> {
   const found = (await gateway.gitProcesses()).filter((line) => line.includes(` ${name} `))
   expect(found).not.toEqual([])
-  for (const line of found) process.kill(Number(line.split(' ')[0]), 'SIGKILL')
+  killAll(found.map((line) => Number(line.split(' ')[0])))
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
-import { isAlive, processesOf } from '../test/support/processes.ts'
+import { isAlive, killAll, processesOf } from '../test/support/processes.ts'
 import { Traffic } from '../test/support/traffic.ts'
 import { defaultLimits } from './limits.ts'
 
@@ -48,7 +48,7 @@ test('F2: kill -9 of an app costs what it was answering, nothing of what comes, 
     const cut = once(inFlight, 'close')
     const killed = hosts()
     expect(killed.length).toBeGreaterThan(0)
-    for (const pid of killed) process.kill(pid, 'SIGKILL')
+    killAll(killed)
     await expect.poll(() => killed.filter(isAlive)).toEqual([])
     // A GET that finds nobody is sent again to the process that comes next: the first time at once, then after a second.
     expect(await edge.ask('victim', '/')).toMatchObject({ status: 200, body: 'fine' })

@@ -8,7 +8,7 @@ import { type Atelier, test } from './support/atelier.ts'
 import { run } from './support/command.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
 import { connectToHome } from './support/platform-database.ts'
-import { processesOf } from './support/processes.ts'
+import { killAll, processesOf } from './support/processes.ts'
 
 // F4: kill -9 of the gateway, or of the program through which git asks it, at five points of a push.
 
@@ -145,7 +145,7 @@ function killHook(atelier: Atelier, point: Point): void {
   const name = { upload: / receive-pack /, 'pre-receive': /hooks\/pre-receive/ }[point as string] ?? /^cat$/
   const found = gitsOf(atelier).filter(({ command }) => name.test(command))
   expect(found).not.toEqual([])
-  for (const { pid } of found) process.kill(pid, 'SIGKILL')
+  killAll(found.map(({ pid }) => pid))
 }
 
 function gitsOf(atelier: Atelier) {

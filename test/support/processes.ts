@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { codeOf } from '../../registry/errors.ts'
 
 export type Seen = { pid: number; command: string }
 
@@ -34,6 +35,17 @@ export function isAlive(pid: number): boolean {
     return process.kill(pid, 0) && !read(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).includes(') Z ')
   } catch (thrown) {
     return thrown instanceof Error && 'code' in thrown && thrown.code === 'EPERM'
+  }
+}
+
+/** kill -9 of each that is still there: the end of one is often the end of the others. */
+export function killAll(pids: number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch (thrown) {
+      if (codeOf(thrown) !== 'ESRCH') throw thrown
+    }
   }
 }
 
