@@ -1,7 +1,9 @@
 import { cpus, release, totalmem } from 'node:os'
 import { beforeAll } from 'vitest'
 import { test } from '../test/support/atelier.ts'
+import { measureCached } from './cached.ts'
 import { measureEdge } from './edge.ts'
+import { measureExpress } from './express.ts'
 import { measureFlips } from './flip.ts'
 import { measureLargePush } from './large-push.ts'
 import { format, type Row } from './measure.ts'
@@ -9,6 +11,7 @@ import { measureMemory } from './memory.ts'
 import { measurePushes } from './push.ts'
 import { measureRecovery } from './recovery.ts'
 import { measureStart } from './start.ts'
+import { measureStatic } from './static.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
 
@@ -30,6 +33,12 @@ test('walls of a push', async () => show(await measureWallsOfPush()))
 test('large push', async ({ atelier }) => show(await measureLargePush(atelier)))
 
 test('edge', async ({ atelier }) => show(await measureEdge(atelier)))
+
+test('express', async ({ atelier }) => show(await measureExpress(atelier)))
+
+test('static files', async ({ atelier }) => show(await measureStatic(atelier)))
+
+test('cached answers', async ({ atelier }) => show(await measureCached(atelier)))
 
 test('recovery', async ({ atelier }) => show(await measureRecovery(atelier)))
 

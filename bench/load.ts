@@ -1,0 +1,49 @@
+import { run } from '../test/support/command.ts'
+import { ask } from '../test/support/http.ts'
+import { requireProgram } from '../test/support/machine.ts'
+import { repeat } from './measure.ts'
+import { settings } from './settings.ts'
+
+/** Who is asked, and for what. */
+export type Target = { port: number; host?: string; path?: string }
+
+const warmUpSeconds = 1
+
+/** Requests per second that 64 kept-alive connections get, by wrk. `script` is a Lua file of wrk's. Throws when one answer is no 2xx. */
+export async function requestsPerSecond(
+  { port, host = 'localhost', path = '/' }: Target,
+  { seconds = settings.seconds, script }: { seconds?: number; script?: string } = {},
+): Promise<number> {
+  const wrk = await requireProgram('wrk')
+  const scriptArgs = script === undefined ? [] : ['-s', script]
+  const load = ['-t1', '-c64', `-d${seconds}`, ...scriptArgs]
+  const { stdout } = await run(wrk, [...load, '-H', `Host: ${host}`, `http://127.0.0.1:${port}${path}`], {
+    env: process.env,
+  })
+  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(stdout)
+  return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1])
+}
+
+/** Requests per second of each side, by turns, after a second each to get warm. Throws when two sides answer differently. */
+export async function compareRates(sides: Target[]): Promise<number[][]> {
+  const bodies = await Promise.all(sides.map(bodyOf))
+  const odd = bodies.find((body) => body !== bodies[0])
+  if (odd !== undefined) throw new Error(`not the same work: ${bodies[0]?.slice(0, 80)} and ${odd.slice(0, 80)}`)
+  for (const side of sides) await requestsPerSecond(side, { seconds: warmUpSeconds })
+  return byTurns(sides, (side) => requestsPerSecond(side))
+}
+
+/** `measure` of each side once a round, as often as the settings say; the values of each side, in the order of the sides. */
+export async function byTurns<Side>(sides: Side[], measure: (side: Side) => Promise<number>): Promise<number[][]> {
+  const values: number[][] = sides.map(() => [])
+  await repeat(settings.rounds, async () => {
+    for (const [index, side] of sides.entries()) values[index]?.push(await measure(side))
+  })
+  return values
+}
+
+async function bodyOf({ port, host = 'localhost', path = '/' }: Target): Promise<string> {
+  const { status, body } = await ask(port, host, path)
+  if (status !== 200) throw new Error(`${host}${path} answers ${status}: ${body.slice(0, 200)}`)
+  return body
+}
