@@ -71,7 +71,7 @@ const state = async () => JSON.parse((await edge.ask('echo', '/state')).body)
 const request = (lines: string[]) => edge.raw([...lines, '', ''].join('\r\n'))
 
 describe('what an app is told', () => {
-  test('the client, protocol and host come from the edge, whatever the client says of them', async () => {
+  test('E3: the client, protocol and host come from the edge, whatever the client says of them', async () => {
     const answer = await edge.ask('echo', '/a/../b?c=%20d', {
       headers: {
         'x-forwarded-for': '6.6.6.6',
@@ -83,6 +83,12 @@ describe('what an app is told', () => {
         'x-atelier-version': 'abc',
         'x-atelier-anything': '1',
         'x-middleware-subrequest': 'middleware',
+        x_forwarded_for: '6.6.6.6',
+        'x_forwarded-host': 'evil.com',
+        x_atelier_version: 'abc',
+        x_real_ip: '6.6.6.6',
+        transfer_encoding: 'chunked',
+        x_own: 'kept',
         'proxy-authorization': 'Basic x',
         accept: 'a/b',
       },
@@ -91,6 +97,7 @@ describe('what an app is told', () => {
     expect(echoed.url).toBe('/a/../b?c=%20d')
     expect(Object.fromEntries(headersOf(echoed))).toEqual({
       accept: 'a/b',
+      x_own: 'kept',
       host: 'echo.apps.localhost',
       'x-forwarded-for': '127.0.0.1',
       'x-forwarded-proto': 'http',
@@ -98,7 +105,7 @@ describe('what an app is told', () => {
     })
   })
 
-  test('headers that Connection names are dropped, and ours cannot be dropped that way', async () => {
+  test('E2: headers that Connection names are dropped, and ours cannot be dropped that way', async () => {
     const answer = await request([
       'GET / HTTP/1.1',
       'Host: echo.apps.localhost',
@@ -114,7 +121,7 @@ describe('what an app is told', () => {
     expect(names).toEqual(['x-kept', 'host', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'])
   })
 
-  test('an upgrade to h2c is not taken: the request is answered as it is', async () => {
+  test('E2: an upgrade to h2c is not taken: the request is answered as it is', async () => {
     const answer = await request([
       'GET / HTTP/1.1',
       'Host: echo.apps.localhost',
@@ -128,7 +135,7 @@ describe('what an app is told', () => {
 })
 
 describe('what a client gets', () => {
-  test('hop-by-hop headers, forged platform headers and cookies for all apps stay behind', async () => {
+  test('E2: hop-by-hop headers, forged platform headers and cookies for all apps stay behind', async () => {
     const { headers } = await edge.ask('echo', '/cookies')
     expect(headers['set-cookie']).toEqual(['a=1; Path=/', 'own=1; Domain=echo.apps.localhost'])
     expect(headers['x-atelier-deployment']).toMatch(/^1\.0\./)
@@ -155,7 +162,7 @@ describe('what a client gets', () => {
 
 describe('a request has one beginning and one end', () => {
   const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']
-  test.each(methods)('the body of a chunked %s is its body, and nothing behind it is a request', async (method) => {
+  test.each(methods)('E1: the body of a chunked %s is its body, and nothing behind it is a request', async (method) => {
     const smuggled = 'GET /smuggled HTTP/1.1\r\nHost: echo.apps.localhost\r\n\r\n'
     const chunk = `${smuggled.length.toString(16)}\r\n${smuggled}\r\n0\r\n\r\n`
     const answer = await edge.raw(
@@ -165,6 +172,29 @@ describe('a request has one beginning and one end', () => {
     expect(answer.match(/HTTP\/1\.1 \d/g)).toHaveLength(1)
     if (method !== 'HEAD') expect(answer).toContain(`"bytes":${smuggled.length}`)
     expect(answer).not.toContain('/smuggled')
+  })
+
+  test('E1: garbage behind a request whose answer is under way ends it, and puts nothing into it', async () => {
+    const socket = await edge.socket()
+    let answer = ''
+    socket.on('data', (chunk) => {
+      answer += chunk
+    })
+    const closed = once(socket, 'close')
+    socket.write('GET /slow-body HTTP/1.1\r\nHost: echo.apps.localhost\r\n\r\n')
+    await expect.poll(() => answer).toContain('started')
+    socket.write('garbage\r\n\r\n')
+    await closed
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n7\r\nstarted\r\n$/)
+    await expect.poll(async () => (await state()).open).toBe(0)
+  })
+
+  test('E1: a request behind one that is refused is not looked at', async () => {
+    const two = ['GET /first HTTP/1.1', 'Host: a', 'Host: b', '', 'GET /exit HTTP/1.1', 'Host: echo.apps.localhost']
+    const before = (await state()).born
+    const answer = await request(two)
+    expect(answer.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 400'])
+    expect((await state()).born).toBe(before)
   })
 
   test.each([
@@ -179,7 +209,7 @@ describe('a request has one beginning and one end', () => {
     [['X: a', ' folded: b']],
     [['Bad Name: a']],
     [['X: a\x01b']],
-  ])('%j is ambiguous: 400, and the connection is closed', async (lines) => {
+  ])('E1: %j is ambiguous: 400, and the connection is closed', async (lines) => {
     const answer = await edge.raw(
       ['POST / HTTP/1.1', 'Host: echo.apps.localhost', ...lines, '', '4\r\nabcd\r\n0\r\n\r\n'].join('\r\n'),
     )
@@ -201,7 +231,7 @@ describe('a request has one beginning and one end', () => {
     ['a fragment', ['GET /#x HTTP/1.1', 'Host: echo.apps.localhost']],
     ['an asterisk', ['OPTIONS * HTTP/1.1', 'Host: echo.apps.localhost']],
     ['bytes beyond ASCII', ['GET / HTTP/1.1', 'Host: \xe9cho.apps.localhost']],
-  ])('%s: 400', async (_name, lines) => {
+  ])('E4: %s: 400', async (_name, lines) => {
     expect(await request(lines)).toMatch(/^HTTP\/1\.1 400 /)
   })
 
@@ -209,7 +239,7 @@ describe('a request has one beginning and one end', () => {
     ['GET / HTTP/1.1', 'Host: ECHO.Apps.Localhost:80'],
     ['GET / HTTP/1.1', 'Host: echo.apps.localhost.'],
     ['GET http://echo.apps.localhost/ HTTP/1.1', 'Host: echo.apps.localhost'],
-  ])('%s with %s is the app', async (line, host) => {
+  ])('E4: %s with %s is the app', async (line, host) => {
     expect(await request([line, host, 'Connection: close'])).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*"url":"\/"/)
   })
 
@@ -220,11 +250,11 @@ describe('a request has one beginning and one end', () => {
     '[::1]:8080',
     'a.echo.apps.localhost',
     'xn--cho-9la.apps.localhost',
-  ])('%s leads nowhere: 404', async (host) => {
+  ])('E4: %s leads nowhere: 404', async (host) => {
     expect(await request(['GET / HTTP/1.1', `Host: ${host}`, 'Connection: close'])).toMatch(/^HTTP\/1\.1 404 /)
   })
 
-  test('too many and too large headers are refused', async () => {
+  test('E6: too many and too large headers are refused, and a header named __proto__ is one like any other', async () => {
     const many = Array.from({ length: 2_500 }, (_, index) => `x-${index}: 1`)
     const host = 'Host: echo.apps.localhost'
     expect(await request(['GET / HTTP/1.1', host, ...many.slice(0, 150)])).toMatch(/^HTTP\/1\.1 431 /)
@@ -233,7 +263,7 @@ describe('a request has one beginning and one end', () => {
     expect(await request(['GET / HTTP/1.1', host, '__proto__: x', 'Connection: close'])).toMatch(/^HTTP\/1\.1 200 /)
   })
 
-  test('a body over the limit is refused, told in advance or not', async () => {
+  test('E6: a body over the limit is refused, told in advance or not', async () => {
     const told = await edge
       .ask('echo', '/', { method: 'POST', headers: { 'content-length': '2000000' }, body: 'x' })
       .catch((error: Error) => error)
@@ -250,7 +280,7 @@ describe('a request has one beginning and one end', () => {
 })
 
 describe('a client that leaves', () => {
-  test.each(['/slow-body', '/silent'])('takes its request to %s with it', async (path) => {
+  test.each(['/slow-body', '/silent'])('E8: takes its request to %s with it', async (path) => {
     const before = await state()
     const socket = connect(edge.port, '127.0.0.1')
     socket.write(`GET ${path} HTTP/1.1\r\nHost: echo.apps.localhost\r\n\r\n`)
@@ -260,7 +290,7 @@ describe('a client that leaves', () => {
     expect((await state()).aborted).toBe(before.aborted + 1)
   })
 
-  test('in the middle of an upload does not leave the app waiting', async () => {
+  test('E8: in the middle of an upload does not leave the app waiting', async () => {
     const socket = await edge.socket()
     socket.write('POST / HTTP/1.1\r\nHost: echo.apps.localhost\r\nContent-Length: 1000\r\n\r\nabc')
     await expect.poll(async () => (await state()).open).toBe(0)

@@ -34,15 +34,19 @@ export class Edge {
   readonly inFlight = new InFlight()
   readonly #deps: EdgeDeps
   readonly #endless = new InFlight()
+  // Connections that end with a refusal. The parser goes on reading them, and what stands behind a request with two readings is not one.
+  readonly #refused = new WeakSet<Socket>()
 
   constructor(deps: EdgeDeps) {
     this.#deps = deps
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#refused.has(request.socket)) return
     this.inFlight.add(response)
     const admitted = checkRequest(request)
     if ('status' in admitted) {
+      this.#refused.add(request.socket)
       pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
       return
     }
@@ -58,6 +62,10 @@ export class Edge {
   /** A WebSocket handshake. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => socket.destroy())
+    if (this.#refused.has(socket)) {
+      socket.destroySoon()
+      return
+    }
     this.#endless.add(socket)
     const admitted = checkRequest(request)
     const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)

@@ -10,12 +10,18 @@ const absoluteForm = /^https?:\/\/([^/?#]*)([^#]*)$/i
 
 /**
  * What Node's parser lets through and no app may see: two Host headers, a request line naming another host than Host does, a Host that is
- * no host name (security.md §1). Every refusal closes the connection, for the two ends may disagree where the request ends.
+ * no host name (security.md §1), a transfer coding besides chunked (undone here it would be lost, passed on it would be read twice), chunks
+ * in a version that has none. Every refusal closes the connection, for the two ends may disagree where the request ends.
  */
 export function checkRequest(request: IncomingMessage): Admitted | Refusal {
   const raw = request.rawHeaders
   if (raw.length > maxHeaders * 2) return { status: 431, reason: `more than ${maxHeaders} request headers` }
   if (request.method === 'TRACE') return { status: 405, reason: 'TRACE is not served' }
+  if (request.httpVersionMajor !== 1) return { status: 400, reason: 'it says it is not HTTP/1' }
+  const coding = request.headers['transfer-encoding']
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || request.httpVersionMinor === 0)) {
+    return { status: 400, reason: 'its body is in a transfer coding that is not read here' }
+  }
   if (countHosts(raw) !== 1) return { status: 400, reason: 'a request names exactly one Host' }
 
   const named = request.headers.host?.toLowerCase() ?? ''

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { type AddressInfo, Socket } from 'node:net'
 import { AppError, codeOf } from '../registry/errors.ts'
 import type { Edge } from './edge.ts'
@@ -72,11 +72,19 @@ function createEdgeServer(edge: Edge): Server {
     else socket.destroy()
   })
   server.on('clientError', (error, socket) => {
-    if (codeOf(error) === 'ECONNRESET' || !socket.writable) {
+    const code = codeOf(error)
+    // Bytes behind a request that said it was the last are nobody's; that request gets its answer.
+    if (code === 'HPE_CLOSED_CONNECTION') return
+    if (code === 'ECONNRESET' || !socket.writable) {
       socket.destroy()
       return
     }
-    const notice = badRequest(statusOf(codeOf(error)), 'it is not HTTP/1.1 as this server reads it')
+    if (hasBegunToAnswer(socket)) {
+      if (socket instanceof Socket) socket.destroySoon()
+      else socket.destroy()
+      return
+    }
+    const notice = badRequest(statusOf(code), 'it is not HTTP/1.1 as this server reads it')
     socket.end(noticeResponse(notice), () => socket.destroy())
   })
   return server
@@ -85,6 +93,12 @@ function createEdgeServer(edge: Edge): Server {
 // Every other protocol named in Upgrade (h2c above all) is ignored, as RFC 9110 §7.8 allows: the request is answered as it is.
 function isWebSocket(request: IncomingMessage): boolean {
   return request.method === 'GET' && request.headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+// Words of ours in the middle of an answer would be read as part of it. Node, too, looks here before it writes its own 400.
+function hasBegunToAnswer(socket: object): boolean {
+  const response: unknown = Reflect.get(socket, '_httpMessage')
+  return response instanceof ServerResponse && response.headersSent
 }
 
 async function listen(server: Server, port: number, host: string): Promise<void> {

@@ -38,6 +38,7 @@ export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding)
     const name = raw[index] ?? ''
     const lower = name.toLowerCase()
     if (dropped.has(lower) || named?.has(lower) || isEdgeOnly(lower)) continue
+    if (lower.includes('_') && isLookAlike(lower)) continue
     headers.push(name, raw[index + 1] ?? '')
   }
   headers.push('host', forwarding.host)
@@ -57,6 +58,12 @@ export function clientAddress(request: IncomingMessage): string {
 export function namedByConnection(connection: string | undefined): Set<string> | null {
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return null
   return new Set(connection.split(',').map((name) => name.trim().toLowerCase()))
+}
+
+// Programs in other languages get headers as environment variables (RFC 3875 §4.1.18), where X_Forwarded_For is X-Forwarded-For.
+function isLookAlike(lower: string): boolean {
+  const dashed = lower.replaceAll('_', '-')
+  return dropped.has(dashed) || isEdgeOnly(dashed)
 }
 
 function isEdgeOnly(lower: string): boolean {

@@ -97,14 +97,14 @@ test('a WebSocket is carried both ways, and either side closes it', async () => 
   await expect.poll(openSockets).toBe(0)
 })
 
-test('a refused handshake arrives as the app gave it, without what only the platform says', async () => {
+test('E7: a refused handshake arrives as the app gave it, without what only the platform says', async () => {
   const { socket, heard } = await open('/refuse')
   await once(socket, 'close')
   expect(heard.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[\s\S]*no$/)
   expect(heard.text).not.toContain('forged')
 })
 
-test('a hostile or missing answer to a handshake is a 502 for that client alone', async () => {
+test('E7: a hostile or missing answer to a handshake is a 502 for that client alone', async () => {
   for (const path of ['/hostile', '/drop']) {
     const { socket, heard } = await open(path)
     await once(socket, 'close')
@@ -113,7 +113,7 @@ test('a hostile or missing answer to a handshake is a 502 for that client alone'
   expect(await openSockets()).toBe(0)
 })
 
-test('clients that reset before, during and after the handshake leave nothing behind', async () => {
+test('E7: clients that reset before, during and after the handshake leave nothing behind', async () => {
   for (let round = 0; round < 20; round++) {
     for (const path of ['/hang', '/socket', '/refuse', '/nothing']) {
       const socket = connect(edge.port, '127.0.0.1')
