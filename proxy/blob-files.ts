@@ -10,18 +10,20 @@ import { download } from './download.ts'
 
 export type Blob = { sha256: string; size: number }
 
+type Cached = { bytes: Buffer; wasUsed: boolean }
+
 const maxMemoryBytes = 64 * 1_048_576
 /** Files up to this size are served from memory. */
 export const maxCachedBytes = 1_048_576
 
 /**
- * The bytes of static files on this machine: small ones from memory (the most recently used, bounded), others from disk. Each blob is
+ * The bytes of static files on this machine: small ones from memory (those in use, bounded), others from disk. Each blob is
  * checked against its digest once before its first byte is served.
  */
 export class BlobFiles {
   readonly #store: BundleStore
   readonly #directory: string
-  readonly #cached = new Map<string, Buffer>()
+  readonly #cached = new Map<string, Cached>()
   #cachedBytes = 0
   readonly #verified = new Map<string, Promise<string>>()
 
@@ -33,11 +35,10 @@ export class BlobFiles {
 
   /** The bytes, when they are in memory already. */
   cached(sha256: string): Buffer | null {
-    const bytes = this.#cached.get(sha256)
-    if (!bytes) return null
-    this.#cached.delete(sha256)
-    this.#cached.set(sha256, bytes)
-    return bytes
+    const cached = this.#cached.get(sha256)
+    if (!cached) return null
+    cached.wasUsed = true
+    return cached.bytes
   }
 
   /** Reads a small blob into memory. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
@@ -99,14 +100,16 @@ export class BlobFiles {
     return path
   }
 
+  // The clock (second chance) instead of an order by use: a use costs one write, where a Map in order of use costs two a request.
   #remember(sha256: string, bytes: Buffer): void {
     if (bytes.length > maxCachedBytes || this.#cached.has(sha256)) return
-    this.#cached.set(sha256, bytes)
+    this.#cached.set(sha256, { bytes, wasUsed: false })
     this.#cachedBytes += bytes.length
-    for (const [oldest, { length }] of this.#cached) {
+    for (const [oldest, cached] of this.#cached) {
       if (this.#cachedBytes <= maxMemoryBytes) break
       this.#cached.delete(oldest)
-      this.#cachedBytes -= length
+      if (cached.wasUsed) this.#cached.set(oldest, { ...cached, wasUsed: false })
+      else this.#cachedBytes -= cached.bytes.length
     }
   }
 }

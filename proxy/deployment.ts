@@ -36,8 +36,7 @@ export class Deployment {
     this.ref = ref
     this.#load = load
     this.#log = log
-    const noindex = ref.environment === 'preview' ? ['x-robots-tag', 'noindex'] : []
-    this.headers = ['x-atelier-deployment', ref.version, ...noindex]
+    this.headers = responseHeaders(ref)
   }
 
   /** What is loaded at this moment, without waiting. */
@@ -103,4 +102,9 @@ export class Deployment {
       this.#loading = null
     }
   }
+}
+
+/** Flat header pairs of every response of a deployment. */
+export function responseHeaders({ version, environment }: Pick<DeploymentRef, 'version' | 'environment'>): string[] {
+  return ['x-atelier-deployment', version, ...(environment === 'preview' ? ['x-robots-tag', 'noindex'] : [])]
 }

@@ -1,60 +1,68 @@
 import type { ManifestFile } from '../registry/manifest.ts'
-import type { Blob } from './blob-files.ts'
-import { isHashedName } from './hashed-names.ts'
-
-/** One stored form of a file: as it is (`encoding` null), or compressed. `headers` are flat pairs, complete for a 200. */
-export type Representation = Blob & { encoding: string | null; etag: string; headers: string[] }
-
-/** A file as it is served. `compressed` is ordered by size, the smallest first. */
-export type StaticFile = { plain: Representation; compressed: Representation[]; cacheControl: string }
+import { StaticFile } from './static-file.ts'
 
 export type Found = { file: StaticFile } | { redirect: string }
 
-const foreverControl = 'public, max-age=31536000, immutable'
-export const revalidateControl = 'public, max-age=0, must-revalidate'
+// `served` is made when the path is first asked for: most of a large site's are not.
+type Entry = { file: ManifestFile; served: Found | null } | { redirect: string }
 
 /**
  * Request paths to files, made once from a manifest's file table. A path that was sent is only ever looked up here: no part of it
  * reaches the file system.
  */
 export class FileTable {
-  readonly #paths = new Map<string, Found>()
-  readonly #files = new Map<string, StaticFile>()
+  readonly #entries = new Map<string, Entry>()
+  readonly #headers: string[]
 
-  constructor(files: ManifestFile[]) {
+  /** `headers`: flat pairs of every response of the deployment. */
+  constructor(files: ManifestFile[], headers: string[]) {
+    this.#headers = headers
     const servable = files.filter(({ path }) => !isHidden(path))
-    for (const file of servable) this.#files.set(file.path, toStaticFile(file))
-    for (const [path, file] of this.#files) this.#paths.set(`/${path}`, { file })
-    for (const [path, file] of this.#files) this.#addClean(path, file)
-    for (const path of this.#files.keys()) this.#addRedirect(path)
+    for (const file of servable) this.#entries.set(`/${file.path}`, { file, served: null })
+    for (const file of servable) this.#addClean(file)
+    for (const file of servable) this.#addRedirect(file)
   }
 
   /** Looks a decoded path up: a file, its clean name (`/about`, `/docs/`), or the slash that its name lacks or has too many. */
   find(path: string): Found | null {
-    return this.#paths.get(path) ?? null
+    const entry = this.#entries.get(path)
+    if (entry === undefined) return null
+    if ('redirect' in entry) return entry
+    entry.served ??= { file: new StaticFile(entry.file, this.#headers) }
+    return entry.served
   }
 
-  /** A file by its path in the bundle. */
+  /** A file by its path. */
   file(path: string): StaticFile | null {
-    return this.#files.get(path) ?? null
+    const found = this.find(path)
+    return found && 'file' in found ? found.file : null
+  }
+
+  /** The 404.html of the nearest folder above a path. */
+  notFoundPage(path: string): StaticFile | null {
+    for (let end = path.lastIndexOf('/'); end >= 0; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) {
+      const page = this.file(`${path.slice(0, end)}/404.html`)
+      if (page) return page
+    }
+    return null
   }
 
   /** `/docs/` for docs/index.html, `/about` for about.html. */
-  #addClean(path: string, file: StaticFile): void {
-    const clean = cleanPath(path)
-    if (clean !== null && !this.#paths.has(clean)) this.#paths.set(clean, { file })
+  #addClean(file: ManifestFile): void {
+    const clean = cleanPath(file.path)
+    if (clean !== null && !this.#entries.has(clean)) this.#entries.set(clean, { file, served: null })
   }
 
-  #addRedirect(path: string): void {
+  #addRedirect({ path }: ManifestFile): void {
     const clean = cleanPath(path)
     if (clean === null || clean === '/') return
     const other = clean.endsWith('/') ? clean.slice(0, -1) : `${clean}/`
-    if (!this.#paths.has(other))
-      this.#paths.set(other, { redirect: encodeURI(clean).replace(/[?#]/g, encodeURIComponent) })
+    if (!this.#entries.has(other))
+      this.#entries.set(other, { redirect: encodeURI(clean).replace(/[?#]/g, encodeURIComponent) })
   }
 }
 
-/** The path of a request target, decoded; null when it cannot name a file: bad escapes, encoded separators, control characters, dot segments. */
+/** The path of a request target, decoded; null when it cannot name a file: bad escapes, encoded separators, NUL, dot segments. */
 export function decodePath(target: string): string | null {
   const end = target.indexOf('?')
   const path = end === -1 ? target : target.slice(0, end)
@@ -77,27 +85,4 @@ function cleanPath(path: string): string | null {
 // A bundle's dot files (.env, .git) are never public; /.well-known is made for it.
 function isHidden(path: string): boolean {
   return path.split('/').some((part, index) => part.startsWith('.') && !(index === 0 && part === '.well-known'))
-}
-
-function toStaticFile(file: ManifestFile): StaticFile {
-  const cacheControl = isHashedName(file.path) ? foreverControl : revalidateControl
-  const isNegotiated = file.encodings.length > 0
-  const represent = (blob: Blob, encoding: string | null): Representation => {
-    const etag = `"${blob.sha256}"`
-    const headers = [
-      ['content-type', file.content_type],
-      ['content-length', String(blob.size)],
-      ['etag', etag],
-      ['cache-control', cacheControl],
-      ...(encoding === null ? [['accept-ranges', 'bytes']] : [['content-encoding', encoding]]),
-      ...(isNegotiated ? [['vary', 'accept-encoding']] : []),
-    ]
-    return { sha256: blob.sha256, size: blob.size, encoding, etag, headers: headers.flat() }
-  }
-  const smallestFirst = file.encodings.toSorted((a, b) => a.size - b.size)
-  return {
-    plain: represent(file, null),
-    compressed: smallestFirst.map((blob) => represent(blob, blob.encoding)),
-    cacheControl,
-  }
 }

@@ -11,7 +11,7 @@ import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
 import type { BlobFiles } from './blob-files.ts'
-import type { DeploymentRef, LoadDeployment } from './deployment.ts'
+import { type DeploymentRef, type LoadDeployment, responseHeaders } from './deployment.ts'
 import { Host, type HostLimits } from './host.ts'
 import type { LocalBundle, LocalBundles } from './local-bundles.ts'
 import { StaticFiles } from './static-files.ts'
@@ -39,7 +39,7 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
     const bundle = await deps.bundles.bring(ref)
     const { manifest } = bundle
     const onError = (thrown: unknown) => deps.log.error({ deployment: ref.id, err: thrown }, 'static file not served')
-    const files = new StaticFiles(manifest, { blobs: deps.blobs, onError })
+    const files = new StaticFiles(manifest, { blobs: deps.blobs, headers: responseHeaders(ref), onError })
     if (manifest.kind === 'static') return { manifest, files, host: null }
 
     await deps.admit?.()

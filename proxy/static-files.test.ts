@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { gunzipSync } from 'node:zlib'
+import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { blobKey } from '../registry/bundle-store/keys.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
@@ -23,6 +23,8 @@ beforeAll(async () => {
       'docs/index.html': 'docs',
       'docs/a b.html': 'spaced',
       '404.html': 'lost',
+      'shop/404.html': 'not in this shop',
+      'shop/shoes/index.html': 'shoes',
       'empty.txt': '',
       'numbers.txt': '0123456789',
       'big.bin': big,
@@ -93,11 +95,30 @@ test.each([
   '/about.html/',
   '/__proto__',
   '/constructor',
-])('GET %s is a 404, and never a redirect', async (path) => {
+  '/%2e%2e%2f%2e%2e%2fetc%2fpasswd',
+  '/%252e%252e/etc/passwd',
+  '/docs/..%5c..%5cabout.html',
+  '/docs/%2e%2e/about.html',
+  '/./about.html',
+  '/%00',
+  '/.git/HEAD',
+  '/docs/.env',
+  '/.well-known/../.env',
+])('A4, E10: GET %s is a 404, and never a redirect', async (path) => {
   const answer = await edge.raw(`GET ${path} HTTP/1.1\r\nHost: site.apps.localhost\r\nConnection: close\r\n\r\n`)
   expect(answer.split('\r\n')[0]).toBe('HTTP/1.1 404 Not Found')
   expect(answer).not.toContain('SECRET')
   expect(answer).not.toContain('root:')
+})
+
+test('a missing page is told of by the 404.html of the nearest folder', async () => {
+  for (const [path, body] of [
+    ['/shop/hats', 'not in this shop'],
+    ['/shop/shoes/red/42', 'not in this shop'],
+    ['/shops', 'lost'],
+  ] as const) {
+    expect(await edge.ask('site', path, { headers: html })).toMatchObject({ status: 404, body })
+  }
 })
 
 test('people see the 404 page of the site, machines a code', async () => {
@@ -141,16 +162,75 @@ describe('validators and caching', () => {
     }
   })
 
-  test('a compressed sibling is a representation of its own', async () => {
+  describe('encodings', () => {
     const path = '/assets/index-BxY12_aZ.js'
-    const plain = await edge.ask('site', path)
-    const packed = await edge.ask('site', path, { headers: { 'accept-encoding': 'gzip, br' } })
-    expect(plain).toMatchObject({ body: script, headers: { vary: 'accept-encoding' } })
-    expect(packed.headers).toMatchObject({ 'content-encoding': 'gzip', vary: 'accept-encoding' })
-    expect(gunzipSync(packed.bytes).toString()).toBe(script)
-    expect(packed.headers.etag).not.toBe(plain.headers.etag)
-    const refused = await edge.ask('site', path, { headers: { 'accept-encoding': 'gzip;q=0' } })
-    expect(refused.headers['content-encoding']).toBeUndefined()
+    const get = (accept?: string, headers = {}) =>
+      edge.ask('site', path, { headers: { ...(accept !== undefined && { 'accept-encoding': accept }), ...headers } })
+
+    test('each is a representation with an ETag of its own, and right bytes', async () => {
+      const forms = await Promise.all(['', 'br', 'zstd', 'gzip'].map((coding) => get(coding)))
+      const decode = [String, brotliDecompressSync, zstdDecompressSync, gunzipSync] as const
+      for (const [index, { headers, bytes }] of forms.entries()) {
+        expect(headers['content-encoding']).toBe([undefined, 'br', 'zstd', 'gzip'][index])
+        expect(headers).toMatchObject({ vary: 'accept-encoding', 'content-length': String(bytes.length) })
+        expect(decode[index]?.(bytes).toString()).toBe(script)
+      }
+      expect(new Set(forms.map(({ headers }) => headers.etag)).size).toBe(4)
+    })
+
+    test.each([
+      ['gzip;q=0.9, br;q=0.2', 'gzip'],
+      ['br;q=0, *', /zstd|gzip/],
+      ['*;q=0', undefined],
+      ['identity, gzip;q=0.5', undefined],
+      ['gzip;q=0.5, identity;q=0', 'gzip'],
+      ['gzip;q=0', undefined],
+      ['deflate', undefined],
+    ])('Accept-Encoding: %s gets %s', async (accept, coding) => {
+      const { status, headers } = await get(accept)
+      expect(status).toBe(200)
+      if (coding === undefined) expect(headers['content-encoding']).toBeUndefined()
+      else expect(headers['content-encoding']).toMatch(coding)
+    })
+
+    test('304 is for the form that the client would get, and says what a 200 says to caches', async () => {
+      const packed = await get('gzip')
+      const etag = packed.headers.etag ?? ''
+      const again = await get('gzip', { 'if-none-match': etag })
+      expect(again).toMatchObject({ status: 304, body: '' })
+      for (const name of ['etag', 'vary', 'cache-control', 'x-atelier-deployment'])
+        expect(again.headers[name]).toBe(packed.headers[name])
+      for (const name of ['content-encoding', 'content-length', 'content-type'])
+        expect(again.headers[name]).toBeUndefined()
+      expect((await get('', { 'if-none-match': etag })).status).toBe(200)
+    })
+
+    test('HEAD tells of the form that GET sends', async () => {
+      const got = await get('br')
+      const head = await edge.ask('site', path, { method: 'HEAD', headers: { 'accept-encoding': 'br' } })
+      expect({ ...head.headers, date: '' }).toEqual({ ...got.headers, date: '' })
+    })
+
+    test('a range is of the plain file, and of a compressed one only for a client that has a part of that', async () => {
+      const packed = await get('gzip')
+      const part = await get('gzip', { range: 'bytes=0-9' })
+      expect(part).toMatchObject({ status: 206, body: script.slice(0, 10) })
+      expect(part.headers['content-encoding']).toBeUndefined()
+      const rest = await get('gzip', { range: 'bytes=10-', 'if-range': packed.headers.etag ?? '' })
+      expect(rest).toMatchObject({ status: 206, headers: { 'content-encoding': 'gzip', etag: packed.headers.etag } })
+      expect(gunzipSync(Buffer.concat([packed.bytes.subarray(0, 10), rest.bytes])).toString()).toBe(script)
+    })
+  })
+
+  test('If-Match of another version is 412', async () => {
+    const { headers } = await edge.ask('site', '/numbers.txt')
+    for (const [tag, status] of [
+      [headers.etag, 200],
+      ['*', 200],
+      ['"other"', 412],
+      [`W/${headers.etag}`, 412],
+    ] as const)
+      expect((await edge.ask('site', '/numbers.txt', { headers: { 'if-match': tag ?? '' } })).status).toBe(status)
   })
 })
 
@@ -175,8 +255,32 @@ describe('ranges', () => {
   })
 
   test('If-Range with another version gets the whole file', async () => {
-    const headers = { range: 'bytes=2-4', 'if-range': '"other"' }
-    expect(await edge.ask('site', '/numbers.txt', { headers })).toMatchObject({ status: 200, body: '0123456789' })
+    for (const condition of ['"other"', 'Wed, 21 Oct 2015 07:28:00 GMT', 'Wed, 21 Oct 2099 07:28:00 GMT']) {
+      const headers = { range: 'bytes=2-4', 'if-range': condition }
+      expect(await edge.ask('site', '/numbers.txt', { headers })).toMatchObject({ status: 200, body: '0123456789' })
+    }
+    const { headers } = await edge.ask('site', '/numbers.txt')
+    const same = { range: 'bytes=2-4', 'if-range': headers.etag ?? '' }
+    expect(await edge.ask('site', '/numbers.txt', { headers: same })).toMatchObject({ status: 206, body: '234' })
+  })
+
+  test('HEAD has no ranges', async () => {
+    const answer = await edge.ask('site', '/numbers.txt', { method: 'HEAD', headers: { range: 'bytes=2-4' } })
+    expect(answer).toMatchObject({ status: 200, headers: { 'content-length': '10' } })
+  })
+
+  test('A6: a thousand ranges, overlapping ones too, cost one whole file, and no memory', async () => {
+    const thousand = `bytes=${Array.from({ length: 1000 }, (_, index) => `${index}-`).join(',')}`
+    const before = process.memoryUsage().rss
+    for (let round = 0; round < 20; round++) {
+      for (const range of [thousand, `bytes=${'0-,'.repeat(2000)}0-`, 'bytes=0-1499999,0-1499999,0-1499999']) {
+        const answer = await edge.ask('site', '/big.bin', { headers: { range } })
+        expect(answer.status).toBe(200)
+        expect(answer.bytes.equals(big)).toBe(true)
+      }
+    }
+    // One answer of a thousand parts would hold 1.5 GB.
+    expect(process.memoryUsage().rss - before).toBeLessThan(300 * 1_048_576)
   })
 })
 

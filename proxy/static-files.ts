@@ -3,9 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Manifest } from '../registry/manifest.ts'
 import { type BlobFiles, maxCachedBytes } from './blob-files.ts'
 import { type ByteRange, readRange } from './byte-range.ts'
-import { acceptedEncodings } from './content-encoding.ts'
-import { decodePath, FileTable, type Representation, revalidateControl, type StaticFile } from './file-table.ts'
+import { decodePath, FileTable } from './file-table.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, writeNotice } from './pages.ts'
+import { type Representation, revalidateControl, type StaticFile } from './static-file.ts'
 
 /**
  * A request that may be for a file. `headers` are flat pairs that go with every response, `visitor` those that go with a page while
@@ -30,11 +30,12 @@ export class StaticFiles {
   readonly #spaFallback: boolean
   readonly #onError: (thrown: unknown) => void
 
+  /** `headers`: flat pairs of every response of the deployment. */
   constructor(
     { files, kind, spa_fallback }: Pick<Manifest, 'files' | 'kind' | 'spa_fallback'>,
-    { blobs, onError }: { blobs: BlobFiles; onError: (thrown: unknown) => void },
+    { blobs, headers, onError }: { blobs: BlobFiles; headers: string[]; onError: (thrown: unknown) => void },
   ) {
-    this.#table = new FileTable(files)
+    this.#table = new FileTable(files, headers)
     this.#blobs = blobs
     this.#isWhole = kind === 'static'
     this.#spaFallback = spa_fallback
@@ -65,53 +66,53 @@ export class StaticFiles {
   #serveUnknown(call: StaticCall, path: string | null): void {
     const isNavigation = (call.request.headers.accept ?? '').includes('text/html')
     const isAsset = path === null || fileExtension.test(path) || assetPath.test(path)
-    const shell = this.#spaFallback && isNavigation && !isAsset ? this.#table.file('index.html') : null
-    const page = isNavigation ? this.#table.file('404.html') : null
+    const shell = this.#spaFallback && isNavigation && !isAsset ? this.#table.file('/index.html') : null
+    const page = isNavigation ? this.#table.notFoundPage(path ?? '/') : null
     if (shell) this.#send(call, shell, 200)
     else if (page) this.#send(call, page, 404)
     else writeNotice(call.request, call.response, pageNotFound(), call.headers)
   }
 
   #send(call: StaticCall, file: StaticFile, status: 200 | 404): void {
-    const { request, response, headers } = call
-    const chosen = choose(request, file)
-    const isPage = file.plain.headers[1]?.startsWith('text/html')
-    if (status === 200 && matches(request.headers['if-none-match'], chosen.etag)) {
-      const vary = file.compressed.length > 0 ? ['vary', 'accept-encoding'] : []
-      response.writeHead(304, [...headers, 'etag', chosen.etag, 'cache-control', file.cacheControl, ...vary])
+    const { request, response } = call
+    const { headers } = request
+    const asked = status === 200 && headers.range !== undefined ? askedRange(request, file) : null
+    const form = asked?.form ?? file.choose(headers['accept-encoding'])
+    if (status === 200 && headers['if-match'] !== undefined && !names(headers['if-match'], form.etag)) {
+      response.writeHead(412, [...form.notModified, 'content-length', '0'])
       response.end()
       return
     }
-    const range = status === 200 && chosen.encoding === null ? wantedRange(request, chosen) : null
-    if (range === 'unsatisfiable') {
-      response.writeHead(416, [...headers, 'content-range', `bytes */${chosen.size}`, 'content-length', '0'])
+    if (status === 200 && headers['if-none-match'] !== undefined && namesWeakly(headers['if-none-match'], form.etag)) {
+      response.writeHead(304, form.notModified)
       response.end()
       return
     }
+    if (asked?.range === 'unsatisfiable') {
+      response.writeHead(416, [...call.headers, 'content-range', `bytes */${form.size}`, 'content-length', '0'])
+      response.end()
+      return
+    }
+    const range = asked?.range ?? null
+    const whole = file.isPage && call.visitor.length > 0 ? personal(form, call.visitor) : form.head
     const head: Head = range
-      ? { status: 206, headers: [...headers, ...rangeHeaders(chosen, range)] }
-      : {
-          status,
-          headers: [
-            ...headers,
-            ...(isPage && call.visitor.length > 0 ? personal(chosen, call.visitor) : chosen.headers),
-          ],
-        }
-    const bytes = this.#blobs.cached(chosen.sha256)
-    if (request.method === 'HEAD' || chosen.size === 0) writeWhole(response, head)
+      ? { status: 206, headers: partHeaders(whole, form.size, range) }
+      : { status, headers: whole }
+    const bytes = this.#blobs.cached(form.sha256)
+    if (request.method === 'HEAD' || form.size === 0) writeWhole(response, head)
     else if (bytes) writeWhole(response, head, cut(bytes, range))
-    else void this.#sendFromDisk(call, head, chosen, range)
+    else void this.#sendFromDisk(call, head, form, range)
   }
 
   // The head waits for the bytes to be there and right: a blob that cannot be read is an error page, not a page without a body.
-  async #sendFromDisk(call: StaticCall, head: Head, chosen: Representation, range: ByteRange | null): Promise<void> {
+  async #sendFromDisk(call: StaticCall, head: Head, form: Representation, range: ByteRange | null): Promise<void> {
     const { response } = call
     try {
-      if (chosen.size <= maxCachedBytes) {
-        writeWhole(response, head, cut(await this.#blobs.read(chosen), range))
+      if (form.size <= maxCachedBytes) {
+        writeWhole(response, head, cut(await this.#blobs.read(form), range))
         return
       }
-      const file = createReadStream(await this.#blobs.path(chosen), range ?? {})
+      const file = createReadStream(await this.#blobs.path(form), range ?? {})
       response.writeHead(head.status, head.headers)
       file.on('error', (error) => {
         this.#onError(error)
@@ -137,34 +138,35 @@ function cut(bytes: Buffer, range: ByteRange | null): Buffer {
   return range ? bytes.subarray(range.start, range.end + 1) : bytes
 }
 
-// A range is of the plain file: ranges of compressed bytes help nobody.
-function choose(request: IncomingMessage, file: StaticFile): Representation {
-  if (file.compressed.length === 0 || request.headers.range !== undefined) return file.plain
-  const accepted = acceptedEncodings(request.headers['accept-encoding'])
-  return file.compressed.find(({ encoding }) => encoding !== null && accepted.has(encoding)) ?? file.plain
+// A range is of the plain file, or of the form that If-Range names; with any other If-Range (a date too: files here have none) it is no range.
+function askedRange(
+  { headers, method }: IncomingMessage,
+  file: StaticFile,
+): { form: Representation; range: ByteRange | 'unsatisfiable' } | null {
+  if (method !== 'GET') return null
+  const condition = headers['if-range']
+  const form = condition === undefined ? file.plain : file.byEtag(String(condition))
+  const range = form && readRange(headers.range, form.size)
+  return range && { form, range }
 }
 
-function wantedRange(request: IncomingMessage, { size, etag }: Representation): ByteRange | 'unsatisfiable' | null {
-  const condition = request.headers['if-range']
-  if (condition !== undefined && condition !== etag) return null
-  return readRange(request.headers.range, size)
-}
-
-function rangeHeaders({ headers, size }: Representation, { start, end }: ByteRange): string[] {
-  const length = headers.indexOf('content-length')
-  return [...headers.with(length + 1, String(end - start + 1)), 'content-range', `bytes ${start}-${end}/${size}`]
+function partHeaders(whole: string[], size: number, { start, end }: ByteRange): string[] {
+  const length = whole.indexOf('content-length')
+  return [...whole.with(length + 1, String(end - start + 1)), 'content-range', `bytes ${start}-${end}/${size}`]
 }
 
 // A page that carries somebody's cookie is nothing for a shared cache.
-function personal({ headers }: Representation, visitor: string[]): string[] {
-  return [...headers.with(headers.indexOf('cache-control') + 1, 'private, max-age=0, must-revalidate'), ...visitor]
+function personal({ head }: Representation, visitor: string[]): string[] {
+  return [...head.with(head.indexOf('cache-control') + 1, 'private, max-age=0, must-revalidate'), ...visitor]
 }
 
-// If-None-Match compares weakly (RFC 9110 §13.1.2).
-function matches(header: string | undefined, etag: string): boolean {
-  if (header === undefined) return false
-  if (header === etag || header.trim() === '*') return true
-  return header.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag)
+// If-Match compares strongly, If-None-Match weakly (RFC 9110 §13.1).
+function names(header: string, etag: string): boolean {
+  return header === etag || header.split(',').some((tag) => tag.trim() === etag || tag.trim() === '*')
+}
+
+function namesWeakly(header: string, etag: string): boolean {
+  return names(header, etag) || names(header.replaceAll('W/', ''), etag)
 }
 
 function redirect({ response, target, headers }: StaticCall, to: string): void {

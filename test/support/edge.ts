@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
-import { gzipSync, zstdCompressSync } from 'node:zlib'
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { create } from 'tar'
 import { type ProxyOptions, type RunningProxy, startProxy } from '../../proxy/proxy.ts'
 import { createApp, findApp } from '../../registry/apps.ts'
@@ -217,8 +217,16 @@ export class TestEdge {
       await this.store.put(blobKey(sha256(content)), content)
       return { sha256: sha256(content), size: content.length }
     }
-    const compressed = bytes.length > 200 ? [{ encoding: 'gzip' as const, ...(await put(gzipSync(bytes))) }] : []
-    return { path, content_type: typeOf(path), encodings: compressed, ...(await put(bytes)) }
+    const forms = [
+      { encoding: 'br' as const, content: brotliCompressSync(bytes) },
+      { encoding: 'zstd' as const, content: zstdCompressSync(bytes) },
+      { encoding: 'gzip' as const, content: gzipSync(bytes) },
+    ]
+    const isWorth = bytes.length > 200 && !path.endsWith('.bin')
+    const encodings = await Promise.all(
+      (isWorth ? forms : []).map(async ({ encoding, content }) => ({ encoding, ...(await put(content)) })),
+    )
+    return { path, content_type: typeOf(path), encodings, ...(await put(bytes)) }
   }
 }
 

@@ -1,0 +1,81 @@
+import type { ManifestFile } from '../registry/manifest.ts'
+import type { Blob } from './blob-files.ts'
+import { type Coding, wantedEncodings } from './content-encoding.ts'
+import { isHashedName } from './hashed-names.ts'
+
+/**
+ * One stored form of a file: as it is (`encoding` null), or compressed. `head` and `notModified` are flat pairs, complete for a 200 and a
+ * 304: what can be known before a request comes is not put together for each.
+ */
+export type Representation = Blob & { encoding: Coding | null; etag: string; head: string[]; notModified: string[] }
+
+const foreverControl = 'public, max-age=31536000, immutable'
+export const revalidateControl = 'public, max-age=0, must-revalidate'
+
+/** A file of a deployment as it is served under one path. */
+export class StaticFile {
+  readonly plain: Representation
+  /** The smallest first. */
+  readonly compressed: Representation[]
+  readonly isPage: boolean
+  #lastAccepted: string | undefined
+  #lastChosen: Representation
+
+  /** `headers`: flat pairs of every response of the deployment. */
+  constructor(file: ManifestFile, headers: string[]) {
+    const represent = (blob: Blob, encoding: Coding | null) => describe(file, { blob, encoding, headers })
+    this.plain = represent(file, null)
+    this.compressed = file.encodings.toSorted((a, b) => a.size - b.size).map((blob) => represent(blob, blob.encoding))
+    this.isPage = file.content_type.startsWith('text/html')
+    this.#lastChosen = this.#choose(undefined)
+  }
+
+  /**
+   * The form that the client wants most, of several the smallest. When it refuses every one there is, the plain file: RFC 9110 §12.4.1 leaves
+   * the choice between that and a 406, which helps nobody. Clients mostly send what the one before sent, so the last choice is kept.
+   */
+  choose(acceptEncoding: string | undefined): Representation {
+    if (acceptEncoding !== this.#lastAccepted) {
+      this.#lastAccepted = acceptEncoding
+      this.#lastChosen = this.#choose(acceptEncoding)
+    }
+    return this.#lastChosen
+  }
+
+  /** The form that an If-Range names: what a client has a part of, it may have the rest of. Null: none, or not by a strong ETag. */
+  byEtag(etag: string): Representation | null {
+    return [this.plain, ...this.compressed].find((form) => form.etag === etag) ?? null
+  }
+
+  #choose(acceptEncoding: string | undefined): Representation {
+    if (this.compressed.length === 0) return this.plain
+    const wanted = wantedEncodings(acceptEncoding)
+    let chosen = this.plain
+    let quality = 0
+    for (const form of this.compressed) {
+      const asked = form.encoding === null ? 0 : wanted[form.encoding]
+      if (asked > quality) [chosen, quality] = [form, asked]
+    }
+    return wanted.identity > quality ? this.plain : chosen
+  }
+}
+
+function describe(
+  file: ManifestFile,
+  { blob: { sha256, size }, encoding, headers }: { blob: Blob; encoding: Coding | null; headers: string[] },
+): Representation {
+  const etag = `"${sha256}"`
+  const vary = file.encodings.length > 0 ? ['vary', 'accept-encoding'] : []
+  const cacheControl = isHashedName(file.path) ? foreverControl : revalidateControl
+  const validators = ['etag', etag, 'cache-control', cacheControl, ...vary]
+  return {
+    ...{ sha256, size, encoding, etag },
+    head: [
+      ...headers,
+      ...['content-type', file.content_type, 'content-length', String(size)],
+      ...(encoding === null ? [] : ['content-encoding', encoding]),
+      ...['accept-ranges', 'bytes', ...validators],
+    ],
+    notModified: [...headers, ...validators],
+  }
+}
