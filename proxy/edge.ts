@@ -10,10 +10,10 @@ import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
 import { type Admitted, checkRequest } from './guard.ts'
 import * as pages from './pages.ts'
-import { clientAddress, type Forwarding } from './request-headers.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assignVisitor } from './split.ts'
 import type { StallWatch } from './stall-watch.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
 import { refuse, type Upgrades } from './upgrades.ts'
 
 export type EdgeDeps = {
@@ -22,6 +22,7 @@ export type EdgeDeps = {
   controlPlane: ControlPlane
   upgrades: Upgrades
   stalls: StallWatch
+  trusted: TrustedProxies
   appsDomain: string
   limits: AppRequestLimits
   log: Log
@@ -51,10 +52,10 @@ export class Edge {
       return
     }
     const found = this.#deps.table.find(admitted.host)
-    if (!found) pages.writeNotice(request, response, pages.unknownHost(admitted.host))
+    if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
     else if ('route' in found) this.#serveRoute(found.route, admitted, request, response)
     else {
-      const call = { target: admitted.target, forwarding: forwardingOf(request) }
+      const call = { target: admitted.target, forwarding: this.#deps.trusted.forwardingOf(request) }
       void this.#deps.controlPlane.serve(found.reserved, request, response, call)
     }
   }
@@ -74,7 +75,14 @@ export class Edge {
     else if ('route' in found) void this.#upgradeRoute(found.route, admitted, { request, socket, head })
     else {
       this.#deps.upgrades.pass({
-        ...{ request, socket, head, target: admitted.target, headers: [], forwarding: forwardingOf(request) },
+        ...{
+          request,
+          socket,
+          head,
+          target: admitted.target,
+          headers: [],
+          forwarding: this.#deps.trusted.forwardingOf(request),
+        },
         address: this.#deps.controlPlane.address(found.reserved),
         onFailure: (error) => platformNoticeFor(error, found.reserved),
       })
@@ -86,10 +94,22 @@ export class Edge {
     this.#endless.cut()
   }
 
+  /** A connection that is to be used for nothing, whatever it has sent. */
+  turnAway(socket: Socket, notice: pages.Notice): void {
+    this.#refused.add(socket)
+    socket.end(pages.noticeResponse(notice), () => socket.destroy())
+  }
+
+  // Of what follows, a body may still be on its way.
+  #writeNotice(request: IncomingMessage, response: ServerResponse, notice: pages.Notice): void {
+    if (!request.complete) this.#deps.stalls.add(request, response)
+    pages.writeNotice(request, response, notice)
+  }
+
   #serveRoute(route: Route, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
     const visit = this.#visit(route, request)
     if (!visit) {
-      pages.writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
+      this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
       return
     }
     const { deployment } = visit
@@ -114,7 +134,7 @@ export class Edge {
       pages.writeNotice(request, response, pages.pageNotFound(), deployment.headers)
       return
     }
-    const appCall = { ...call, ref: deployment.ref, forwarding: forwardingOf(request) }
+    const appCall = { ...call, ref: deployment.ref, forwarding: this.#deps.trusted.forwardingOf(request) }
     const { limits, log, appsDomain } = this.#deps
     const onEndless = (endless: ServerResponse) => this.#endless.add(endless)
     void serveFromApp(appCall, host, { limits, log, cookieSuffix: appsDomain, onEndless })
@@ -169,7 +189,7 @@ export class Edge {
         return
       }
       const onFailure = () => pages.connectionLost(ref.appId)
-      const forwarding = forwardingOf(request)
+      const forwarding = this.#deps.trusted.forwardingOf(request)
       const address = { socketPath }
       this.#deps.upgrades.pass({ request, socket, head, target, address, forwarding, headers, onFailure })
     } catch (thrown) {
@@ -185,10 +205,6 @@ export class Edge {
     const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
     return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie] }
   }
-}
-
-function forwardingOf(request: IncomingMessage): Forwarding {
-  return { clientAddress: clientAddress(request), host: request.headers.host ?? '', protocol: 'http' }
 }
 
 /** What the promise brings, or null after `timeoutMs`. */

@@ -1,8 +1,9 @@
 import type { AppRequestLimits } from './app-request.ts'
 import type { HostLimits } from './host.ts'
+import type { ListenerLimits } from './listener.ts'
 import type { StallLimits } from './stall-watch.ts'
 
-export type ProxyLimits = AppRequestLimits & HostLimits & StallLimits & { closeDeadlineMs: number }
+export type ProxyLimits = AppRequestLimits & HostLimits & ListenerLimits & StallLimits & { closeDeadlineMs: number }
 
 const seconds = 1000
 
@@ -19,6 +20,9 @@ export const defaultLimits: ProxyLimits = {
   stopGraceMs: 5 * seconds,
   firstBackoffMs: 1 * seconds,
   maxBackoffMs: 60 * seconds,
+  headersTimeoutMs: 10 * seconds,
+  maxConnections: 20_000,
+  maxConnectionsPerClient: 1_000,
   /** A client that is waited for moves 1 kB/s, looked at over 30 s. */
   stallWindowMs: 30 * seconds,
   stallMinBytes: 30 * 1024,

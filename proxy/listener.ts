@@ -2,10 +2,14 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { type AddressInfo, Socket } from 'node:net'
 import { AppError, codeOf } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import { ConnectionCaps } from './connection-caps.ts'
 import type { Edge } from './edge.ts'
-import { badRequest, noticeResponse } from './pages.ts'
+import { badRequest, noticeResponse, tooManyConnections } from './pages.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
 
-const maxConnections = 20_000
+export type ListenerLimits = { headersTimeoutMs: number; maxConnections: number; maxConnectionsPerClient: number }
+export type ListenerDeps = { limits: ListenerLimits; trusted: TrustedProxies; log: Log }
 
 /** The edge's TCP front: an HTTP/1.1 server with the limits of security.md §5 in front of an `Edge`. */
 export class Listener {
@@ -21,8 +25,12 @@ export class Listener {
    * Listens on one port of every address of the machine (`::` takes IPv4 too; without IPv6, `0.0.0.0`), or of the one given.
    * Throws PORT_IN_USE.
    */
-  static async open(edge: Edge, { port, host }: { port: number; host?: string }): Promise<Listener> {
-    const server = createEdgeServer(edge)
+  static async open(
+    edge: Edge,
+    { port, host }: { port: number; host?: string },
+    deps: ListenerDeps,
+  ): Promise<Listener> {
+    const server = createEdgeServer(edge, deps)
     try {
       await listen(server, port, host ?? '::')
     } catch (thrown) {
@@ -48,13 +56,14 @@ export class Listener {
   }
 }
 
-function createEdgeServer(edge: Edge): Server {
+function createEdgeServer(edge: Edge, { limits, trusted, log }: ListenerDeps): Server {
+  const caps = new ConnectionCaps(limits.maxConnectionsPerClient, { trusted, log })
   const server = createServer({
-    headersTimeout: 10_000,
+    headersTimeout: limits.headersTimeoutMs,
     // Uploads take as long as they take; one that stands still is ended by the stall watch.
     requestTimeout: 0,
     keepAliveTimeout: 65_000,
-    connectionsCheckingInterval: 2_000,
+    connectionsCheckingInterval: limits.headersTimeoutMs / 5,
     maxHeaderSize: 16_384,
     requireHostHeader: false,
     noDelay: true,
@@ -65,7 +74,10 @@ function createEdgeServer(edge: Edge): Server {
   })
   // No limit: Node would drop what is over it in silence. The guard counts.
   server.maxHeadersCount = 0
-  server.maxConnections = maxConnections
+  server.maxConnections = limits.maxConnections
+  server.on('connection', (socket) => {
+    if (!caps.admit(socket)) edge.turnAway(socket, tooManyConnections())
+  })
   server.on('request', (request, response) => edge.handle(request, response))
   server.on('upgrade', (request, socket, head) => {
     if (socket instanceof Socket) edge.upgrade(request, socket, head)

@@ -103,6 +103,16 @@ export function appBusy(app: string): Notice {
   }
 }
 
+export function tooManyConnections(): Notice {
+  return {
+    status: 503,
+    code: 'TOO_MANY_CONNECTIONS',
+    title: 'Too many connections',
+    message: 'Your address holds as many connections to this server as one may. Close some of them first.',
+    retryAfterSec: 10,
+  }
+}
+
 export function connectionLost(app: string): Notice {
   return {
     status: 502,

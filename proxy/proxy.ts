@@ -23,6 +23,7 @@ import { Residents } from './residents.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
 import { RouteTable } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
+import { TrustedProxies } from './trusted-proxies.ts'
 import { Upgrades } from './upgrades.ts'
 
 export type ProxyDeps = {
@@ -66,17 +67,19 @@ export async function startProxy(
 
   await residents.restore()
   const stalls = new StallWatch(limits)
+  const trusted = new TrustedProxies(config.trustedProxies)
   const edge = new Edge({
     table,
     deployments,
     controlPlane: new ControlPlane(config, { log }),
     upgrades: new Upgrades({ cookieSuffix: config.appsDomain }),
     stalls,
+    trusted,
     appsDomain: config.appsDomain,
     limits,
     log,
   })
-  const listener = await Listener.open(edge, { port, host })
+  const listener = await Listener.open(edge, { port, host }, { limits, trusted, log })
   residents.settle()
   const link = new RegistryLink({
     sql,

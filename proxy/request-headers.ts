@@ -1,7 +1,13 @@
 import type { IncomingMessage } from 'node:http'
 
 /** What the edge knows of a client, as apps are told. */
-export type Forwarding = { clientAddress: string; host: string; protocol: 'http' | 'https' }
+export type Forwarding = {
+  clientAddress: string
+  host: string
+  protocol: 'http' | 'https'
+  /** By a trusted proxy, whose own headers about the client then pass, too. */
+  isVouchedFor: boolean
+}
 
 // Hop-by-hop (RFC 9110 §7.6.1), what the edge alone may say, and headers by which frameworks trust a proxy that is not there (CVE-2025-29927).
 const dropped = new Set([
@@ -19,11 +25,21 @@ const dropped = new Set([
   'expect',
   'host',
   'forwarded',
+  'x-middleware-subrequest',
+])
+// What proxies and delivery networks say of a client, each in a header of its own, and libraries look for.
+const aboutClient = new Set([
   'x-real-ip',
   'x-client-ip',
   'x-cluster-client-ip',
   'true-client-ip',
-  'x-middleware-subrequest',
+  'cf-connecting-ip',
+  'cf-connecting-ipv6',
+  'fastly-client-ip',
+  'fly-client-ip',
+  'x-appengine-user-ip',
+  'x-forwarded',
+  'forwarded-for',
 ])
 
 /**
@@ -38,6 +54,7 @@ export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding)
     const name = raw[index] ?? ''
     const lower = name.toLowerCase()
     if (dropped.has(lower) || named?.has(lower) || isEdgeOnly(lower)) continue
+    if (aboutClient.has(lower) && !forwarding.isVouchedFor) continue
     if (lower.includes('_') && isLookAlike(lower)) continue
     headers.push(name, raw[index + 1] ?? '')
   }
@@ -48,10 +65,9 @@ export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding)
   return headers
 }
 
-/** `::ffff:10.0.0.1`, as a socket that serves both families gives it, is 10.0.0.1. */
-export function clientAddress(request: IncomingMessage): string {
-  const address = request.socket.remoteAddress ?? ''
-  return address.startsWith('::ffff:') ? address.slice(7) : address
+/** The peer's address. `::ffff:10.0.0.1`, as a socket that serves both families gives it, is 10.0.0.1. */
+export function peerAddress({ remoteAddress = '' }: { remoteAddress?: string | undefined }): string {
+  return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress
 }
 
 /** Names listed in a Connection header, in lower case; null when there are none beyond the usual. */
@@ -63,7 +79,7 @@ export function namedByConnection(connection: string | undefined): Set<string> |
 // Programs in other languages get headers as environment variables (RFC 3875 §4.1.18), where X_Forwarded_For is X-Forwarded-For.
 function isLookAlike(lower: string): boolean {
   const dashed = lower.replaceAll('_', '-')
-  return dropped.has(dashed) || isEdgeOnly(dashed)
+  return dropped.has(dashed) || aboutClient.has(dashed) || isEdgeOnly(dashed)
 }
 
 function isEdgeOnly(lower: string): boolean {

@@ -1,12 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 
 export type StallLimits = { stallWindowMs: number; stallMinBytes: number }
 
-type Progress = { request: IncomingMessage; response: ServerResponse; bytes: number; since: number }
+type Progress = {
+  request: IncomingMessage
+  response: ServerResponse
+  socket: Socket
+  bytes: number
+  since: number
+}
 
 /**
  * Ends requests that a client lets stand: over a whole window it was the client that was waited for, and fewer than the least bytes
- * moved (security.md E5). Waiting for the app counts for nobody.
+ * moved (security.md E5). Waiting for the app counts for nobody. A body that still comes when its answer has been given is watched, too.
  */
 export class StallWatch {
   readonly #limits: StallLimits
@@ -19,8 +26,11 @@ export class StallWatch {
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    this.#watched.set(response, { request, response, bytes: movedBytes(response), since: performance.now() })
-    response.on('close', () => this.#watched.delete(response))
+    const { socket } = request
+    this.#watched.set(response, { request, response, socket, bytes: movedBytes(socket), since: performance.now() })
+    response.on('close', () => {
+      if (request.complete || socket.destroyed) this.#watched.delete(response)
+    })
   }
 
   close(): void {
@@ -30,21 +40,26 @@ export class StallWatch {
   #look(): void {
     const now = performance.now()
     for (const progress of this.#watched.values()) {
-      const bytes = movedBytes(progress.response)
+      const { request, response, socket } = progress
+      if (response.closed && (request.complete || socket.destroyed)) {
+        this.#watched.delete(response)
+        continue
+      }
+      const bytes = movedBytes(socket)
       if (!waitsForClient(progress)) Object.assign(progress, { bytes, since: now })
       else if (now - progress.since >= this.#limits.stallWindowMs) {
-        if (bytes - progress.bytes < this.#limits.stallMinBytes) progress.response.destroy()
+        if (bytes - progress.bytes < this.#limits.stallMinBytes) socket.destroy()
         Object.assign(progress, { bytes, since: now })
       }
     }
   }
 }
 
-function waitsForClient({ request, response }: Progress): boolean {
+function waitsForClient({ request, socket }: Progress): boolean {
   const isUploading = !request.complete && request.readableFlowing === true
-  return isUploading || (response.socket?.writableLength ?? 0) > 0
+  return isUploading || socket.writableLength > 0
 }
 
-function movedBytes({ socket }: ServerResponse): number {
-  return socket ? socket.bytesRead + socket.bytesWritten - socket.writableLength : 0
+function movedBytes(socket: Socket): number {
+  return socket.bytesRead + socket.bytesWritten - socket.writableLength
 }

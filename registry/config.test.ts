@@ -27,4 +27,15 @@ describe('readConfig', () => {
       readConfig({ ATELIER_HTTP_PORT: 'eighty', ATELIER_DOMAIN: 'http://x', ATELIER_QUEUE_URL: 'amqp://x' })
     expect(read).toThrow(/ATELIER_DOMAIN: .*ATELIER_HTTP_PORT: .*ATELIER_QUEUE_URL: /s)
   })
+
+  test('trusted proxies are addresses and networks, and nothing else', () => {
+    const read = (text: string) => readConfig({ ATELIER_TRUSTED_PROXIES: text }).trustedProxies
+    expect(read('10.0.0.7, fd00::/8')).toEqual([
+      { address: '10.0.0.7', prefix: 32, family: 'ipv4' },
+      { address: 'fd00::', prefix: 8, family: 'ipv6' },
+    ])
+    expect(read('')).toEqual([])
+    for (const text of ['proxy.example.com', '10.0.0.7:80', '10.0.0.0/33', '*.example.com', 'all'])
+      expect(() => read(text)).toThrow(/ATELIER_TRUSTED_PROXIES: /)
+  })
 })

@@ -54,7 +54,11 @@ export type Config = {
   }
   /** What builds and apps may reach beyond the public internet. */
   egressAllow: EgressRule[]
+  /** Whose x-forwarded-* headers are believed. */
+  trustedProxies: Network[]
 }
+
+export type Network = { address: string; prefix: number; family: 'ipv4' | 'ipv6' }
 
 const port = z.coerce.number().int().min(1).max(65_535)
 const count = (low: number, high: number) => z.coerce.number().int().min(low).max(high)
@@ -77,6 +81,18 @@ const egressAllow = z.string().transform((text, context): EgressRule[] => {
   const { rules, problems } = parseEgressAllow(text)
   for (const message of problems) context.addIssue({ code: 'custom', message })
   return rules
+})
+
+// The same words as there, without names and ports.
+const networks = z.string().transform((text, context): Network[] => {
+  const { rules, problems } = parseEgressAllow(text)
+  const given = rules.flatMap((rule) => (rule.kind === 'network' && rule.port === null ? [rule] : []))
+  if (problems.length > 0 || given.length < rules.length)
+    context.addIssue({
+      code: 'custom',
+      message: 'must be addresses and networks such as 10.0.0.7, 10.0.0.0/8, fd00::/8',
+    })
+  return given.map(({ address, prefix, family }) => ({ address, prefix, family }))
 })
 
 const environment = z.object({
@@ -106,6 +122,7 @@ const environment = z.object({
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
   ATELIER_EGRESS_ALLOW: egressAllow.optional(),
+  ATELIER_TRUSTED_PROXIES: networks.optional(),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
@@ -161,6 +178,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     },
     appLimits: { memoryMb: settings.ATELIER_APP_MEMORY_MB, processes: 256 },
     egressAllow: settings.ATELIER_EGRESS_ALLOW ?? [],
+    trustedProxies: settings.ATELIER_TRUSTED_PROXIES ?? [],
     pushLimits: {
       packMb: settings.ATELIER_PUSH_MAX_MB,
       checkoutMb: settings.ATELIER_CHECKOUT_MAX_MB,

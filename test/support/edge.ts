@@ -35,7 +35,8 @@ export type TestBundle = Partial<Pick<Manifest, 'spa_fallback' | 'health' | 'dra
 }
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: string; bytes: Buffer }
-export type Asked = { method?: string; headers?: Record<string, string>; body?: string }
+/** `from`: an address of this machine. */
+export type Asked = { method?: string; headers?: Record<string, string>; body?: string; from?: string }
 
 /** A real proxy on a home of its own, and what a build worker would do to put bundles before its users. */
 export class TestEdge {
@@ -182,9 +183,9 @@ export class TestEdge {
   }
 
   /** One request, on a connection of its own. `host` is an app's label or a whole host name. */
-  async ask(host: string, path: string, { method = 'GET', headers = {}, body }: Asked = {}): Promise<Answer> {
+  async ask(host: string, path: string, { method = 'GET', headers = {}, body, from }: Asked = {}): Promise<Answer> {
     const asked = httpRequest({
-      ...{ host: '127.0.0.1', port: this.port, method, path, agent: false },
+      ...{ host: '127.0.0.1', port: this.port, method, path, agent: false, localAddress: from },
       headers: { host: this.hostOf(host), ...headers },
     })
     asked.end(body)
@@ -194,8 +195,8 @@ export class TestEdge {
   }
 
   /** A bare connection to the edge. */
-  async socket(): Promise<Socket> {
-    const socket = connect(this.port, '127.0.0.1')
+  async socket(from?: string): Promise<Socket> {
+    const socket = connect({ port: this.port, host: '127.0.0.1', localAddress: from })
     await once(socket, 'connect')
     return socket
   }
