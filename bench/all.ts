@@ -6,6 +6,7 @@ import { measureEdge } from './edge.ts'
 import { measureExpress } from './express.ts'
 import { measureFlips } from './flip.ts'
 import { measureLargePush } from './large-push.ts'
+import { measureLatency } from './latency.ts'
 import { format, type Row } from './measure.ts'
 import { measureMemory } from './memory.ts'
 import { measurePushes } from './push.ts'
@@ -33,6 +34,8 @@ test('walls of a push', async () => show(await measureWallsOfPush()))
 test('large push', async ({ atelier }) => show(await measureLargePush(atelier)))
 
 test('edge', async ({ atelier }) => show(await measureEdge(atelier)))
+
+test('latency', async ({ atelier }) => show(await measureLatency(atelier)))
 
 test('express', async ({ atelier }) => show(await measureExpress(atelier)))
 

@@ -12,8 +12,8 @@ export type Backend = Program & { socket: string }
 export async function jsonServer(directory: string, headers: Record<string, string> = {}): Promise<Backend> {
   const file = join(directory, 'server.mjs')
   const source = `import { createServer } from 'node:http'
-    const headers = ${JSON.stringify({ 'content-type': 'application/json', ...headers })}
-    createServer((_, response) => response.writeHead(200, headers).end(JSON.stringify(${answer}))).listen(process.env.PORT)`
+    const headers = new Map(Object.entries(${JSON.stringify({ 'content-type': 'application/json', ...headers })}))
+    createServer((_, response) => response.setHeaders(headers).end(JSON.stringify(${answer}))).listen(process.env.PORT)`
   await writeFile(file, source)
   return nodeProgram(directory, file)
 }
