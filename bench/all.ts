@@ -11,6 +11,7 @@ import { format, type Row } from './measure.ts'
 import { measureMemory } from './memory.ts'
 import { measurePushes } from './push.ts'
 import { measureRecovery } from './recovery.ts'
+import { measureRollbacks } from './rollback.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
@@ -49,8 +50,11 @@ test('start', async () => show(await measureStart()))
 
 test('idle memory', async ({ atelier }) => show(await measureMemory(atelier, 'idle, no app')))
 
-test('push and flip', async ({ atelier }) => {
+test('pushes', async ({ atelier }) => {
   show(await measurePushes(atelier))
   show(await measureMemory(atelier, 'three live apps'))
-  show(await measureFlips(atelier))
 })
+
+test('flips', async () => show(await measureFlips()))
+
+test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))

@@ -16,13 +16,14 @@ import { freePort } from './machine.ts'
 import { checkout, plainEnv, shareCompiledCode } from './platform.ts'
 import { isAlive, processesOf, socketsOf } from './processes.ts'
 
-/** A part of a platform whose parts run apart; there are two workers and two proxies. */
-export type PartName = 'gateway' | 'registry' | 'registry2' | 'worker1' | 'worker2' | 'proxy1' | 'proxy2'
-const partNames: PartName[] = ['registry', 'gateway', 'worker1', 'worker2', 'proxy1', 'proxy2']
+/** A part of a platform whose parts run apart; there are two workers and two proxies, or three. */
+export type PartName = 'gateway' | 'registry' | 'registry2' | 'worker1' | 'worker2' | 'proxy1' | 'proxy2' | 'proxy3'
+const proxyNames: PartName[] = ['proxy1', 'proxy2', 'proxy3']
 
 export type ApartOptions = {
   /** For every part, over what the topology needs: `ATELIER_QUEUE_URL`, `ATELIER_STORE_URL`. */
   env?: Record<string, string>
+  proxies?: 2 | 3
 }
 
 /**
@@ -36,14 +37,17 @@ export class ApartPlatform {
   readonly workers: number = 2
   readonly #database: TestDatabase
   readonly #env: Record<string, string>
+  readonly #parts: PartName[]
   readonly #running = new Map<PartName, ChildProcess>()
   readonly #down = new Set<PartName>()
   #isStopping = false
 
-  static async prepare({ env = {} }: ApartOptions = {}): Promise<ApartPlatform> {
+  static async prepare({ env = {}, proxies = 2 }: ApartOptions = {}): Promise<ApartPlatform> {
     const scratch = await mkdtemp('/tmp/at-')
     await chmod(scratch, 0o711)
-    const [first, second, gateway, registry] = [await freePort(), await freePort(), await freePort(), await freePort()]
+    const ports: number[] = []
+    while (ports.length < proxies) ports.push(await freePort())
+    const [gateway, registry] = [await freePort(), await freePort()]
     const database = await createDatabase({ migrated: false })
     const settings = {
       ATELIER_DATABASE_URL: database.url,
@@ -56,16 +60,17 @@ export class ApartPlatform {
       ATELIER_REGISTRY_URL: `http://127.0.0.1:${registry}`,
       ...env,
     }
-    return new ApartPlatform(scratch, { ports: [first, second], database, env: settings })
+    return new ApartPlatform(scratch, { ports, database, env: settings })
   }
 
   private constructor(
     scratch: string,
-    { ports, database, env }: { ports: [number, number]; database: TestDatabase; env: Record<string, string> },
+    { ports, database, env }: { ports: number[]; database: TestDatabase; env: Record<string, string> },
   ) {
     this.scratch = scratch
     this.ports = ports
-    this.port = ports[0]
+    this.port = ports[0] ?? 0
+    this.#parts = ['registry', 'gateway', 'worker1', 'worker2', ...proxyNames.slice(0, ports.length)]
     this.#database = database
     this.#env = env
   }
@@ -81,7 +86,7 @@ export class ApartPlatform {
   }
 
   get homes(): string[] {
-    return partNames.map((name) => this.homeOf(name))
+    return this.#parts.map((name) => this.homeOf(name))
   }
 
   get gitDirectory(): string {
@@ -90,7 +95,7 @@ export class ApartPlatform {
 
   /** Of parts that are not taken down. */
   get livingHomes(): string[] {
-    return partNames.filter((name) => !this.#down.has(name)).map((name) => this.homeOf(name))
+    return this.#parts.filter((name) => !this.#down.has(name)).map((name) => this.homeOf(name))
   }
 
   openStore(): Promise<BundleStore> {
@@ -105,9 +110,9 @@ export class ApartPlatform {
     return connect(this.#database.url, { max: 2, name: 'test' })
   }
 
-  /** All parts at once, on an empty database; resolves when the API answers and both workers and proxies are there. */
+  /** All parts at once, on an empty database; resolves when the API answers and all workers and proxies are there. */
   async start(): Promise<this> {
-    for (const name of partNames) this.startPart(name)
+    for (const name of this.#parts) this.startPart(name)
     await this.untilReady()
     return this
   }
@@ -117,9 +122,9 @@ export class ApartPlatform {
       const asked = this.ports.flatMap((port) => ['api.localhost', 'git.localhost'].map((host) => statusOf(port, host)))
       return Promise.all(asked)
     }
-    await expect.poll(answers, { timeout: 90_000, interval: 100 }).toEqual([200, 200, 200, 200])
+    await expect.poll(answers, { timeout: 90_000, interval: 100 }).toEqual(this.ports.flatMap(() => [200, 200]))
     await expect.poll(() => this.adminToken().catch(() => ''), { timeout: 30_000 }).not.toBe('')
-    await expect.poll(() => this.#edges(), { timeout: 30_000 }).toBe(2)
+    await expect.poll(() => this.#edges(), { timeout: 30_000 }).toBe(this.ports.length)
   }
 
   /** `env`: over what all parts have, for this start and those that follow by themselves. */
@@ -189,8 +194,8 @@ export class ApartPlatform {
         ...plainEnv(),
         ...this.#env,
         ATELIER_HOME: home,
-        // Both proxies serve the same addresses; a load balancer would stand before them.
-        ATELIER_HTTP_PORT: String(name === 'proxy2' ? this.ports[1] : this.port),
+        // All proxies serve the same addresses; a load balancer would stand before them.
+        ATELIER_HTTP_PORT: String(this.ports[proxyNames.indexOf(name)] ?? this.port),
         ...env,
         // What is killed here is the role itself, not what launched it.
         ATELIER_LAUNCHED: '1',
