@@ -5,8 +5,15 @@ import type { DeploymentRef } from './deployment.ts'
 import { type Host, HostUnavailable } from './host.ts'
 import * as pages from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { headerIn, type ResponseHead, readResponseHead, readTrailers } from './response-head.ts'
-import { type Exchange, UpstreamError, type UpstreamRequest, type UpstreamResponse } from './upstream.ts'
+import { headerIn, readResponseHead, readTrailers } from './response-head.ts'
+import {
+  type Exchange,
+  type Recipient,
+  type Upstream,
+  UpstreamError,
+  type UpstreamRequest,
+  type UpstreamResponse,
+} from './upstream.ts'
 
 export type AppCall = {
   request: IncomingMessage
@@ -32,44 +39,140 @@ const maxUnsentTries = 3
 
 /**
  * One request to an app: waits for its host if it must, sends the request, checks the answer and streams it to the client. Whatever goes
- * wrong costs this request alone, and is a page as long as nothing has been written. Resolves when the response is over.
+ * wrong costs this request alone, and is a page as long as nothing has been written. Whoever asks says `over` when the response is closed.
  */
-export async function serveFromApp(call: AppCall, host: Host, deps: AppRequestDeps): Promise<void> {
-  const { request, response, ref } = call
-  const bodyLength = readBodyLength(request)
-  if (bodyLength !== null && bodyLength > deps.limits.maxBodyBytes) {
-    writeFailure(call, pages.bodyTooLarge(deps.limits.maxBodyBytes))
-    return
-  }
-  const outgoing: UpstreamRequest = {
-    method: request.method ?? 'GET',
-    target: call.target,
-    headers: forwardHeaders(request, call.forwarding),
-    body: request,
-    bodyLength,
-  }
-  const sending = new Sending(host, outgoing, deps.limits.waitForHostMs)
-  response.on('close', () => sending.abort())
-  try {
-    const upstream = await sending.response()
-    const head = readResponseHead(upstream, { cookieSuffix: deps.cookieSuffix })
-    if ('invalid' in head) {
-      sending.abort()
-      throw new UpstreamError('invalid', head.invalid)
+export function serveFromApp(call: AppCall, host: Host, deps: AppRequestDeps): AppRequest {
+  const asked = new AppRequest(call, host, deps)
+  asked.start()
+  return asked
+}
+
+/**
+ * A request on its way to whichever process of the host takes it. One that no process can have seen goes again to the host as it is then.
+ * An idempotent one whose kept-alive connection was closed under it goes once more, on a new connection and to the same process: if that
+ * is gone, this request may be what ended it. No promise as long as the host is up: they cost as much as all the rest of a small request.
+ */
+export class AppRequest implements Recipient {
+  readonly #call: AppCall
+  readonly #host: Host
+  readonly #deps: AppRequestDeps
+  readonly #outgoing: UpstreamRequest
+  #upstream: Upstream | null = null
+  #exchange: Exchange | null = null
+  #tries = 0
+  #stale: UpstreamError | null = null
+  #isOver = false
+
+  constructor(call: AppCall, host: Host, deps: AppRequestDeps) {
+    const { request } = call
+    this.#call = call
+    this.#host = host
+    this.#deps = deps
+    this.#outgoing = {
+      method: request.method ?? 'GET',
+      target: call.target,
+      headers: forwardHeaders(request, call.forwarding),
+      body: request,
+      bodyLength: readBodyLength(request),
     }
-    await stream(call, head, upstream, deps)
-  } catch (thrown) {
-    if (response.destroyed) return
-    if (thrown instanceof UpstreamError) {
-      deps.log.info(
+  }
+
+  start(): void {
+    const { bodyLength } = this.#outgoing
+    const { limits } = this.#deps
+    if (bodyLength !== null && bodyLength > limits.maxBodyBytes) {
+      writeFailure(this.#call, pages.bodyTooLarge(limits.maxBodyBytes))
+      return
+    }
+    const upstream = this.#host.upstream()
+    if (upstream) this.#send(upstream)
+    else this.#sendWhenUp(this.#host.whenUp(limits.waitForHostMs))
+  }
+
+  /** The response is closed, at its end or before: nothing of it is wanted any more. */
+  over(): void {
+    this.#isOver = true
+    this.#exchange?.abort()
+  }
+
+  answered(answer: UpstreamResponse): void {
+    const { request, response } = this.#call
+    if (this.#isOver || response.destroyed) {
+      this.over()
+      return
+    }
+    try {
+      this.#pass(answer)
+      // Answered whole before the body had been sent: the app does not want the rest.
+      if (response.writableEnded && !request.complete) this.over()
+    } catch (thrown) {
+      this.#fail(thrown)
+    }
+  }
+
+  failed(error: UpstreamError): void {
+    const stale = this.#stale
+    if (stale) this.#fail(error.fault === 'unsent' ? stale : error)
+    else if (error.fault === 'stale' && this.#upstream && this.#mayRepeat()) {
+      this.#stale = error
+      this.#send(this.#upstream)
+    } else if (error.fault === 'unsent' && this.#upstream && this.#tries < maxUnsentTries)
+      this.#sendWhenUp(this.#host.whenUpAgain(this.#upstream, this.#deps.limits.waitForHostMs))
+    else this.#fail(error)
+  }
+
+  #send(upstream: Upstream): void {
+    if (this.#isOver) return
+    this.#tries++
+    this.#upstream = upstream
+    try {
+      this.#exchange = upstream.send(this.#outgoing, this, { fresh: this.#stale !== null })
+    } catch (thrown) {
+      this.#fail(thrown)
+    }
+  }
+
+  #sendWhenUp(up: Promise<Upstream>): void {
+    up.then(
+      (upstream) => this.#send(upstream),
+      (thrown: unknown) => this.#fail(thrown),
+    )
+  }
+
+  #mayRepeat(): boolean {
+    return this.#outgoing.bodyLength === 0 && isIdempotent(this.#outgoing.method)
+  }
+
+  #pass(answer: UpstreamResponse): void {
+    const { response, headers, visitor } = this.#call
+    const head = readResponseHead(answer, { cookieSuffix: this.#deps.cookieSuffix })
+    if ('invalid' in head) throw new UpstreamError('invalid', head.invalid)
+    const personal = visitor.length > 0 && head.type.startsWith('text/html') && !isShared(answer) ? visitor : []
+    head.headers.push(...headers, ...personal)
+    response.writeHead(head.status, head.reason, head.headers)
+    const { body } = answer
+    if (Buffer.isBuffer(body)) {
+      response.end(body)
+      return
+    }
+    if (head.type.startsWith('text/event-stream')) this.#deps.onEndless(response)
+    pass(body, response, () => readTrailers(answer.trailers()))
+  }
+
+  #fail(thrown: unknown): void {
+    const { response, ref } = this.#call
+    const { log, limits } = this.#deps
+    if (this.#isOver || response.destroyed) {
+      this.over()
+      return
+    }
+    this.over()
+    if (thrown instanceof UpstreamError)
+      log.info(
         { app: ref.appId, deployment: ref.id, fault: thrown.fault, reason: thrown.message },
         'app request failed',
       )
-    }
-    writeFailure(call, noticeFor(thrown, ref.appId, deps.limits))
-  } finally {
-    // Answered before the body had been sent: the app does not want the rest.
-    if (!request.complete) sending.abort()
+    writeFailure(this.#call, noticeFor(thrown, ref.appId, limits))
   }
 }
 
@@ -91,72 +194,7 @@ export function noticeFor(
   return thrown.fault === 'too-large' ? pages.bodyTooLarge(maxBodyBytes) : pages.connectionLost(app)
 }
 
-/**
- * A request on its way to whichever process of the host takes it. One that no process can have seen goes again to the host as it is then.
- * An idempotent one whose kept-alive connection was closed under it goes once more, on a new connection and to the same process: if that
- * is gone, this request may be what ended it.
- */
-class Sending {
-  readonly #host: Host
-  readonly #request: UpstreamRequest
-  readonly #waitMs: number
-  #exchange: Exchange | null = null
-  #isAborted = false
-
-  constructor(host: Host, request: UpstreamRequest, waitMs: number) {
-    this.#host = host
-    this.#request = request
-    this.#waitMs = waitMs
-  }
-
-  async response(): Promise<UpstreamResponse> {
-    const { method, bodyLength } = this.#request
-    const mayRepeat = bodyLength === 0 && isIdempotent(method)
-    let upstream = this.#host.upstream() ?? (await this.#host.whenUp(this.#waitMs))
-    let stale: UpstreamError | null = null
-    for (let tries = 1; ; tries++) {
-      if (this.#isAborted) throw new UpstreamError('aborted', 'the client is gone')
-      this.#exchange = upstream.send(this.#request, { fresh: stale !== null })
-      try {
-        return await this.#exchange.response
-      } catch (thrown) {
-        if (!(thrown instanceof UpstreamError)) throw thrown
-        if (stale) throw thrown.fault === 'unsent' ? stale : thrown
-        if (thrown.fault === 'stale' && mayRepeat) stale = thrown
-        else if (thrown.fault === 'unsent' && tries < maxUnsentTries) {
-          upstream = await this.#host.whenUpAgain(upstream, this.#waitMs)
-        } else throw thrown
-      }
-    }
-  }
-
-  abort(): void {
-    this.#isAborted = true
-    this.#exchange?.abort()
-  }
-}
-
-async function stream(
-  { response, headers, visitor }: AppCall,
-  head: ResponseHead,
-  upstream: UpstreamResponse,
-  { onEndless }: AppRequestDeps,
-): Promise<void> {
-  const type = headerIn(upstream.pairs, 'content-type') ?? ''
-  const personal = visitor.length > 0 && type.startsWith('text/html') && !isShared(upstream) ? visitor : []
-  response.writeHead(head.status, head.reason, [...head.headers, ...headers, ...personal])
-  const { body } = upstream
-  if (Buffer.isBuffer(body)) {
-    response.end(body)
-    return
-  }
-  if (type.startsWith('text/event-stream')) onEndless(response)
-  await pass(body, response, () => readTrailers(upstream.trailers()))
-}
-
-async function pass(body: Readable, response: ServerResponse, trailers: () => [string, string][]): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>()
-  response.on('close', resolve)
+function pass(body: Readable, response: ServerResponse, trailers: () => [string, string][]): void {
   body.on('error', () => response.destroy())
   body.on('end', () => {
     const pairs = trailers()
@@ -167,7 +205,6 @@ async function pass(body: Readable, response: ServerResponse, trailers: () => [s
   setImmediate(() => {
     if (!response.writableEnded && !response.destroyed) response.flushHeaders()
   })
-  await over
 }
 
 function writeFailure({ request, response, headers }: AppCall, notice: pages.Notice): void {

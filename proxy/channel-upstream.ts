@@ -1,13 +1,9 @@
 import type { Readable } from 'node:stream'
-import {
-  ChannelClient,
-  ChannelError,
-  type ChannelFault,
-  type ChannelResponse,
-} from '../sandbox/isolate/channel-client.ts'
+import { ChannelClient, type ChannelFault, type ChannelResponse } from '../sandbox/isolate/channel-client.ts'
 import type { HttpUpstreamLimits } from './http-upstream.ts'
 import {
   type Exchange,
+  type Recipient,
   type Upstream,
   UpstreamError,
   type UpstreamFault,
@@ -24,37 +20,28 @@ export class ChannelUpstream implements Upstream {
 
   constructor(socketPath: string, limits: HttpUpstreamLimits) {
     this.socketPath = socketPath
-    this.#client = new ChannelClient(socketPath)
+    this.#client = new ChannelClient(socketPath, limits)
     this.#limits = limits
   }
 
-  send({ method, target, headers, body, bodyLength }: UpstreamRequest): Exchange {
-    const call = this.#client.send({
-      method,
-      target,
-      pairs: bodyLength === null || bodyLength === 0 ? headers : [...headers, 'content-length', String(bodyLength)],
-      body: bodyLength === 0 ? null : body,
-    })
-    let fault: UpstreamError | null = null
-    const end = (why: UpstreamFault, message: string) => {
-      fault ??= new UpstreamError(why, message)
-      call.abort()
-    }
-    if (bodyLength === null)
-      countBody(body, this.#limits.maxBodyBytes, () => end('too-large', 'the request body is too large'))
-    const timer = setTimeout(() => end('timeout', 'nothing came back in time'), this.#limits.headTimeoutMs)
-    const response = call.response.then(
-      (answer) => {
-        clearTimeout(timer)
-        if (!Buffer.isBuffer(answer.body)) this.#watch(answer, answer.body)
-        return asUpstreamResponse(answer)
+  send({ method, target, headers, body, bodyLength }: UpstreamRequest, recipient: Recipient): Exchange {
+    const hasLength = bodyLength !== null && bodyLength > 0
+    return this.#client.ask(
+      {
+        method,
+        target,
+        pairs: hasLength ? [...headers, 'content-length', String(bodyLength)] : headers,
+        body: bodyLength === 0 ? null : body,
+        maxBodyBytes: this.#limits.maxBodyBytes,
       },
-      (thrown: unknown) => {
-        clearTimeout(timer)
-        throw fault ?? asUpstreamError(thrown)
+      {
+        answered: (answer) => {
+          if (!Buffer.isBuffer(answer.body)) this.#watch(answer, answer.body)
+          recipient.answered(asUpstreamResponse(answer))
+        },
+        failed: ({ fault, message }) => recipient.failed(new UpstreamError(faults[fault], message)),
       },
     )
-    return { response, abort: () => end('aborted', 'the client is gone') }
   }
 
   close(): void {
@@ -74,27 +61,20 @@ export class ChannelUpstream implements Upstream {
   }
 }
 
-function countBody(body: Readable, most: number, tooMuch: () => void): void {
-  let bytes = 0
-  body.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    if (bytes > most) tooMuch()
-  })
-}
+const threeDigits = /^\d{3}$/
 
 function asUpstreamResponse({ status, reason, pairs, body }: ChannelResponse): UpstreamResponse {
-  return { status: /^\d{3}$/.test(status) ? Number(status) : 0, reason, pairs, body, trailers: () => [] }
+  return { status: threeDigits.test(status) ? Number(status) : 0, reason, pairs, body, trailers: noTrailers }
 }
 
-function asUpstreamError(thrown: unknown): UpstreamError {
-  if (!(thrown instanceof ChannelError)) throw thrown
-  return new UpstreamError(faults[thrown.fault], thrown.message, { cause: thrown })
-}
+const noTrailers = () => []
 
 const faults: Record<ChannelFault, UpstreamFault> = {
   unsent: 'unsent',
   lost: 'lost',
   refused: 'lost',
   torn: 'invalid',
-  aborted: 'aborted',
+  late: 'timeout',
+  'too-large': 'too-large',
+  aborted: 'lost',
 }

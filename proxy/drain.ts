@@ -14,11 +14,18 @@ export class InFlight {
 
   /** Counts it until it closes. */
   add(one: Ongoing): void {
+    this.begin(one)
+    one.on('close', () => this.end(one))
+  }
+
+  /** Counts it until `end`. */
+  begin(one: Ongoing): void {
     this.#ongoing.add(one)
-    one.on('close', () => {
-      this.#ongoing.delete(one)
-      if (this.#ongoing.size === 0) for (const resolve of this.#waiting.splice(0)) resolve()
-    })
+  }
+
+  end(one: Ongoing): void {
+    this.#ongoing.delete(one)
+    if (this.#ongoing.size === 0 && this.#waiting.length > 0) for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
   /** Ends all of it now. */

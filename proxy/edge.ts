@@ -2,7 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../registry/log.ts'
 import type { Route } from '../registry/routes.ts'
-import { type AppRequestLimits, noticeFor as appNoticeFor, serveFromApp } from './app-request.ts'
+import {
+  type AppRequest,
+  type AppRequestDeps,
+  type AppRequestLimits,
+  noticeFor as appNoticeFor,
+  serveFromApp,
+} from './app-request.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { noticeFor as platformNoticeFor } from './control-plane.ts'
 import type { Deployment, Loaded } from './deployment.ts'
@@ -28,7 +34,8 @@ export type EdgeDeps = {
   log: Log
 }
 
-type Visit = { deployment: Deployment; visitor: string[] }
+/** `asked` is there when the app is. */
+type Visit = { deployment: Deployment; visitor: string[]; asked: AppRequest | null }
 
 /** What the edge does with a request: host → route → arm → file or app. Knows no sockets of its own: `listener.ts` gives it requests. */
 export class Edge {
@@ -37,24 +44,29 @@ export class Edge {
   readonly #endless = new InFlight()
   // Connections that end with a refusal. The parser goes on reading them, and what stands behind a request with two readings is not one.
   readonly #refused = new WeakSet<Socket>()
+  readonly #appDeps: AppRequestDeps
 
   constructor(deps: EdgeDeps) {
+    const { limits, log, appsDomain } = deps
     this.#deps = deps
+    const onEndless = (endless: ServerResponse) => this.#endless.add(endless)
+    this.#appDeps = { limits, log, cookieSuffix: appsDomain, onEndless }
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     if (this.#refused.has(request.socket)) return
-    this.inFlight.add(response)
     const admitted = checkRequest(request)
+    const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
+    if (found && 'route' in found && 'target' in admitted) {
+      this.#serveRoute(found.route, admitted, request, response)
+      return
+    }
+    this.inFlight.add(response)
     if ('status' in admitted) {
       this.#refused.add(request.socket)
       pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
-      return
-    }
-    const found = this.#deps.table.find(admitted.host)
-    if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
-    else if ('route' in found) this.#serveRoute(found.route, admitted, request, response)
-    else {
+    } else if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
+    else if ('reserved' in found) {
       const call = { target: admitted.target, forwarding: this.#deps.trusted.forwardingOf(request) }
       void this.#deps.controlPlane.serve(found.reserved, request, response, call)
     }
@@ -109,35 +121,44 @@ export class Edge {
   #serveRoute(route: Route, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
     const visit = this.#visit(route, request)
     if (!visit) {
+      this.inFlight.add(response)
       this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
       return
     }
     const { deployment } = visit
+    const { stalls } = this.#deps
     // In the same turn of the event loop as the choice: from here on a drain waits for this request.
-    deployment.inFlight.add(response)
-    this.#deps.stalls.add(request, response)
+    this.inFlight.begin(response)
+    deployment.inFlight.begin(response)
+    stalls.begin(request, response)
+    response.on('close', () => {
+      this.inFlight.end(response)
+      deployment.inFlight.end(response)
+      stalls.end(request, response)
+      visit.asked?.over()
+    })
     const loaded = deployment.loaded
     if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
     else void this.#serveWhenLoaded(visit, target, request, response)
   }
 
   #serveLoaded(
-    { deployment, visitor }: Visit,
+    visit: Visit,
     { files, host }: Loaded,
     target: string,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
+    const { deployment, visitor } = visit
     const call = { request, response, target, headers: deployment.headers, visitor }
     if (files.serve(call)) return
     if (!host) {
       pages.writeNotice(request, response, pages.pageNotFound(), deployment.headers)
       return
     }
-    const appCall = { ...call, ref: deployment.ref, forwarding: this.#deps.trusted.forwardingOf(request) }
-    const { limits, log, appsDomain } = this.#deps
-    const onEndless = (endless: ServerResponse) => this.#endless.add(endless)
-    void serveFromApp(appCall, host, { limits, log, cookieSuffix: appsDomain, onEndless })
+    const { ref, headers } = deployment
+    const forwarding = this.#deps.trusted.forwardingOf(request)
+    visit.asked = serveFromApp({ request, response, target, headers, visitor, ref, forwarding }, host, this.#appDeps)
   }
 
   async #serveWhenLoaded(
@@ -203,7 +224,7 @@ export class Edge {
     const chosen = arm === 'candidate' ? route.candidate : route.live
     if (!chosen) return null
     const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
-    return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie] }
+    return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie], asked: null }
   }
 }
 

@@ -3,6 +3,7 @@ import { codeOf, messageOf } from '../registry/errors.ts'
 import { rawHead } from './response-head.ts'
 import {
   type Exchange,
+  type Recipient,
   type Upstream,
   UpstreamError,
   type UpstreamFault,
@@ -38,7 +39,7 @@ export class HttpUpstream implements Upstream {
     })
   }
 
-  send(request: UpstreamRequest, { fresh = false }: { fresh?: boolean } = {}): Exchange {
+  send(request: UpstreamRequest, recipient: Recipient, { fresh = false }: { fresh?: boolean } = {}): Exchange {
     const outgoing = httpRequest({
       socketPath: this.socketPath,
       agent: fresh ? this.#freshAgent : this.#agent,
@@ -48,7 +49,7 @@ export class HttpUpstream implements Upstream {
       setDefaultHeaders: false,
       timeout: this.#limits.headTimeoutMs,
     })
-    return follow(outgoing, request, this.#limits)
+    return follow(outgoing, request, recipient, this.#limits)
   }
 
   close(): void {
@@ -56,14 +57,22 @@ export class HttpUpstream implements Upstream {
   }
 }
 
-function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpUpstreamLimits): Exchange {
-  const { promise, resolve, reject } = Promise.withResolvers<UpstreamResponse>()
-  let aborted = false
+function follow(
+  outgoing: ClientRequest,
+  request: UpstreamRequest,
+  recipient: Recipient,
+  limits: HttpUpstreamLimits,
+): Exchange {
+  let settled = false
   let connected = false
-  let answered = false
   let interim = 0
+  const reject = (error: () => UpstreamError) => {
+    if (settled) return
+    settled = true
+    recipient.failed(error())
+  }
   const fail = (fault: UpstreamFault, message: string) => {
-    reject(new UpstreamError(fault, message))
+    reject(() => new UpstreamError(fault, message))
     outgoing.destroy()
   }
 
@@ -85,25 +94,24 @@ function follow(outgoing: ClientRequest, request: UpstreamRequest, limits: HttpU
   })
   outgoing.on('timeout', () => fail('timeout', 'nothing came back in time'))
   outgoing.on('response', (response) => {
-    answered = true
     // An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
     const isEndless = response.headers['content-type']?.startsWith('text/event-stream') === true
     outgoing.setTimeout(isEndless ? 0 : limits.idleTimeoutMs)
-    resolve(asUpstreamResponse(response))
+    if (settled) return
+    settled = true
+    recipient.answered(asUpstreamResponse(response))
   })
   outgoing.on('error', (error) => {
-    const fault = aborted ? 'aborted' : connected ? faultOf(error, outgoing.reusedSocket) : 'unsent'
-    reject(new UpstreamError(fault, messageOf(error), { cause: error }))
+    const fault = connected ? faultOf(error, outgoing.reusedSocket) : 'unsent'
+    reject(() => new UpstreamError(fault, messageOf(error), { cause: error }))
   })
-  outgoing.on('close', () => {
-    if (!answered) reject(new UpstreamError(aborted ? 'aborted' : 'lost', 'the connection was closed'))
-  })
+  outgoing.on('close', () => reject(() => new UpstreamError('lost', 'the connection was closed')))
 
   const abort = () => {
-    aborted = true
+    settled = true
     outgoing.destroy()
   }
-  return { response: promise, abort }
+  return { abort }
 }
 
 function asUpstreamResponse(message: IncomingMessage): UpstreamResponse {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { HeaderNames } from './header-names.ts'
 
 /** What the edge knows of a client, as apps are told. */
 export type Forwarding = {
@@ -41,6 +42,10 @@ const aboutClient = new Set([
   'x-forwarded',
   'forwarded-for',
 ])
+const cares = new HeaderNames((lower): 'pass' | 'drop' | 'client' => {
+  if (dropped.has(lower) || isEdgeOnly(lower) || (lower.includes('_') && isLookAlike(lower))) return 'drop'
+  return aboutClient.has(lower) ? 'client' : 'pass'
+})
 
 /**
  * The headers an app gets, as flat pairs: the client's own without hop-by-hop ones, those its Connection header names, and what only the edge
@@ -52,16 +57,13 @@ export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding)
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
-    const lower = name.toLowerCase()
-    if (dropped.has(lower) || named?.has(lower) || isEdgeOnly(lower)) continue
-    if (aboutClient.has(lower) && !forwarding.isVouchedFor) continue
-    if (lower.includes('_') && isLookAlike(lower)) continue
+    const care = cares.of(name)
+    if (care === 'drop' || (care === 'client' && !forwarding.isVouchedFor) || named?.has(name.toLowerCase())) continue
     headers.push(name, raw[index + 1] ?? '')
   }
-  headers.push('host', forwarding.host)
-  headers.push('x-forwarded-for', forwarding.clientAddress)
-  headers.push('x-forwarded-proto', forwarding.protocol)
-  headers.push('x-forwarded-host', forwarding.host)
+  const { host, clientAddress, protocol } = forwarding
+  headers.push('host', host, 'x-forwarded-for', clientAddress)
+  headers.push('x-forwarded-proto', protocol, 'x-forwarded-host', host)
   return headers
 }
 

@@ -1,9 +1,10 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import { HeaderNames } from './header-names.ts'
 import { namedByConnection } from './request-headers.ts'
 import type { UpstreamResponse } from './upstream.ts'
 
-/** A response head that may be written. `headers` are flat pairs without hop-by-hop ones. */
-export type ResponseHead = { status: number; reason: string; headers: string[] }
+/** A response head that may be written. `headers` are flat pairs without hop-by-hop ones; `type` is the content type, or empty. */
+export type ResponseHead = { status: number; reason: string; headers: string[]; type: string }
 
 const dropped = new Set([
   'connection',
@@ -20,6 +21,17 @@ const neverTrailers = new Set([...dropped, 'content-length', 'host', 'set-cookie
 const fieldName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const fieldText = /^[\t\x20-\x7e\x80-\xff]*$/
 const bodyless = new Set([204, 205, 304])
+/** What the name of a response header asks for before the header is passed on. */
+type Care = 'none' | 'drop' | 'refuse' | 'connection' | 'coding' | 'length' | 'type' | 'cookie'
+const special: Record<string, Care> = {
+  'transfer-encoding': 'coding',
+  ...{ connection: 'connection', 'content-length': 'length', 'content-type': 'type', 'set-cookie': 'cookie' },
+}
+const cares = new HeaderNames((lower, name): Care => {
+  if (Object.hasOwn(special, lower)) return special[lower] ?? 'none'
+  if (dropped.has(lower) || lower.startsWith('x-atelier-')) return 'drop'
+  return fieldName.test(name) ? 'none' : 'refuse'
+})
 
 /**
  * Reads the head an app sent as what it is: untrusted. Returns a reason in words when it must not be passed on: a status outside 200–599,
@@ -32,25 +44,43 @@ export function readResponseHead(
 ): ResponseHead | { invalid: string } {
   if (!(status >= 200 && status <= 599)) return { invalid: `its status is ${String(status).padStart(3, '0')}` }
   if (!fieldText.test(reason)) return { invalid: 'its status line holds a control character' }
-  const coding = headerIn(raw, 'transfer-encoding')
-  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
-    return { invalid: 'its transfer coding is not chunked' }
-  }
 
-  const named = namedByConnection(headerIn(raw, 'connection'))
   const headers: string[] = []
+  let [type, coding, connection]: (string | undefined)[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
     const value = raw[index + 1] ?? ''
-    const lower = name.toLowerCase()
-    if (dropped.has(lower) || named?.has(lower) || lower.startsWith('x-atelier-')) continue
-    if (lower === 'content-length' && (coding !== undefined || bodyless.has(status))) continue
-    if (lower === 'set-cookie' && isSharedCookie(value, cookieSuffix)) continue
-    if (!fieldName.test(name)) return { invalid: 'the name of a header holds a character that is not allowed' }
-    if (!fieldText.test(value)) return { invalid: `the header ${lower} holds a control character` }
+    const care = cares.of(name)
+    if (care !== 'none') {
+      if (care === 'drop' || (care === 'cookie' && isSharedCookie(value, cookieSuffix))) continue
+      if (care === 'length' && bodyless.has(status)) continue
+      if (care === 'refuse') return { invalid: 'the name of a header holds a character that is not allowed' }
+      if (care === 'type') type = joined(type, value)
+      else if (care === 'connection') connection = joined(connection, value)
+      else if (care === 'coding') coding = joined(coding, value)
+      if (care === 'connection' || care === 'coding') continue
+    }
+    if (!fieldText.test(value)) return { invalid: `the header ${name.toLowerCase()} holds a control character` }
     headers.push(name, value)
   }
-  return { status, reason: reason || (STATUS_CODES[status] ?? ''), headers }
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return { invalid: 'its transfer coding is not chunked' }
+  }
+  const named = namedByConnection(connection) ?? (coding === undefined ? null : new Set<string>())
+  if (coding !== undefined) named?.add('content-length')
+  return {
+    ...{ status, reason: reason || (STATUS_CODES[status] ?? ''), type: type ?? '' },
+    headers: named ? without(headers, named) : headers,
+  }
+}
+
+function joined(before: string | undefined, value: string): string {
+  return before === undefined ? value : `${before}, ${value}`
+}
+
+function without(headers: string[], named: Set<string>): string[] {
+  const isNamed = headers.map((name, index) => index % 2 === 0 && named.has(name.toLowerCase()))
+  return headers.filter((_, index) => !isNamed[index - (index % 2)])
 }
 
 /** A response of node:http as it came, for `readResponseHead`. */

@@ -3,12 +3,13 @@ import type { Socket } from 'node:net'
 
 export type StallLimits = { stallWindowMs: number; stallMinBytes: number }
 
+/** `since` is null until the first look. */
 type Progress = {
   request: IncomingMessage
   response: ServerResponse
   socket: Socket
   bytes: number
-  since: number
+  since: number | null
 }
 
 /**
@@ -26,11 +27,17 @@ export class StallWatch {
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    const { socket } = request
-    this.#watched.set(response, { request, response, socket, bytes: movedBytes(socket), since: performance.now() })
-    response.on('close', () => {
-      if (request.complete || socket.destroyed) this.#watched.delete(response)
-    })
+    this.begin(request, response)
+    response.on('close', () => this.end(request, response))
+  }
+
+  /** Watches it until `end` is said of its response; counts from the next look on, so that one that is over before costs next to nothing. */
+  begin(request: IncomingMessage, response: ServerResponse): void {
+    this.#watched.set(response, { request, response, socket: request.socket, bytes: 0, since: null })
+  }
+
+  end(request: IncomingMessage, response: ServerResponse): void {
+    if (request.complete || request.socket.destroyed) this.#watched.delete(response)
   }
 
   close(): void {
@@ -46,7 +53,7 @@ export class StallWatch {
         continue
       }
       const bytes = movedBytes(socket)
-      if (!waitsForClient(progress)) Object.assign(progress, { bytes, since: now })
+      if (progress.since === null || !waitsForClient(progress)) Object.assign(progress, { bytes, since: now })
       else if (now - progress.since >= this.#limits.stallWindowMs) {
         if (bytes - progress.bytes < this.#limits.stallMinBytes) socket.destroy()
         Object.assign(progress, { bytes, since: now })

@@ -14,7 +14,7 @@ export type UpstreamRequest = {
  * Why a request got no response head. `unsent`: the app cannot have seen it, so it may be sent again whatever its method; `stale`: the
  * kept-alive connection it went out on was closed; `lost`: a new one was.
  */
-export type UpstreamFault = 'unsent' | 'stale' | 'lost' | 'invalid' | 'timeout' | 'too-large' | 'aborted'
+export type UpstreamFault = 'unsent' | 'stale' | 'lost' | 'invalid' | 'timeout' | 'too-large'
 
 export class UpstreamError extends Error {
   readonly fault: UpstreamFault
@@ -37,12 +37,14 @@ export type UpstreamResponse = {
   trailers(): string[]
 }
 
-/** One request on its way. `abort` ends it at any time; a response under way then ends with an error. */
-export type Exchange = {
-  /** Rejects with an UpstreamError. */
-  response: Promise<UpstreamResponse>
-  abort(): void
+/** Who waits for an answer. One of the two is called, once, and never from within `send`; none after `abort`. */
+export interface Recipient {
+  answered(response: UpstreamResponse): void
+  failed(error: UpstreamError): void
 }
+
+/** One request on its way. `abort` ends it at any time, and is nothing once it is over; a response under way then ends with an error. */
+export type Exchange = { abort(): void }
 
 /** The way to one isolate, over which requests travel side by side. Everything that comes back is untrusted. */
 export interface Upstream {
@@ -50,6 +52,6 @@ export interface Upstream {
   readonly socketPath: string
   readonly speaks: Speech
   /** `fresh`: on a connection that no request has used before. */
-  send(request: UpstreamRequest, options?: { fresh?: boolean }): Exchange
+  send(request: UpstreamRequest, recipient: Recipient, options?: { fresh?: boolean }): Exchange
   close(): void
 }

@@ -14,17 +14,23 @@ import {
   splitHead,
 } from './isolate-messages.ts'
 
-/** `pairs` are header names and values by turns. `body` null: none. */
-export type ChannelRequest = { method: string; target: string; pairs: string[]; body: Readable | null }
+/** `pairs` are header names and values by turns. `body` null: none; one longer than `maxBodyBytes` ends the request. */
+export type ChannelRequest = {
+  method: string
+  target: string
+  pairs: string[]
+  body: Readable | null
+  maxBodyBytes?: number
+}
 
 /** Everything in it is the app's word. A body that is there whole is a Buffer. */
 export type ChannelResponse = { status: string; reason: string; pairs: string[]; body: Buffer | Readable }
 
 /**
  * Why a request got no answer: `unsent`: the app cannot have seen it; `lost`: the connection ended; `refused`: the isolate gave up on it;
- * `torn`: it broke the protocol; `aborted`: by the caller.
+ * `torn`: it broke the protocol; `late`: its head was not there in time; `too-large`: the request's body is; `aborted`: by the caller.
  */
-export type ChannelFault = 'unsent' | 'lost' | 'refused' | 'torn' | 'aborted'
+export type ChannelFault = 'unsent' | 'lost' | 'refused' | 'torn' | 'late' | 'too-large' | 'aborted'
 
 export class ChannelError extends Error {
   readonly fault: ChannelFault
@@ -36,26 +42,46 @@ export class ChannelError extends Error {
   }
 }
 
-export type ChannelCall = {
-  response: Promise<ChannelResponse>
-  /** At any time; a body under way then ends with an error. */
-  abort(): void
-  /** Milliseconds (performance.now) at which the isolate last sent something of it. */
-  readonly heardAt: number
+/** Who waits for an answer: one of the two is called, once, and never from within `ask`; none after `abort`. */
+export interface ChannelRecipient {
+  answered(response: ChannelResponse): void
+  failed(error: ChannelError): void
 }
 
-/** One connection to an isolate, over which requests travel side by side; made when first needed, and again after it was lost. */
+/** At any time, and nothing once it is over; a body under way then ends with an error. */
+export type ChannelExchange = { abort(): void }
+
+export type ChannelCall = ChannelExchange & { response: Promise<ChannelResponse> }
+
+/**
+ * One connection to an isolate, over which requests travel side by side; made when first needed, and again after it was lost.
+ * `headTimeoutMs`, when given, is how long an answer may take to begin (an eighth more at most).
+ */
 export class ChannelClient {
   readonly #path: string
+  readonly #headTimeoutMs: number | null
   #connection: Connection | null = null
 
-  constructor(path: string) {
+  constructor(path: string, { headTimeoutMs = null }: { headTimeoutMs?: number | null } = {}) {
     this.#path = path
+    this.#headTimeoutMs = headTimeoutMs
   }
 
+  ask(request: ChannelRequest, recipient: ChannelRecipient): ChannelExchange {
+    if (!this.#connection?.isUsable) this.#connection = new Connection(this.#path, this.#headTimeoutMs)
+    return this.#connection.ask(request, recipient)
+  }
+
+  /** The same as a promise, which rejects with a ChannelError. */
   send(request: ChannelRequest): ChannelCall {
-    if (!this.#connection?.isUsable) this.#connection = new Connection(this.#path)
-    return this.#connection.send(request)
+    const { promise, resolve, reject } = Promise.withResolvers<ChannelResponse>()
+    promise.catch(() => undefined) // whoever waits is told; a caller that aborted does not wait
+    const exchange = this.ask(request, { answered: resolve, failed: reject })
+    const abort = () => {
+      reject(new ChannelError('aborted', 'the request was given up'))
+      exchange.abort()
+    }
+    return { response: promise, abort }
   }
 
   close(): void {
@@ -74,7 +100,7 @@ class Connection {
   readonly #whenAccepted: (() => void)[] = []
   #failure: string | null = null
 
-  constructor(path: string) {
+  constructor(path: string, headTimeoutMs: number | null) {
     this.#socket = connect(path)
     this.frames = new FrameWriter((bytes) => void this.#socket.write(bytes))
     this.#socket.write(preface)
@@ -82,28 +108,33 @@ class Connection {
     this.#socket.on('error', (error) => {
       this.#failure ??= `${codeOf(error) ?? ''} ${messageOf(error)}`.trim()
     })
-    this.#socket.on('close', () => this.#ended('lost'))
+    const sweeping = headTimeoutMs === null ? null : setInterval(() => this.#sweep(), headTimeoutMs / sweeps)
+    this.#socket.on('close', () => {
+      if (sweeping) clearInterval(sweeping)
+      this.#ended('lost')
+    })
   }
 
   get isUsable(): boolean {
     return !this.#socket.destroyed && this.#socket.writable
   }
 
-  send(request: ChannelRequest): ChannelCall {
+  ask(request: ChannelRequest, recipient: ChannelRecipient): ChannelExchange {
     this.#lastStream = (this.#lastStream + 1) >>> 0
     const id = this.#lastStream
-    const stream = new Stream(this, id, request.method)
+    const stream = new Stream(this, id, request.method, recipient)
     if (this.#streams.size >= frameLimits.streams) {
-      stream.fail(new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`))
+      const full = new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`)
+      process.nextTick(() => stream.fail(full))
       return stream
     }
     this.#streams.set(id, stream)
     const lines = joinHead(request.method, request.target, request.pairs)
     this.frames.head(frameType.request, id, lines, { isEnd: request.body === null })
-    const { body } = request
+    const { body, maxBodyBytes = Number.POSITIVE_INFINITY } = request
     // Not touched before the isolate has answered the connection: until then the request can still go elsewhere.
-    if (body && this.#greeting) this.#whenAccepted.push(() => stream.sendBody(body))
-    else if (body) stream.sendBody(body)
+    if (body && this.#greeting) this.#whenAccepted.push(() => stream.sendBody(body, maxBodyBytes))
+    else if (body) stream.sendBody(body, maxBodyBytes)
     return stream
   }
 
@@ -142,6 +173,11 @@ class Connection {
     this.#streams.get(id)?.take(type, isEnd, payload)
   }
 
+  // One timer for all: a timer for each costs more than the rest of a small request.
+  #sweep(): void {
+    for (const stream of this.#streams.values()) stream.age()
+  }
+
   #ended(fault: 'lost' | 'torn'): void {
     const error = new ChannelError(this.#greeting ? 'unsent' : fault, this.#failure ?? 'the connection was closed')
     for (const stream of this.#streams.values()) stream.fail(error)
@@ -149,16 +185,20 @@ class Connection {
   }
 }
 
+const sweeps = 8
+
 /** One request and its answer. */
-class Stream implements ChannelCall {
-  readonly response: Promise<ChannelResponse>
-  heardAt = performance.now()
+class Stream implements ChannelExchange {
   readonly #connection: Connection
   readonly #id: number
-  readonly #answered = Promise.withResolvers<ChannelResponse>()
+  readonly #recipient: ChannelRecipient
+  /** Sweeps that it has waited for its answer to begin. */
+  #age = 0
   #isAnswered = false
   #isOver = false
   #credit: number = frameLimits.window
+  /** Bytes of body that may still be sent. */
+  #allowance = 0
   #outgoing: Readable | null = null
   #incoming: Readable | null = null
   #unacknowledged = 0
@@ -167,16 +207,17 @@ class Stream implements ChannelCall {
   #declared: number | null = null
   #received = 0
 
-  constructor(connection: Connection, id: number, method: string) {
+  constructor(connection: Connection, id: number, method: string, recipient: ChannelRecipient) {
     this.#method = method
     this.#connection = connection
     this.#id = id
-    this.response = this.#answered.promise
-    this.response.catch(() => undefined) // whoever waits is told; a caller that aborted does not wait
+    this.#recipient = recipient
   }
 
-  sendBody(body: Readable): void {
+  sendBody(body: Readable, most: number): void {
+    if (this.#isOver) return
     this.#outgoing = body
+    this.#allowance = most
     body.on('data', (chunk: Buffer) => this.#sendChunk(body, chunk))
     body.on('end', () => {
       if (!this.#isOver) this.#connection.frames.data(this.#id, nothing, true)
@@ -188,19 +229,25 @@ class Stream implements ChannelCall {
   abort(): void {
     if (this.#isOver) return
     this.#connection.frames.reset(this.#id, 'aborted')
-    this.fail(new ChannelError('aborted', 'the request was given up'))
+    this.#finish()
+    this.#incoming?.destroy(new ChannelError('aborted', 'the request was given up'))
   }
 
   fail(error: ChannelError): void {
     if (this.#isOver) return
     this.#finish()
     if (this.#isAnswered) this.#incoming?.destroy(error)
-    else this.#answered.reject(error)
+    else this.#recipient.failed(error)
+  }
+
+  age(): void {
+    if (this.#isAnswered || ++this.#age <= sweeps) return
+    this.#connection.frames.reset(this.#id, 'it took too long')
+    this.fail(new ChannelError('late', 'nothing came back in time'))
   }
 
   /** A frame of this stream. Throws ProtocolError. */
   take(type: number, isEnd: boolean, payload: Buffer): void {
-    this.heardAt = performance.now()
     if (type === frameType.response) this.#takeHead(isEnd, payload)
     else if (type === frameType.data) this.#takeData(isEnd, payload)
     else if (type === frameType.window) {
@@ -221,7 +268,7 @@ class Stream implements ChannelCall {
         return void this.fail(wrongLength())
       this.#isAnswered = true
       this.#finish()
-      this.#answered.resolve({ status: first, reason: second, pairs, body })
+      this.#recipient.answered({ status: first, reason: second, pairs, body })
       return
     }
     this.#isAnswered = true
@@ -230,7 +277,7 @@ class Stream implements ChannelCall {
     incoming.on('error', () => undefined) // whoever reads it is told; that nobody does must not end this process
     this.#incoming = incoming
     if (body.length > 0) this.#push(body)
-    this.#answered.resolve({ status: first, reason: second, pairs, body: incoming })
+    this.#recipient.answered({ status: first, reason: second, pairs, body: incoming })
   }
 
   #takeData(isEnd: boolean, payload: Buffer): void {
@@ -263,6 +310,12 @@ class Stream implements ChannelCall {
 
   #sendChunk(body: Readable, chunk: Buffer): void {
     if (this.#isOver) return
+    this.#allowance -= chunk.length
+    if (this.#allowance < 0) {
+      this.#connection.frames.reset(this.#id, 'its body is too large')
+      this.fail(new ChannelError('too-large', 'the request body is too large'))
+      return
+    }
     for (let at = 0; at < chunk.length; at += frameLimits.data)
       this.#connection.frames.data(this.#id, chunk.subarray(at, at + frameLimits.data), false)
     this.#credit -= chunk.length
@@ -283,9 +336,14 @@ function wrongLength(): ChannelError {
 
 // Null: none is named. Not a number: it is no length, or there are several.
 function declaredLength(pairs: string[]): number | null {
-  const named = pairs.filter((_, index) => index % 2 === 1 && pairs[index - 1]?.toLowerCase() === 'content-length')
-  if (named.length === 0) return null
-  return named.length === 1 && /^\d{1,15}$/.test(named[0] ?? '') ? Number(named[0]) : Number.NaN
+  let declared: number | null = null
+  for (let index = 0; index < pairs.length; index += 2) {
+    const name = pairs[index] ?? ''
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length') continue
+    const value = pairs[index + 1] ?? ''
+    declared = declared === null && /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN
+  }
+  return declared
 }
 
 const nothing = new Uint8Array(0)
