@@ -24,6 +24,7 @@ import { openContext } from './open-context.ts'
 import { packPages } from './pack-pages.ts'
 import { type PackedServer, packServer } from './pack-server.ts'
 import { type Packed, type Published, publish } from './publish.ts'
+import { type SiteRules, takeSiteRules } from './site-rules.ts'
 import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
 import { copyStatic } from './transforms/copy.ts'
@@ -78,6 +79,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   cleanup.defer(() => trimDownloads(context, join(config.home, 'cache', claim.appId)))
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
+  const { rules } = packed
   const proved = await verify(claim, packed, { output, context, deps })
   await milestones.built()
 
@@ -92,6 +94,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     appEnv,
     context,
     pages: packed.pages,
+    rules,
   })
   const memory = await EncodingMemory.open(join(config.home, 'cache', claim.appId, 'encodings.json'))
   const published = await publish(proved.packed, { name, facts, startedAt, logText: deps.logText }, { ...deps, memory })
@@ -155,11 +158,16 @@ async function trimDownloads({ installer, workspace }: BuildContext, cache: stri
 
 const maxPages = 100_000
 
-async function pack({ pages, server }: BuildOutput, { workspace }: BuildContext, config: Config): Promise<Packed> {
+async function pack(
+  { kind, pages: part, server }: BuildOutput,
+  { workspace, log }: BuildContext,
+  config: Config,
+): Promise<Packed & { rules: SiteRules }> {
   const uid = workspace.user.uid
+  const found = part ? await packPages(part, { uid, maxFiles: maxPages }) : []
+  const { pages, rules } = await takeSiteRules(found, { part, kind, log })
   const packed = {
-    pages: pages ? await packPages(pages, { uid, maxFiles: maxPages }) : [],
-    part: pages,
+    ...{ pages, part, rules },
     server: server && (await packServer(server, workspace.beside('server.tar.zst'), { uid })),
   }
   const bytes = packed.pages.reduce((sum, page) => sum + page.size, 0)

@@ -7,6 +7,7 @@ import type { BuildContext, BuildOutput } from './build-context.ts'
 import type { Plan } from './framework.ts'
 import { isSinglePage, type Page } from './pack-pages.ts'
 import type { ManifestFacts } from './publish.ts'
+import type { SiteRules } from './site-rules.ts'
 
 export type BuildParts = {
   claim: Claim
@@ -14,6 +15,7 @@ export type BuildParts = {
   plan: Plan
   output: BuildOutput
   pages: Page[]
+  rules: SiteRules
   context: BuildContext
   /** The app's variables that the build saw. */
   appEnv: Record<string, string>
@@ -27,6 +29,7 @@ export function describeBuild({
   plan,
   output,
   pages,
+  rules,
   context,
   appEnv,
   lockfile,
@@ -49,6 +52,8 @@ export function describeBuild({
     node_version: process.versions.node,
     lockfile_sha256: lockfile === null ? null : createHash('sha256').update(lockfile).digest('hex'),
     spa_fallback: output.fallback === 'single-page' && isSinglePage(pages),
+    header_rules: rules.headers,
+    redirects: rules.redirects,
     health: healthOf(config),
     drain_timeout_sec: config.deployments.drainTimeoutSec,
   }

@@ -1,14 +1,20 @@
 import { createHash } from 'node:crypto'
-import { readSync } from 'node:fs'
+import { createReadStream, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../registry/errors.ts'
 import type { Part } from './build-context.ts'
 import { contentType } from './content-types.ts'
+import { openFileInside } from './inside.ts'
+import { LinkedPages } from './linked-pages.ts'
 import { HardLinks, readWalked, unfit, type WalkedFile, walk } from './walk.ts'
 
 /** A static file as it will be published. */
 export type Page = {
   path: string
+  /** Where it lies; another path for what a symlink leads to. */
+  source: string
   size: number
   sha256: string
   contentType: string
@@ -28,11 +34,13 @@ export async function packPages(
 ): Promise<Page[]> {
   const pages = new Map<string, Page>()
   const links: { path: string; target: string }[] = []
+  const directories: string[] = []
   const hardLinks = new HardLinks()
   let held = 0
   let lastTurn = performance.now()
   for (const entry of walk(part.root, { from: part.from, skip: part.skip, uid })) {
     if (entry.kind === 'symlink') links.push(entry)
+    if (entry.kind === 'directory') directories.push(entry.path)
     if (entry.kind !== 'file') continue
     hardLinks.see(entry)
     const hold = entry.size <= heldFileBytes && held + entry.size <= heldBytes
@@ -46,8 +54,11 @@ export async function packPages(
     }
   }
   hardLinks.check()
-  for (const link of links) pages.set(link.path, linked(link, pages))
-  return [...pages.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
+  const linked = new LinkedPages({ pages, links, directories }, { skip: part.skip, most: maxFiles }).added()
+  const published = links.length > 0 ? [...pages.values(), ...linked] : [...pages.values()]
+  if (published.length > maxFiles)
+    throw new AppError('OUTPUT_INVALID', `the build left more than ${maxFiles} static files`)
+  return published.sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
 /** Whether unknown navigations may answer index.html: it is the only page, and nobody wrote a 404.html. */
@@ -57,7 +68,7 @@ export function isSinglePage(pages: Page[]): boolean {
 }
 
 function digest(file: WalkedFile, hold: boolean): Page {
-  const described = { path: file.path, size: file.size, contentType: contentType(file.path) }
+  const described = { path: file.path, source: file.path, size: file.size, contentType: contentType(file.path) }
   const hash = createHash('sha256')
   if (file.size <= heldFileBytes) {
     const content = readWalked(file)
@@ -73,14 +84,12 @@ function digest(file: WalkedFile, hold: boolean): Page {
   return { ...described, sha256: hash.digest('hex'), content: null }
 }
 
-// A bundle's static files have no links: a link to a file becomes that file under another name.
-function linked({ path, target }: { path: string; target: string }, pages: Map<string, Page>): Page {
-  const place = path.split('/').slice(0, -1)
-  for (const step of target.split('/')) {
-    if (step === '..') place.pop()
-    else place.push(step)
-  }
-  const page = pages.get(place.join('/'))
-  if (!page) throw unfit(path, `is a symlink to ${JSON.stringify(target)}, which is no published file`)
-  return { ...page, path, contentType: contentType(path) }
+/** The bytes of a page; read a second time they are to be checked against its digest. */
+export async function readPage(page: Page, part: Part | null): Promise<Buffer> {
+  return page.content ?? buffer(createReadStream('', { fd: openPage(page, part) }))
+}
+
+/** A descriptor of a page that is not held in memory. */
+export function openPage({ source }: Page, part: Part | null): number {
+  return openFileInside(part?.root ?? '', join(part?.from ?? '', source))
 }

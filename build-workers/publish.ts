@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import type { StepLog } from '../registry/build-logs.ts'
 import { missingBlobs } from '../registry/bundle-store/bundles.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
@@ -17,8 +15,7 @@ import { type Manifest, manifest } from '../registry/manifest.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { Part } from './build-context.ts'
 import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
-import { openFileInside } from './inside.ts'
-import type { Page } from './pack-pages.ts'
+import { openPage, type Page, readPage } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { describeRoutes } from './routes.ts'
 import { formatSize } from './size.ts'
@@ -82,7 +79,7 @@ async function encodeAll(pages: Page[], part: Part | null, memory: EncodingMemor
     const known = memory.recall(page.sha256)
     if (known) return { page, siblings: known.map((sibling) => ({ ...sibling, content: null })) }
     const isWorth = mayShrink(page.size, page.contentType)
-    return { page, siblings: isWorth ? await encode(await contentOf(page, part), page.contentType) : [] }
+    return { page, siblings: isWorth ? await encode(await readPage(page, part), page.contentType) : [] }
   })
 }
 
@@ -107,17 +104,8 @@ async function uploadBlobs(
 }
 
 async function encodeAgain(page: Page, part: Part | null, wanted: EncodedSibling): Promise<Buffer> {
-  const made = await encode(await contentOf(page, part), page.contentType)
+  const made = await encode(await readPage(page, part), page.contentType)
   return made.find(({ encoding }) => encoding === wanted.encoding)?.content ?? Buffer.alloc(0)
-}
-
-async function contentOf(page: Page, part: Part | null): Promise<Buffer> {
-  return page.content ?? buffer(createReadStream('', { fd: openPage(page, part) }))
-}
-
-// Read a second time, and so checked against the digest of the first.
-function openPage({ path }: Page, part: Part | null): number {
-  return openFileInside(part?.root ?? '', join(part?.from ?? '', path))
 }
 
 function writeManifest({

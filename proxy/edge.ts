@@ -158,7 +158,9 @@ export class Edge {
     }
     const { ref, headers } = deployment
     const forwarding = this.#deps.trusted.forwardingOf(request)
-    visit.asked = serveFromApp({ request, response, target, headers, visitor, ref, forwarding }, host, this.#appDeps)
+    // As the site's own rules may have rewritten it.
+    const appCall = { request, response, target: call.target, headers, visitor, ref, forwarding }
+    visit.asked = serveFromApp(appCall, host, this.#appDeps)
   }
 
   async #serveWhenLoaded(

@@ -1,10 +1,11 @@
 import type { ManifestFile } from '../registry/manifest.ts'
+import type { HeaderRules } from './header-rules.ts'
 import { StaticFile } from './static-file.ts'
 
 export type Found = { file: StaticFile } | { redirect: string }
 
 // `served` is made when the path is first asked for: most of a large site's are not.
-type Entry = { file: ManifestFile; served: Found | null } | { redirect: string }
+type Entry = { file: ManifestFile; served: { file: StaticFile } | null } | { redirect: string }
 
 /**
  * Request paths to files, made once from a manifest's file table. A path that was sent is only ever looked up here: no part of it
@@ -13,10 +14,12 @@ type Entry = { file: ManifestFile; served: Found | null } | { redirect: string }
 export class FileTable {
   readonly #entries = new Map<string, Entry>()
   readonly #headers: string[]
+  readonly #rules: HeaderRules
 
   /** `headers`: flat pairs of every response of the deployment. */
-  constructor(files: ManifestFile[], headers: string[]) {
+  constructor(files: ManifestFile[], { headers, rules }: { headers: string[]; rules: HeaderRules }) {
     this.#headers = headers
+    this.#rules = rules
     const servable = files.filter(({ path }) => !isHidden(path))
     for (const file of servable) this.#entries.set(`/${file.path}`, { file, served: null })
     for (const file of servable) this.#addClean(file)
@@ -28,23 +31,31 @@ export class FileTable {
     const entry = this.#entries.get(path)
     if (entry === undefined) return null
     if ('redirect' in entry) return entry
-    entry.served ??= { file: new StaticFile(entry.file, this.#headers) }
+    entry.served ??= { file: this.#serve(entry.file, path) }
     return entry.served
   }
 
-  /** A file by its path. */
-  file(path: string): StaticFile | null {
-    const found = this.find(path)
-    return found && 'file' in found ? found.file : null
+  /** The file at a path, as the answer to a request for another: headers go by what was asked for. */
+  fileFor(asked: string, path: string): StaticFile | null {
+    const entry = this.#entries.get(path)
+    if (entry === undefined) return null
+    if ('redirect' in entry) return this.fileFor(asked, otherSlash(path))
+    if (!this.#rules.isEmpty) return this.#serve(entry.file, asked)
+    entry.served ??= { file: this.#serve(entry.file, path) }
+    return entry.served.file
   }
 
   /** The 404.html of the nearest folder above a path. */
   notFoundPage(path: string): StaticFile | null {
     for (let end = path.lastIndexOf('/'); end >= 0; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) {
-      const page = this.file(`${path.slice(0, end)}/404.html`)
+      const page = this.fileFor(path, `${path.slice(0, end)}/404.html`)
       if (page) return page
     }
     return null
+  }
+
+  #serve(file: ManifestFile, path: string): StaticFile {
+    return new StaticFile(file, { headers: this.#headers, added: this.#rules.for(path) })
   }
 
   /** `/docs/` for docs/index.html, `/about` for about.html. */
@@ -56,7 +67,7 @@ export class FileTable {
   #addRedirect({ path }: ManifestFile): void {
     const clean = cleanPath(path)
     if (clean === null || clean === '/') return
-    const other = clean.endsWith('/') ? clean.slice(0, -1) : `${clean}/`
+    const other = otherSlash(clean)
     if (!this.#entries.has(other))
       this.#entries.set(other, { redirect: encodeURI(clean).replace(/[?#]/g, encodeURIComponent) })
   }
@@ -74,6 +85,10 @@ export function decodePath(target: string): string | null {
     if (thrown instanceof URIError) return null
     throw thrown
   }
+}
+
+function otherSlash(path: string): string {
+  return path.endsWith('/') ? path.slice(0, -1) : `${path}/`
 }
 
 function cleanPath(path: string): string | null {

@@ -2,6 +2,7 @@ import type { ManifestFile } from '../registry/manifest.ts'
 import type { Blob } from './blob-files.ts'
 import { type Coding, wantedEncodings } from './content-encoding.ts'
 import { isHashedName } from './hashed-names.ts'
+import { type AddedHeaders, withAdded } from './header-rules.ts'
 
 /**
  * One stored form of a file: as it is (`encoding` null), or compressed. `head` and `notModified` are flat pairs, complete for a 200 and a
@@ -21,9 +22,9 @@ export class StaticFile {
   #lastAccepted: string | undefined
   #lastChosen: Representation
 
-  /** `headers`: flat pairs of every response of the deployment. */
-  constructor(file: ManifestFile, headers: string[]) {
-    const represent = (blob: Blob, encoding: Coding | null) => describe(file, { blob, encoding, headers })
+  /** `headers`: flat pairs of every response of the deployment; `added`: what the site's rules add under this path. */
+  constructor(file: ManifestFile, { headers, added }: { headers: string[]; added: AddedHeaders }) {
+    const represent = (blob: Blob, encoding: Coding | null) => describe(file, { blob, encoding, headers, added })
     this.plain = represent(file, null)
     this.compressed = file.encodings.toSorted((a, b) => a.size - b.size).map((blob) => represent(blob, blob.encoding))
     this.isPage = file.content_type.startsWith('text/html')
@@ -60,22 +61,26 @@ export class StaticFile {
   }
 }
 
-function describe(
-  file: ManifestFile,
-  { blob: { sha256, size }, encoding, headers }: { blob: Blob; encoding: Coding | null; headers: string[] },
-): Representation {
+type Form = { blob: Blob; encoding: Coding | null; headers: string[]; added: AddedHeaders }
+
+function describe(file: ManifestFile, { blob: { sha256, size }, encoding, headers, added }: Form): Representation {
   const etag = `"${sha256}"`
-  const vary = file.encodings.length > 0 ? ['vary', 'accept-encoding'] : []
-  const cacheControl = isHashedName(file.path) ? foreverControl : revalidateControl
-  const validators = ['etag', etag, 'cache-control', cacheControl, ...vary]
-  return {
-    ...{ sha256, size, encoding, etag },
-    head: [
-      ...headers,
-      ...['content-type', file.content_type, 'content-length', String(size)],
-      ...(encoding === null ? [] : ['content-encoding', encoding]),
-      ...['accept-ranges', 'bytes', ...validators],
-    ],
-    notModified: [...headers, ...validators],
-  }
+  const own: [string, string][] = [
+    ['content-type', file.content_type],
+    ['content-length', String(size)],
+    ...((encoding === null ? [] : [['content-encoding', encoding]]) as [string, string][]),
+    ['accept-ranges', 'bytes'],
+    ['etag', etag],
+    ['cache-control', isHashedName(file.path) ? foreverControl : revalidateControl],
+    ...((file.encodings.length > 0 ? [['vary', 'accept-encoding']] : []) as [string, string][]),
+  ]
+  const head = [...headers, ...withAdded(own, added)]
+  return { ...{ sha256, size, encoding, etag, head }, notModified: without(head, aboutTheBody) }
+}
+
+// What a client that has the body knows already.
+const aboutTheBody = new Set(['content-type', 'content-length', 'content-encoding', 'accept-ranges'])
+
+function without(headers: string[], names: Set<string>): string[] {
+  return headers.filter((_, index) => !names.has(headers[index - (index % 2)] ?? ''))
 }

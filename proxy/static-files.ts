@@ -2,9 +2,12 @@ import { createReadStream } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Manifest } from '../registry/manifest.ts'
 import { type BlobFiles, maxCachedBytes } from './blob-files.ts'
-import { type ByteRange, readRange } from './byte-range.ts'
+import type { ByteRange } from './byte-range.ts'
+import { askedRange, names, namesWeakly, partHeaders } from './conditions.ts'
 import { decodePath, FileTable } from './file-table.ts'
+import { HeaderRules } from './header-rules.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, writeNotice } from './pages.ts'
+import { RedirectRules } from './redirect-rules.ts'
 import { type Representation, revalidateControl, type StaticFile } from './static-file.ts'
 
 /**
@@ -22,9 +25,12 @@ export type StaticCall = {
 const fileExtension = /\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,10}$/i
 const assetPath = /^\/(assets|static|_next|_astro|_nuxt|_app)\//
 
+export type ServedManifest = Pick<Manifest, 'files' | 'kind' | 'spa_fallback' | 'header_rules' | 'redirects'>
+
 /** The static files of one deployment: looked up first for every kind of app. */
 export class StaticFiles {
   readonly #table: FileTable
+  readonly #redirects: RedirectRules
   readonly #blobs: BlobFiles
   readonly #isWhole: boolean
   readonly #spaFallback: boolean
@@ -32,41 +38,62 @@ export class StaticFiles {
 
   /** `headers`: flat pairs of every response of the deployment. */
   constructor(
-    { files, kind, spa_fallback }: Pick<Manifest, 'files' | 'kind' | 'spa_fallback'>,
+    { files, kind, spa_fallback, header_rules, redirects }: ServedManifest,
     { blobs, headers, onError }: { blobs: BlobFiles; headers: string[]; onError: (thrown: unknown) => void },
   ) {
-    this.#table = new FileTable(files, headers)
+    this.#table = new FileTable(files, { headers, rules: new HeaderRules(header_rules) })
+    this.#redirects = new RedirectRules(redirects)
     this.#blobs = blobs
     this.#isWhole = kind === 'static'
     this.#spaFallback = spa_fallback
     this.#onError = onError
   }
 
-  /** True when the response has been begun. A static app answers everything; for other kinds false means: ask the app. */
+  /**
+   * True when the response has been begun. A static app answers everything; for other kinds false means: ask the app, for `call.target`, which a
+   * rule of the site may have changed.
+   */
   serve(call: StaticCall): boolean {
     const { method } = call.request
-    if (method !== 'GET' && method !== 'HEAD') {
-      if (this.#isWhole)
-        writeNotice(call.request, call.response, methodNotAllowed(), [...call.headers, 'allow', 'GET, HEAD'])
-      return this.#isWhole
-    }
+    const isRead = method === 'GET' || method === 'HEAD'
     const path = decodePath(call.target)
-    const found = path === null ? null : this.#table.find(path)
+    if (this.#redirects.hasForced && this.#follow(call, path, { forced: true })) return true
+    const found = isRead && path !== null ? this.#table.find(path) : null
     if (found && 'file' in found) {
       this.#send(call, found.file, 200)
       return true
     }
-    if (!this.#isWhole) return false
-    if (found) redirect(call, found.redirect)
-    else this.#serveUnknown(call, path)
+    if (found && this.#isWhole) redirect(call, 308, withQuery(found.redirect, call.target))
+    else if (this.#follow(call, path, { forced: false })) return true
+    else if (!this.#isWhole) return false
+    else if (isRead) this.#serveUnknown(call, path)
+    else writeNotice(call.request, call.response, methodNotAllowed(), [...call.headers, 'allow', 'GET, HEAD'])
     return true
+  }
+
+  // What the site's _redirects say. True when the response has been begun.
+  #follow(call: StaticCall, path: string | null, { forced }: { forced: boolean }): boolean {
+    if (this.#redirects.isEmpty || path === null) return false
+    const to = this.#redirects.find(path, call.target, { forced })
+    if (to === null) return false
+    if ('location' in to) {
+      redirect(call, to.status, to.location)
+      return true
+    }
+    const isRead = call.request.method === 'GET' || call.request.method === 'HEAD'
+    const file = isRead ? this.#table.fileFor(path, to.path) : null
+    // `/* /index.html 200` is for pages: a missing script is missing.
+    if (file?.isPage && to.isPattern && isAsset(path)) return false
+    if (file) this.#send(call, file, to.status)
+    else if (!this.#isWhole) call.target = to.target
+    return file !== null
   }
 
   // A missing asset is never answered with a page: a browser would run HTML as a script (users-expect.md §A.10).
   #serveUnknown(call: StaticCall, path: string | null): void {
     const isNavigation = (call.request.headers.accept ?? '').includes('text/html')
-    const isAsset = path === null || fileExtension.test(path) || assetPath.test(path)
-    const shell = this.#spaFallback && isNavigation && !isAsset ? this.#table.file('/index.html') : null
+    const isPage = isNavigation && path !== null && !isAsset(path)
+    const shell = this.#spaFallback && isPage ? this.#table.fileFor(path, '/index.html') : null
     const page = isNavigation ? this.#table.notFoundPage(path ?? '/') : null
     if (shell) this.#send(call, shell, 200)
     else if (page) this.#send(call, page, 404)
@@ -138,40 +165,22 @@ function cut(bytes: Buffer, range: ByteRange | null): Buffer {
   return range ? bytes.subarray(range.start, range.end + 1) : bytes
 }
 
-// A range is of the plain file, or of the form that If-Range names; with any other If-Range (a date too: files here have none) it is no range.
-function askedRange(
-  { headers, method }: IncomingMessage,
-  file: StaticFile,
-): { form: Representation; range: ByteRange | 'unsatisfiable' } | null {
-  if (method !== 'GET') return null
-  const condition = headers['if-range']
-  const form = condition === undefined ? file.plain : file.byEtag(String(condition))
-  const range = form && readRange(headers.range, form.size)
-  return range && { form, range }
-}
-
-function partHeaders(whole: string[], size: number, { start, end }: ByteRange): string[] {
-  const length = whole.indexOf('content-length')
-  return [...whole.with(length + 1, String(end - start + 1)), 'content-range', `bytes ${start}-${end}/${size}`]
-}
-
 // A page that carries somebody's cookie is nothing for a shared cache.
 function personal({ head }: Representation, visitor: string[]): string[] {
   return [...head.with(head.indexOf('cache-control') + 1, 'private, max-age=0, must-revalidate'), ...visitor]
 }
 
-// If-Match compares strongly, If-None-Match weakly (RFC 9110 §13.1).
-function names(header: string, etag: string): boolean {
-  return header === etag || header.split(',').some((tag) => tag.trim() === etag || tag.trim() === '*')
-}
-
-function namesWeakly(header: string, etag: string): boolean {
-  return names(header, etag) || names(header.replaceAll('W/', ''), etag)
-}
-
-function redirect({ response, target, headers }: StaticCall, to: string): void {
-  const query = target.indexOf('?')
-  const location = query === -1 ? to : to + target.slice(query)
-  response.writeHead(308, [...headers, 'location', location, 'cache-control', revalidateControl, 'content-length', '0'])
+function redirect({ response, headers }: StaticCall, status: number, location: string): void {
+  const head = [...headers, 'location', location, 'cache-control', revalidateControl, 'content-length', '0']
+  response.writeHead(status, head)
   response.end()
+}
+
+function withQuery(to: string, target: string): string {
+  const query = target.indexOf('?')
+  return query === -1 ? to : to + target.slice(query)
+}
+
+function isAsset(path: string): boolean {
+  return fileExtension.test(path) || assetPath.test(path)
 }

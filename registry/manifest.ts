@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { headerRule, mostHeaderRules, mostRedirects, redirectRule } from './site-rules.ts'
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const size = z.number().int().nonnegative()
@@ -68,6 +69,9 @@ export const manifest = z.object({
     .nullable(),
   /** Unknown navigations answer index.html. */
   spa_fallback: z.boolean(),
+  /** What the site's _headers and _redirects say. */
+  header_rules: z.array(headerRule).max(mostHeaderRules).default([]),
+  redirects: z.array(redirectRule).max(mostRedirects).default([]),
   health: z.object({
     path: z.string().startsWith('/'),
     timeout_sec: z.number().positive(),

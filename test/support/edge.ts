@@ -25,7 +25,9 @@ import { loadKey } from '../../registry/secrets.ts'
 import { connect as connectSql, type Sql } from '../../registry/sql.ts'
 
 /** A bundle as a test writes it: static files and server code by path, both as text. */
-export type TestBundle = Partial<Pick<Manifest, 'spa_fallback' | 'health' | 'drain_timeout_sec'>> & {
+export type TestBundle = Partial<
+  Pick<Manifest, 'spa_fallback' | 'health' | 'drain_timeout_sec' | 'header_rules' | 'redirects'>
+> & {
   kind: Manifest['kind']
   files?: Record<string, string | Buffer>
   /** The first file is the entry. */
@@ -165,6 +167,7 @@ export class TestEdge {
         modules: null,
       },
       spa_fallback: bundle.spa_fallback ?? false,
+      ...{ header_rules: bundle.header_rules ?? [], redirects: bundle.redirects ?? [] },
       health: bundle.health ?? { path: '/', timeout_sec: 5, strict: false },
       drain_timeout_sec: bundle.drain_timeout_sec ?? 30,
     }
