@@ -8,10 +8,11 @@ import { measureFlips } from './flip.ts'
 import { measureLargePush } from './large-push.ts'
 import { measureLatency } from './latency.ts'
 import { format, type Row } from './measure.ts'
-import { measureMemory } from './memory.ts'
+import { measureMemory, measureMemoryPerDeployment } from './memory.ts'
 import { measurePushes } from './push.ts'
 import { measureRecovery } from './recovery.ts'
 import { measureRollbacks } from './rollback.ts'
+import { measureRouting } from './routing.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
@@ -56,5 +57,9 @@ test('pushes', async ({ atelier }) => {
 })
 
 test('flips', async () => show(await measureFlips()))
+
+test('routing', async () => show(await measureRouting()))
+
+test('memory of deployments', async ({ atelier }) => show(await measureMemoryPerDeployment(atelier)))
 
 test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))

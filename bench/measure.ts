@@ -1,4 +1,4 @@
-export type Unit = 's' | 'ms' | 'µs' | 'MB' | 'MB/s' | 'req/s' | 'requests' | 'processes'
+export type Unit = 's' | 'ms' | 'µs' | 'MB' | 'MB/s' | 'req/s' | 'requests' | 'sockets' | 'processes'
 
 export type Row = {
   what: string
