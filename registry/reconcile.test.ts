@@ -16,6 +16,7 @@ import { createLog } from './log.ts'
 import { openQueue, startBuildWorker } from './queue.ts'
 import { reconcile } from './reconcile.ts'
 import { goLive, markPrepared, removePreview } from './release.ts'
+import { readRetained } from './retained.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 
 const database = await createDatabase({ max: 12 })
@@ -133,7 +134,7 @@ test('a prepared deployment that nobody takes live goes live, one whose ref has 
 })
 
 test('the newest ten production versions are kept, older ones and removed previews are pruned with their bundles', async () => {
-  const versions = []
+  const versions: { manifest: string }[] = []
   for (let index = 0; index < 12; index++) versions.push(await live(`1.0.${index}`))
   const preview = await live('2.0.0', 'pr/3')
   await removePreview(sql, { app, branch: 'pr/3', by: 'ada' })
@@ -142,8 +143,24 @@ test('the newest ten production versions are kept, older ones and removed previe
   await sql`update builds set created_at = now() - interval '1 hour' where app_id = ${app}`
   const pruned = (await pruneBuilds(sql, store)).map(({ version }) => version)
   expect(pruned.sort()).toEqual(['1.0.0', '1.0.1', '2.0.0'])
-  const kept = await store.has([...versions, preview].map(({ manifest }) => manifest))
-  expect(kept).toEqual(new Set(versions.slice(2).map(({ manifest }) => manifest)))
+  const files = () => store.has([...versions, preview].map(({ manifest }) => manifest))
+  // Their static files are for pages that are still open.
+  expect(await files()).toEqual(new Set(versions.map(({ manifest }) => manifest)))
+  await sql`update deployments set state_since = now() - interval '8 days' where app_id = ${app} and version = '1.0.0'`
+  expect(await pruneBuilds(sql, store)).toEqual([])
+  expect(await files()).toEqual(new Set(versions.slice(1).map(({ manifest }) => manifest)))
+})
+
+test('static files of what was live on a route within a week are known to the edges, the last left first', async () => {
+  await live('1.0.0')
+  const route = await live('1.0.1')
+  await live('2.0.0', 'pr/1')
+  await live('1.0.2')
+  await sql`update deployments set state_since = now() - interval '8 days' where app_id = ${app} and version = '1.0.0'`
+  const retained = (await readRetained(sql)).filter(({ appId }) => appId === app)
+  expect(retained).toMatchObject([
+    { environment: 'production', bundles: [{ version: '1.0.1', manifestKey: route.manifest, manifestSha256: 'x' }] },
+  ])
 })
 
 test('the newest build of an app says how many versions are kept', async () => {
@@ -151,6 +168,7 @@ test('the newest build of an app says how many versions are kept', async () => {
   for (let index = 0; index < 4; index++) versions.push(await live(`1.0.${index}`))
   await sql`update builds set created_at = now() - interval '1 hour' where app_id = ${app}`
   await sql`update builds set keep_versions = 2 where app_id = ${app} and version = '1.0.3'`
+  await sql`update deployments set state_since = now() - interval '8 days' where app_id = ${app}`
   await pruneBuilds(sql, store)
   const kept = await store.has(versions.map(({ manifest }) => manifest))
   expect(kept).toEqual(new Set(versions.slice(2).map(({ manifest }) => manifest)))

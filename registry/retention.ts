@@ -1,5 +1,6 @@
 import type { BundleStore } from './bundle-store/contract.ts'
-import { blobKey, buildPrefix } from './bundle-store/keys.ts'
+import { blobKey, buildPrefix, serverKey } from './bundle-store/keys.ts'
+import { hadUsersLately } from './retained.ts'
 import type { Db, Sql } from './sql.ts'
 
 const condemnedForHours = 24
@@ -8,7 +9,8 @@ type OldBuild = { id: string; appId: string; version: string }
 
 /**
  * Lets go of builds nobody can go back to: those without a live or open deployment that are older than the newest production versions of
- * their app (as many as its newest build says), and those of removed previews. The rows stay (history names them), their bundles go.
+ * their app (as many as its newest build says), and those of removed previews. The rows stay (history names them), their server code goes,
+ * and their static files when nobody has been given a page of theirs for a week.
  */
 export async function pruneBuilds(sql: Sql, store: BundleStore): Promise<OldBuild[]> {
   const pruned = await sql<OldBuild[]>`
@@ -39,8 +41,25 @@ export async function pruneBuilds(sql: Sql, store: BundleStore): Promise<OldBuil
       and id not in (select build_id from kept)
     returning id, app_id, version
   `
-  for (const build of pruned) await removeBundle(sql, store, build)
+  for (const { id, appId, version } of pruned) await store.remove(serverKey({ app: appId, version, build: id }))
+  await pruneFiles(sql, store)
   return pruned
+}
+
+async function pruneFiles(sql: Sql, store: BundleStore): Promise<void> {
+  const left = await sql<OldBuild[]>`
+    update builds b
+    set files_pruned_at = now()
+    where b.pruned_at is not null
+      and b.files_pruned_at is null
+      and not exists (
+        select from deployments d
+        where d.build_id = b.id
+          and ${hadUsersLately(sql)}
+      )
+    returning id, app_id, version
+  `
+  for (const build of left) await removeBundle(sql, store, build)
 }
 
 /**
