@@ -43,11 +43,118 @@ test('the config of the documentation is accepted, and an empty one gives every 
   expect(readAppConfig({ deployments: { canary: 'skip' } }).problems).toEqual([])
 })
 
+test('a rollout that is only named has every default, and every knob can be set', () => {
+  expect(readAppConfig({ deployments: { canary: {} } }).config?.deployments.canary).toEqual({
+    stages: [5, 25, 50, 100],
+    observationWindowSec: 300,
+    autoRollback: {
+      errorRateThreshold: 0.02,
+      latencyP95Threshold: 1.5,
+      latencyFloorMs: 20,
+      falseRollbackRate: 0.01,
+      warmupSec: 30,
+      minRequests: 100,
+      lowTraffic: 'proceed',
+    },
+  })
+  const set = {
+    stages: [1, 100],
+    observationWindowSec: 60,
+    autoRollback: {
+      errorRateThreshold: 0,
+      latencyP95Threshold: 3,
+      latencyFloorMs: 0,
+      falseRollbackRate: 0.05,
+      warmupSec: 5,
+      minRequests: 10,
+      lowTraffic: 'hold',
+    },
+  }
+  expect(readAppConfig({ deployments: { canary: set } })).toMatchObject({
+    config: { deployments: { canary: set } },
+    problems: [],
+  })
+})
+
 test.each<[string, unknown, string[]]>([
   [
     'stages that do not rise',
     { deployments: { canary: { stages: [5, 50, 25] } } },
     ['deployments.canary.stages[2]: must be greater than the stage before (50)'],
+  ],
+  [
+    'stages of which there is none',
+    { deployments: { canary: { stages: [] } } },
+    ['deployments.canary.stages: must have at least 1'],
+  ],
+  [
+    'stages above 100, of nothing, and in between',
+    { deployments: { canary: { stages: [0, 2.5, 101] } } },
+    [
+      'deployments.canary.stages[0]: must be at least 1, not 0',
+      'deployments.canary.stages[1]: must be a whole number, not 2.5',
+      'deployments.canary.stages[2]: must be at most 100, not 101',
+    ],
+  ],
+  [
+    'a stage that stays where it is, and a window of a year',
+    { deployments: { canary: { stages: [5, 5], observationWindowSec: 31_536_000 } } },
+    [
+      'deployments.canary.stages[1]: must be greater than the stage before (5)',
+      'deployments.canary.observationWindowSec: must be at most 86400, not 31536000',
+    ],
+  ],
+  [
+    'a window of nothing',
+    { deployments: { canary: { observationWindowSec: 0 } } },
+    ['deployments.canary.observationWindowSec: must be at least 1, not 0'],
+  ],
+  [
+    'knobs out of their bounds, all at once',
+    {
+      deployments: {
+        canary: {
+          autoRollback: {
+            errorRateThreshold: 2,
+            latencyP95Threshold: 0.5,
+            latencyFloorMs: -1,
+            falseRollbackRate: 0,
+            warmupSec: -1,
+            minRequests: 0.5,
+            lowTraffic: 'promote',
+          },
+        },
+      },
+    },
+    [
+      'deployments.canary.autoRollback.errorRateThreshold: must be at most 1, not 2',
+      'deployments.canary.autoRollback.latencyP95Threshold: must be at least 1, not 0.5',
+      'deployments.canary.autoRollback.latencyFloorMs: must be at least 0, not -1',
+      'deployments.canary.autoRollback.falseRollbackRate: must be at least 0.0001, not 0',
+      'deployments.canary.autoRollback.warmupSec: must be at least 0, not -1',
+      'deployments.canary.autoRollback.minRequests: must be a whole number, not 0.5',
+      "deployments.canary.autoRollback.lowTraffic: must be 'proceed' or 'wait' or 'hold', not 'promote'",
+    ],
+  ],
+  [
+    'no number where one is due',
+    { deployments: { canary: { observationWindowSec: Number.NaN, autoRollback: { falseRollbackRate: '1%' } } } },
+    [
+      'deployments.canary.observationWindowSec: must be a number, not NaN',
+      "deployments.canary.autoRollback.falseRollbackRate: must be a number, not '1%'",
+    ],
+  ],
+  [
+    'a warm-up as long as the window',
+    { deployments: { canary: { observationWindowSec: 20, autoRollback: { warmupSec: 20 } } } },
+    [
+      'deployments.canary.autoRollback.warmupSec: must be shorter than observationWindowSec (20), or no latency would be looked at',
+    ],
+  ],
+  [
+    'a misspelt knob',
+    { deployments: { canary: { autoRollback: { minRequest: 5 } } } },
+    ['deployments.canary.autoRollback.minRequest: there is no such setting; did you mean minRequests?'],
   ],
   ['a misspelt top key', { biuld: {} }, ['biuld: there is no such setting; did you mean build?']],
   [

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { rolloutPolicy, rolloutSettingNames } from '../registry/rollout-policy.ts'
 import { closestTo } from './spelling.ts'
 
 const seconds = (low: number, high: number) => z.number().min(low).max(high)
@@ -10,8 +11,6 @@ const appPath = text
   .refine((path) => !/[\0\n\r]/.test(path), 'must be one line')
 const urlPath = text.regex(/^\/[^\s?#]*$/, 'must be a path that starts with /, such as /health')
 const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name such as VITE_API_URL')
-
-const stages = z.array(z.number().int().min(1).max(100)).min(1).check(risingStages)
 
 const build = z.strictObject({
   bundler: z.enum(['esbuild', 'bun', 'custom']).optional(),
@@ -32,19 +31,8 @@ const build = z.strictObject({
     .optional(),
 })
 
-const canary = z.strictObject({
-  stages: stages.default([5, 25, 50, 100]),
-  observationWindowSec: seconds(1, 86_400).default(300),
-  autoRollback: z
-    .strictObject({
-      errorRateThreshold: z.number().min(0).max(1).default(0.02),
-      latencyP95Threshold: z.number().min(1).max(100).default(1.5),
-    })
-    .prefault({}),
-})
-
 const deployments = z.strictObject({
-  canary: z.union([z.literal('skip'), canary]).optional(),
+  canary: z.union([z.literal('skip'), rolloutPolicy]).optional(),
   keepVersions: z.number().int().min(1).max(1000).default(10),
   drainTimeoutSec: seconds(0, 3600).default(30),
   healthCheck: z.strictObject({ path: urlPath.optional(), timeoutSec: seconds(0.1, 300).default(5) }).prefault({}),
@@ -116,13 +104,15 @@ function describeUnknownKey(path: PropertyKey[], key: string): string {
   return `${full}: there is no such setting${known.length > 0 ? ` (there are ${known.join(', ')})` : ''}`
 }
 
+const named = (names: string[]) => Object.fromEntries(names.map((name) => [name, 1]))
+
 const shapes: Record<string, Record<string, unknown>> = {
   '': schema.shape,
   build: build.shape,
   'build.static': { enabled: 1, concurrent: 1, paths: 1 },
   deployments: deployments.shape,
-  'deployments.canary': canary.shape,
-  'deployments.canary.autoRollback': { errorRateThreshold: 1, latencyP95Threshold: 1 },
+  'deployments.canary': named(rolloutSettingNames.canary),
+  'deployments.canary.autoRollback': named(rolloutSettingNames.autoRollback),
   'deployments.healthCheck': { path: 1, timeoutSec: 1 },
   database: database.shape,
   hooks: hooks.shape,
@@ -172,14 +162,4 @@ function show(value: unknown): string {
 
 function formatPath(path: PropertyKey[]): string {
   return path.map((part, at) => (typeof part === 'number' ? `[${part}]` : `${at ? '.' : ''}${String(part)}`)).join('')
-}
-
-function risingStages({ value, issues }: z.core.ParsePayload<number[]>): void {
-  for (const [at, stage] of value.entries()) {
-    const before = value[at - 1]
-    if (before !== undefined && stage <= before) {
-      const message = `must be greater than the stage before (${before})`
-      issues.push({ code: 'custom', message, input: value, path: [at] })
-    }
-  }
 }
