@@ -1,0 +1,99 @@
+import { z } from 'zod'
+
+const gamma = 1.02
+const lnGamma = Math.log(gamma)
+const longestMs = 120_000
+
+/** Buckets of the histogram: 591 for 1 ms to 120 s. */
+export const bucketCount = Math.ceil(Math.log(longestMs) / lnGamma)
+
+const pairs = z
+  .array(
+    z.tuple([
+      z
+        .int()
+        .min(0)
+        .max(bucketCount - 1),
+      z.int().min(1),
+    ]),
+  )
+  .max(bucketCount)
+  .refine((list) => new Set(list.map(([bucket]) => bucket)).size === list.length, 'has a bucket twice')
+
+/**
+ * Latencies in logarithmic buckets: bucket b holds (γ^b, γ^(b+1)] ms with γ = 1.02, so what is read back is within 1 % of what was put in
+ * (the mapping of DDSketch: Masson, Rim, Lee, VLDB 2019). What is faster than 1 ms is in the first bucket, what is slower than 120 s in the last.
+ * Merging adds counts, so the merged histogram of many edges is the histogram of all their requests, in any order. It lives in registry/ because
+ * edges fill it and rollouts read it.
+ */
+export class LatencyHistogram {
+  readonly #counts = new Float64Array(bucketCount)
+  #total = 0
+
+  /** Reads `[[bucket, count], …]`. Throws a ZodError when it is anything else. */
+  static parse(value: unknown): LatencyHistogram {
+    const histogram = new LatencyHistogram()
+    for (const [bucket, count] of pairs.parse(value)) histogram.#put(bucket, count)
+    return histogram
+  }
+
+  get total(): number {
+    return this.#total
+  }
+
+  add(ms: number): void {
+    this.#put(bucketOf(ms), 1)
+  }
+
+  merge(other: LatencyHistogram): void {
+    for (const [bucket, count] of other.#counts.entries()) if (count > 0) this.#put(bucket, count)
+  }
+
+  /** The latency in ms that the share `q` of the requests does not exceed, ± 1 %; null without requests. */
+  quantile(q: number): number | null {
+    const bucket = this.#bucketAt(q)
+    // The harmonic middle: as far from the upper edge as from the lower one, in proportion.
+    return bucket === null ? null : (2 * upperEdge(bucket)) / (gamma + 1)
+  }
+
+  /** The upper edge in ms of the bucket that holds the quantile: nothing in that bucket is slower. Null without requests. */
+  quantileEdge(q: number): number | null {
+    const bucket = this.#bucketAt(q)
+    return bucket === null ? null : upperEdge(bucket)
+  }
+
+  /** What `parse` reads; buckets without requests are left out. */
+  toJSON(): [bucket: number, count: number][] {
+    return [...this.#counts.entries()].filter(([, count]) => count > 0)
+  }
+
+  #put(bucket: number, count: number): void {
+    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + count
+    this.#total += count
+  }
+
+  // The bucket of the nearest rank: the ⌈q·n⌉-th smallest.
+  #bucketAt(q: number): number | null {
+    if (this.#total === 0) return null
+    let left = Math.min(this.#total, Math.max(1, Math.ceil(q * this.#total)))
+    for (const [bucket, count] of this.#counts.entries()) {
+      left -= count
+      if (left <= 0) return bucket
+    }
+    return null
+  }
+}
+
+/** The upper edge in ms of the bucket that `ms` falls into. */
+export function bucketEdge(ms: number): number {
+  return upperEdge(bucketOf(ms))
+}
+
+function bucketOf(ms: number): number {
+  if (!(ms > 1)) return 0
+  return Math.min(bucketCount - 1, Math.ceil(Math.log(ms) / lnGamma) - 1)
+}
+
+function upperEdge(bucket: number): number {
+  return gamma ** (bucket + 1)
+}

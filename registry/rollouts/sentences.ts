@@ -1,0 +1,133 @@
+import type { RolloutPolicy } from '../rollout-policy.ts'
+import { enoughCoverage } from './coverage.ts'
+import type { Moment, Numbers, Outcome } from './decide.ts'
+import { lnGuardBar } from './guard.ts'
+import { slowShare } from './latency-limits.ts'
+import { type Arms, isCompared } from './segments.ts'
+import { callsForRollback, type Reading } from './watches.ts'
+import { wilsonBound, z95 } from './wilson.ts'
+
+/** The outcome in one sentence with its numbers, as the pusher, the console and the event show it. */
+export function describeVerdict(outcome: Outcome, numbers: Numbers, policy: RolloutPolicy, now: Moment): string {
+  const { minRequests } = policy.autoRollback
+  const requests = `${numbers.stage.candidate.requests} of ${minRequests} requests`
+  switch (outcome.kind) {
+    case 'rollback':
+      return outcome.cause === 'guard' ? describeGuard(numbers) : describeReading(outcome.reading)
+    case 'hold':
+      return `held at ${percent(numbers.percent)}: ${describeHold(outcome.cause, numbers, now, requests)}`
+    case 'observe': {
+      const clock = `${Math.floor(now.activeSec)} of ${policy.observationWindowSec} s`
+      return `observing ${percent(numbers.percent)}: ${clock}, ${requests}${evidenceSoFar(numbers)}`
+    }
+    case 'extend':
+      return `observing ${percent(numbers.percent)} for longer: ${requests}${evidenceSoFar(numbers)}`
+    case 'probe':
+      return `no traffic to judge by: asking the new version ${outcome.count} times`
+    case 'advance': {
+      const label = { full: '', low: ` (low confidence: ${requests})`, unverified: ' (unverified: no traffic)' }[
+        outcome.confidence
+      ]
+      if (outcome.next === null) return `done${label}`
+      if (numbers.percent === 0) return `begins at ${percent(outcome.next)}${label}`
+      return `${percent(numbers.percent)} → ${percent(outcome.next)}${label}: ${describeErrors(numbers.stage)}${evidenceSoFar(numbers)}`
+    }
+  }
+}
+
+/** What is worth telling and changes nothing. */
+export function readRemarks(readings: readonly Reading[], numbers: Numbers, policy: RolloutPolicy): string[] {
+  const { errorRateThreshold, latencyP95Threshold } = policy.autoRollback
+  const remarks = readings
+    .filter((reading) => reading.lnEvidence >= reading.lnBar && !callsForRollback(reading))
+    .map((reading) => `slightly worse, within tolerance: ${describeReading(reading)}`)
+  const { candidate, baseline } = numbers.stage
+  const refusedBefore = baseline.requests > 0 ? baseline.refusedRequests / baseline.requests : 0
+  const { refusedRequests, tooSlowRequests, timedRequests } = candidate
+  if (wilsonBound(refusedRequests, candidate.requests, -z95) > refusedBefore + errorRateThreshold) {
+    const [these, those] = [
+      share(refusedRequests, candidate.requests),
+      share(baseline.refusedRequests, baseline.requests),
+    ]
+    remarks.push(`4xx answers ${these} vs ${those}: told, never a reason to roll back`)
+  }
+  // Without a control beside it this compares two times of day, so it is no more than a remark.
+  if (!isCompared(numbers.percent / 100) && wilsonBound(tooSlowRequests, timedRequests, -z95) > slowShare) {
+    const slow = share(tooSlowRequests, timedRequests)
+    remarks.push(`P95 over ${latencyP95Threshold} × what it was before the rollout: ${slow} are slower`)
+  }
+  return remarks
+}
+
+function describeReading({ metric, arms, slowMs, lnEvidence, lnBar }: Reading): string {
+  const limit = metric === 'latency' && slowMs !== null ? `over ${Math.round(slowMs)} ms; ` : ''
+  const counts = metric === 'errors' ? describeErrors(arms) : describeSlow(arms)
+  return `${counts} (${limit}${describeUnits(metric, arms)}evidence ${formatEvidence(lnEvidence)}, bar ${formatEvidence(lnBar)})`
+}
+
+function describeErrors({ candidate, baseline }: Arms): string {
+  return `errors ${share(candidate.errorRequests, candidate.requests)} vs ${share(baseline.errorRequests, baseline.requests)}`
+}
+
+function describeSlow({ candidate, baseline }: Arms): string {
+  return `slow ${share(candidate.slowUnits, candidate.timedRequests)} vs ${share(baseline.slowUnits, baseline.timedRequests)}`
+}
+
+// Where visitors fail more than once, the evidence counts fewer than the rates do.
+function describeUnits(metric: Reading['metric'], { candidate, baseline }: Arms): string {
+  if (metric === 'latency') return ''
+  if (candidate.errorUnits === candidate.errorRequests && baseline.errorUnits === baseline.errorRequests) return ''
+  return `of ${candidate.errorUnits} vs ${baseline.errorUnits} visitors; `
+}
+
+function describeGuard({ guard, percent: at }: Numbers): string {
+  const whose = isCompared(at / 100) ? 'on both versions together, for a window and longer' : `at ${percent(at)}`
+  const limit = `${round(guard.tolerated * 100)} % tolerated`
+  const evidence = `evidence ${formatEvidence(guard.lnEvidence)}, bar ${formatEvidence(lnGuardBar)}`
+  return `errors ${share(guard.errors, guard.requests)} ${whose} (${limit}; ${evidence})`
+}
+
+function describeHold(
+  cause: Extract<Outcome, { kind: 'hold' }>['cause'],
+  { guard, split }: Numbers,
+  now: Moment,
+  requests: string,
+): string {
+  switch (cause) {
+    case 'guard': {
+      const limit = `${round(guard.tolerated * 100)} % tolerated`
+      return `errors on both versions together, ${share(guard.errors, guard.requests)} lately (${limit})`
+    }
+    case 'split':
+      return `the new version got ${split.candidate} of ${split.total} requests where ${Math.round(split.expected)} were due`
+    case 'coverage':
+      return `proxies with ${round(now.coverage * 100)} % of the traffic report, ${enoughCoverage * 100} % must`
+    case 'probes':
+      return `${now.probes?.failed ?? 0} of the probes failed, and there is no traffic to judge by`
+    case 'low traffic':
+      return `${requests} in ${Math.floor(now.activeSec)} s`
+  }
+}
+
+function evidenceSoFar({ errors, latency }: Numbers): string {
+  const readings = [errors, latency].filter((reading) => reading !== null)
+  if (readings.length === 0) return ''
+  const said = readings.map(({ metric, lnEvidence, lnBar }) => {
+    return `${metric} ${formatEvidence(lnEvidence)} of ${formatEvidence(lnBar)}`
+  })
+  return `, evidence ${said.join(', ')}`
+}
+
+const share = (bad: number, total: number) => `${bad}/${total}`
+
+const percent = (value: number) => `${round(value)} %`
+
+const round = (value: number) => Number(value.toPrecision(3))
+
+/** 0.4, 12, 3058, 10^9: E, cut off and not rounded up, so that nothing reads as if it had reached its bar. */
+export function formatEvidence(lnEvidence: number): string {
+  const tiny = 1e-9
+  const evidence = Math.exp(lnEvidence) * (1 + tiny)
+  if (evidence >= 1e6) return `10^${Math.floor(lnEvidence / Math.LN10)}`
+  return evidence < 10 ? String(Math.floor(evidence * 10) / 10) : String(Math.floor(evidence))
+}
