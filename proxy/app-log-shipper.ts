@@ -32,7 +32,11 @@ export class AppLogShipper {
     this.#log = log
   }
 
-  add({ appId, id, version }: DeploymentRef, stream: AppLogStream, text: string): void {
+  add(
+    { appId, id, version }: Pick<DeploymentRef, 'appId' | 'id' | 'version'>,
+    stream: AppLogStream,
+    text: string,
+  ): void {
     const line = { appId, deploymentId: id, version, at: new Date(), stream, text: text.slice(0, maxLineLength) }
     // What the platform says of an app is always kept.
     if (stream === 'platform' || this.#allowance.take(appId, Buffer.byteLength(line.text))) this.#lines.push(line)

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Log } from '../registry/log.ts'
 import type { DeploymentRef } from './deployment.ts'
-import { type Host, HostUnavailable } from './host.ts'
+import { HostUnavailable, type HostView } from './host-view.ts'
 import * as pages from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
 import { headerIn, readResponseHead, readTrailers } from './response-head.ts'
@@ -41,7 +41,7 @@ const maxUnsentTries = 3
  * One request to an app: waits for its host if it must, sends the request, checks the answer and streams it to the client. Whatever goes
  * wrong costs this request alone, and is a page as long as nothing has been written. Whoever asks says `over` when the response is closed.
  */
-export function serveFromApp(call: AppCall, host: Host, deps: AppRequestDeps): AppRequest {
+export function serveFromApp(call: AppCall, host: HostView, deps: AppRequestDeps): AppRequest {
   const asked = new AppRequest(call, host, deps)
   asked.start()
   return asked
@@ -54,7 +54,7 @@ export function serveFromApp(call: AppCall, host: Host, deps: AppRequestDeps): A
  */
 export class AppRequest implements Recipient {
   readonly #call: AppCall
-  readonly #host: Host
+  readonly #host: HostView
   readonly #deps: AppRequestDeps
   readonly #outgoing: UpstreamRequest
   #upstream: Upstream | null = null
@@ -63,7 +63,7 @@ export class AppRequest implements Recipient {
   #stale: UpstreamError | null = null
   #isOver = false
 
-  constructor(call: AppCall, host: Host, deps: AppRequestDeps) {
+  constructor(call: AppCall, host: HostView, deps: AppRequestDeps) {
     const { request } = call
     this.#call = call
     this.#host = host

@@ -9,6 +9,7 @@ import { AppError, codeOf } from '../registry/errors.ts'
 import { download } from './download.ts'
 
 export type Blob = { sha256: string; size: number }
+export type BlobSource = Pick<BundleStore, 'localPath' | 'get'>
 
 type Cached = { bytes: Buffer; wasUsed: boolean }
 
@@ -21,14 +22,14 @@ export const maxCachedBytes = 1_048_576
  * checked against its digest once before its first byte is served.
  */
 export class BlobFiles {
-  readonly #store: BundleStore
+  readonly #store: BlobSource
   readonly #directory: string
   readonly #cached = new Map<string, Cached>()
   #cachedBytes = 0
   readonly #verified = new Map<string, Promise<string>>()
 
   /** `directory` holds copies of blobs that the store keeps elsewhere. */
-  constructor(store: BundleStore, directory: string) {
+  constructor(store: BlobSource, directory: string) {
     this.#store = store
     this.#directory = directory
   }
@@ -63,6 +64,11 @@ export class BlobFiles {
   /** Makes sure that the blob is on this machine, whole by its size; its digest is checked when it is first read. */
   async ensure(blob: Blob): Promise<void> {
     await this.#fetched(blob)
+  }
+
+  /** Copies the blob anew from a store elsewhere. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
+  async bringAgain(sha256: string): Promise<void> {
+    await download(this.#store, { key: blobKey(sha256), sha256 }, join(this.#directory, sha256))
   }
 
   /** Whether the store is elsewhere, so that there are copies here. */

@@ -1,41 +1,51 @@
-import { AppError, toAppError } from '../registry/errors.ts'
+import { readFile } from 'node:fs/promises'
+import { parseManifest } from '../registry/bundle-store/bundles.ts'
+import { toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import type { RoutedDeployment } from '../registry/routes.ts'
+import type { BlobFiles } from './blob-files.ts'
 import { InFlight } from './drain.ts'
-import type { Host } from './host.ts'
-import type { StaticFiles } from './static-files.ts'
+import type { HostView } from './host-view.ts'
+import { StaticFiles } from './static-files.ts'
 
-/** A deployment and whose it is, as routes and preparations name it. */
-export type DeploymentRef = RoutedDeployment & { appId: string; environment: 'production' | 'preview'; label: string }
+/** A deployment and whose it is. */
+export type DeploymentRef = {
+  id: string
+  version: string
+  appId: string
+  environment: 'production' | 'preview'
+  label: string
+}
 
-/** What is on this machine and running of a deployment. `host` is null for a static app. */
-export type Loaded = { manifest: Manifest; files: StaticFiles; host: Host | null }
+/** What an edge process serves a deployment with. `host` is null for a static app. */
+export type Loaded = { manifest: Omit<Manifest, 'files'>; files: StaticFiles; host: HostView | null }
 
-export type LoadDeployment = (ref: DeploymentRef) => Promise<Loaded>
+/** That it is on this machine, as the main process tells it. */
+export type Whereabouts = { manifestPath: string; host: HostView | null }
 
-// A load that failed is tried again by the next request after this long, and by every comparison with the route table.
-const retryAfterMs = 1_000
-const defaultDrainMs = 30_000
+export type DeploymentDeps = {
+  blobs: BlobFiles
+  log: Log
+  /** Tells the main process that somebody waits for it. */
+  want: (id: string) => void
+}
 
-/** One deployment on this edge, from the moment somebody wants it until its last request has ended. */
+/** One deployment as an edge process has it, from the moment it is told of it until its last request has ended. */
 export class Deployment {
   readonly ref: DeploymentRef
   readonly inFlight = new InFlight()
   /** Flat header pairs of every response of this deployment. */
   readonly headers: string[]
-  readonly #load: LoadDeployment
-  readonly #log: Log
+  readonly #deps: DeploymentDeps
+  #whereabouts: Whereabouts | null = null
+  #told = Promise.withResolvers<Whereabouts>()
   #loaded: Loaded | null = null
   #loading: Promise<Loaded> | null = null
-  #failure: { error: AppError; at: number } | null = null
   #retiring: AbortController | null = null
-  #isClosed = false
 
-  constructor(ref: DeploymentRef, { load, log }: { load: LoadDeployment; log: Log }) {
+  constructor(ref: DeploymentRef, deps: DeploymentDeps) {
     this.ref = ref
-    this.#load = load
-    this.#log = log
+    this.#deps = deps
     this.headers = responseHeaders(ref)
   }
 
@@ -44,67 +54,75 @@ export class Deployment {
     return this.#loaded
   }
 
-  /** Loads it once, however many ask. Throws an AppError; a failure is remembered for a second. */
+  get host(): HostView | null {
+    return this.#whereabouts?.host ?? null
+  }
+
+  /** Waits for it to be on this machine, and reads its manifest, once, however many ask. Throws an AppError. */
   async whenLoaded(): Promise<Loaded> {
     if (this.#loaded) return this.#loaded
-    if (this.#loading) return this.#loading
-    if (this.#isClosed) throw new AppError('DEPLOYMENT_STATE', `deployment ${this.ref.id} is no longer served here`)
-    if (this.#failure && performance.now() - this.#failure.at < retryAfterMs) throw this.#failure.error
-    this.#loading = this.#loadOnce()
+    this.#loading ??= this.#load().finally(() => {
+      this.#loading = null
+    })
     return this.#loading
   }
 
-  /** Somebody wants it again: a drain under way is called off. False: it is closed already. */
-  keep(): boolean {
-    this.#retiring?.abort()
-    this.#retiring = null
-    return !this.#isClosed
+  /** It is on this machine. */
+  learn(whereabouts: Whereabouts): void {
+    if (this.#whereabouts) return
+    this.#whereabouts = whereabouts
+    this.#told.resolve(whereabouts)
   }
 
-  /** Nobody wants it any more: lets in-flight requests end, then stops its host. False: it was wanted again meanwhile. */
-  async retire(): Promise<boolean> {
-    if (this.#retiring || this.#isClosed) return false
+  /** It could not be brought to this machine: who waits is told, and who comes next asks again. */
+  fail(error: Error): void {
+    if (this.#whereabouts) return
+    const { reject, promise } = this.#told
+    this.#told = Promise.withResolvers<Whereabouts>()
+    promise.catch(() => undefined) // there may be nobody who waits
+    reject(error)
+  }
+
+  /** Lets what is in flight end, and cuts what has not after `deadlineMs`. Null: called off by `keep`. */
+  async retire(deadlineMs: number): Promise<{ isCut: boolean } | null> {
+    this.#retiring?.abort()
     const retiring = new AbortController()
     this.#retiring = retiring
-    const limitSec = this.#loaded?.manifest.drain_timeout_sec
-    const isDrained = await this.inFlight.drained(
-      limitSec === undefined ? defaultDrainMs : limitSec * 1000,
-      retiring.signal,
-    )
-    if (retiring.signal.aborted) return false
+    const isDrained = await this.inFlight.drained(deadlineMs, retiring.signal)
+    if (retiring.signal.aborted) return null
     if (!isDrained) {
-      this.#log.warn({ deployment: this.ref.id, requests: this.inFlight.count }, 'drain deadline passed')
+      this.#deps.log.warn({ deployment: this.ref.id, requests: this.inFlight.count }, 'drain deadline passed')
       this.inFlight.cut()
     }
-    await this.close()
-    return true
+    return { isCut: !isDrained }
   }
 
-  /** Stops the host now. */
-  async close(): Promise<void> {
-    this.#isClosed = true
-    // A load that failed was logged there, and has left nothing to stop.
-    const loaded = this.#loaded ?? (await this.#loading?.catch(() => null))
-    await loaded?.host?.stop()
+  keep(): void {
+    this.#retiring?.abort()
+    this.#retiring = null
   }
 
-  async #loadOnce(): Promise<Loaded> {
+  async #load(): Promise<Loaded> {
+    const { blobs, log, want } = this.#deps
+    if (!this.#whereabouts) want(this.ref.id)
+    const { manifestPath, host } = this.#whereabouts ?? (await this.#told.promise)
     try {
-      this.#loaded = await this.#load(this.ref)
-      this.#failure = null
+      const { files, ...manifest } = parseManifest(await readFile(manifestPath), manifestPath)
+      const onError = (thrown: unknown) => log.error({ deployment: this.ref.id, err: thrown }, 'static file not served')
+      this.#loaded = {
+        manifest,
+        files: new StaticFiles({ ...manifest, files }, { blobs, headers: this.headers, onError }),
+        host,
+      }
       return this.#loaded
     } catch (thrown) {
-      const error = toAppError(thrown)
-      this.#failure = { error, at: performance.now() }
-      this.#log.error({ deployment: this.ref.id, app: this.ref.appId, err: error }, 'deployment cannot be loaded')
-      throw error
-    } finally {
-      this.#loading = null
+      log.error({ deployment: this.ref.id, app: this.ref.appId, err: thrown }, 'manifest cannot be read')
+      throw toAppError(thrown)
     }
   }
 }
 
 /** Flat header pairs of every response of a deployment. */
-export function responseHeaders({ version, environment }: Pick<DeploymentRef, 'version' | 'environment'>): string[] {
+function responseHeaders({ version, environment }: Pick<DeploymentRef, 'version' | 'environment'>): string[] {
   return ['x-atelier-deployment', version, ...(environment === 'preview' ? ['x-robots-tag', 'noindex'] : [])]
 }

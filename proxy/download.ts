@@ -12,7 +12,7 @@ import { AppError } from '../registry/errors.ts'
  * get a name under which they could be served or started. Throws STORE_CORRUPT, STORE_UNAVAILABLE.
  */
 export async function download(
-  store: BundleStore,
+  store: Pick<BundleStore, 'get'>,
   { key, sha256 }: { key: string; sha256: string },
   path: string,
 ): Promise<void> {

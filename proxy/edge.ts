@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../registry/log.ts'
-import type { Route } from '../registry/routes.ts'
 import {
   type AppRequest,
   type AppRequestDeps,
@@ -14,6 +13,7 @@ import { noticeFor as platformNoticeFor } from './control-plane.ts'
 import type { Deployment, Loaded } from './deployment.ts'
 import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
+import type { EdgeRoute } from './edge-messages.ts'
 import { type Admitted, checkRequest } from './guard.ts'
 import * as pages from './pages.ts'
 import { type RouteTable, refOf } from './route-table.ts'
@@ -118,7 +118,7 @@ export class Edge {
     pages.writeNotice(request, response, notice)
   }
 
-  #serveRoute(route: Route, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
+  #serveRoute(route: EdgeRoute, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
     const visit = this.#visit(route, request)
     if (!visit) {
       this.inFlight.add(response)
@@ -187,7 +187,7 @@ export class Edge {
   }
 
   async #upgradeRoute(
-    route: Route,
+    route: EdgeRoute,
     { target }: Admitted,
     { request, socket, head }: { request: IncomingMessage; socket: Socket; head: Buffer },
   ): Promise<void> {
@@ -221,7 +221,7 @@ export class Edge {
   }
 
   // Without awaiting anything, so that no flip comes between the choice and the count of requests in flight.
-  #visit(route: Route, request: IncomingMessage): Visit | null {
+  #visit(route: EdgeRoute, request: IncomingMessage): Visit | null {
     const { arm, setCookie } = assignVisitor(route, request.headers.cookie)
     const chosen = arm === 'candidate' ? route.candidate : route.live
     if (!chosen) return null

@@ -15,7 +15,7 @@ let edge: TestEdge
 
 beforeAll(async () => {
   database = await createDatabase()
-  edge = await TestEdge.start(database.url)
+  edge = await TestEdge.start(database.url, { edges: 2 })
 })
 
 afterAll(async () => {

@@ -5,12 +5,14 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { AppError } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
 import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate/isolate.ts'
+import type { HostState } from './edge-messages.ts'
 import { Host, type HostDeps } from './host.ts'
 import { defaultLimits } from './limits.ts'
 
 let directory: string
 let started: TestIsolate[]
 let lines: string[]
+let states: HostState[]
 let comesUp: boolean
 
 // A process we can end at will; what a real one does is tested through the edge.
@@ -51,6 +53,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'atl-host-'))
   started = []
   lines = []
+  states = []
   comesUp = true
 })
 
@@ -77,6 +80,7 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
       },
       socketPath: (start) => join(directory, `${start}.sock`),
       onLine: (_stream, line) => lines.push(line),
+      onState: (state) => states.push(state),
       log,
       limits: { ...defaultLimits, firstBackoffMs: 100, maxBackoffMs: 300, ...limits },
     },
@@ -105,27 +109,26 @@ test('F2: a process that ends is started again: at once, then after longer and l
   await host.stop()
 })
 
-test('requests wait for a start, a bounded number of them for a bounded time', async () => {
-  comesUp = false
-  const host = startHost({ maxWaiting: 2, firstBackoffMs: 500, maxBackoffMs: 500 })
-  await expect(host.firstStart()).rejects.toThrow('it cannot start')
-  await expect.poll(() => started.length).toBe(2)
-  const waiting = [host.whenUp(2_000), host.whenUp(50)]
-  await expect(host.whenUp(2_000)).rejects.toMatchObject({ why: 'busy' })
-  await expect(waiting[1]).rejects.toMatchObject({ why: 'starting' })
-  comesUp = true
-  expect((await waiting[0])?.socketPath).toBe(started.at(-1)?.socketPath)
-  await host.stop()
-})
-
-test('F2: nobody waits for a start that is far away', async () => {
-  comesUp = false
+test('F2: edge processes are told when it is up, where, and when it comes back after a crash', async () => {
   const host = startHost({ firstBackoffMs: 30_000, maxBackoffMs: 60_000 })
-  await expect(host.firstStart()).rejects.toThrow('it cannot start')
+  await host.firstStart()
+  const [first] = started
+  first?.end('exit code 1')
   await expect.poll(() => started.length).toBe(2)
-  await expect.poll(() => lines.length).toBe(2)
-  await expect(host.whenUp(10_000)).rejects.toMatchObject({ why: 'crashed', retryAfterMs: expect.closeTo(30_000, -3) })
+  await host.whenUp(1_000)
+  started[1]?.end('exit code 1')
+  await expect.poll(() => host.state()).toMatchObject({ is: 'crashed' })
+  expect(states).toEqual([
+    { is: 'starting' },
+    { is: 'up', sockets: [first?.socketPath], speaks: 'http' },
+    { is: 'crashed', forMs: 0 },
+    { is: 'starting' },
+    { is: 'up', sockets: [started[1]?.socketPath], speaks: 'http' },
+    { is: 'crashed', forMs: expect.closeTo(30_000, -3) },
+  ])
+  await expect(host.whenUp(20)).rejects.toMatchObject({ code: 'APP_CRASHED' })
   await host.stop()
+  expect(states.at(-1)).toEqual({ is: 'stopped' })
 })
 
 test('a stopped host starts nothing any more', async () => {
@@ -133,18 +136,8 @@ test('a stopped host starts nothing any more', async () => {
   await host.firstStart()
   started[0]?.end('exit code 1')
   await host.stop()
-  await expect(host.whenUp(1_000)).rejects.toMatchObject({ why: 'stopped' })
+  await expect(host.whenUp(1_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
   await new Promise((resolve) => setTimeout(resolve, 50))
   expect(started.filter(({ isStopped }) => !isStopped).length).toBeLessThanOrEqual(1)
-  expect(host.upstream()).toBeNull()
-})
-
-test('F2: a refused connection waits for the process that comes next', async () => {
-  const host = startHost()
-  await host.firstStart()
-  const dead = await host.whenUp(1_000)
-  const next = host.whenUpAgain(dead, 1_000)
-  started[0]?.end('exit code 1')
-  expect((await next).socketPath).not.toBe(dead.socketPath)
-  await host.stop()
+  expect(host.place()).toBeNull()
 })

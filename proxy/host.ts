@@ -1,10 +1,7 @@
-import { setTimeout as pause } from 'node:timers/promises'
-import { messageOf } from '../registry/errors.ts'
+import { AppError, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
-import type { Isolate, IsolateExit, IsolateSpec } from '../sandbox/isolate/isolate.ts'
-import { ChannelUpstream } from './channel-upstream.ts'
-import { HttpUpstream, type HttpUpstreamLimits } from './http-upstream.ts'
-import type { Upstream } from './upstream.ts'
+import type { Isolate, IsolateExit, IsolateSpec, Speech } from '../sandbox/isolate/isolate.ts'
+import type { HostState } from './edge-messages.ts'
 
 /** What a start needs, but for the socket: each start listens on a path of its own. */
 export type HostSpec = Omit<IsolateSpec, 'socketPath' | 'onLog'>
@@ -13,52 +10,40 @@ export type HostDeps = {
   start: (spec: IsolateSpec) => Promise<Isolate>
   socketPath: (start: number) => string
   onLine: (stream: 'stdout' | 'stderr' | 'platform', line: string) => void
+  onState: (state: HostState) => void
   log: Log
   limits: HostLimits
 }
-export type HostLimits = HttpUpstreamLimits & {
+export type HostLimits = {
   startTimeoutMs: number
   stopGraceMs: number
   firstBackoffMs: number
   maxBackoffMs: number
-  maxWaiting: number
 }
 
-/** Why there is no upstream now. `retryAfterMs` is how long until it may be there. */
-export class HostUnavailable extends Error {
-  readonly why: 'starting' | 'crashed' | 'busy' | 'stopped'
-  readonly retryAfterMs: number
-
-  constructor(why: HostUnavailable['why'], retryAfterMs: number) {
-    super(`the host is ${why}`)
-    this.name = 'HostUnavailable'
-    this.why = why
-    this.retryAfterMs = retryAfterMs
-  }
-}
+/** Where an app listens, and what it speaks there. */
+export type Place = { socketPath: string; speaks: Speech }
 
 type State =
-  | { name: 'starting'; since: number }
-  | { name: 'ready'; isolate: Isolate; upstream: Upstream; since: number }
+  | { name: 'starting' }
+  | { name: 'ready'; isolate: Isolate; since: number }
   | { name: 'crashed'; nextStartAt: number }
   | { name: 'stopped' }
 
 // An app that stayed up this long has recovered: its next crash is again restarted at once.
 const recoveredMs = 60_000
-const reuseMs = 2_000
-const noticeExitMs = 100
 
 /**
  * One deployment's host process: started, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
- * Requests that arrive while there is none wait for it, within bounds.
+ * What edge processes must know of it is said as it changes.
  */
 export class Host {
   readonly #spec: HostSpec
   readonly #deps: HostDeps
-  #state: State = { name: 'starting', since: performance.now() }
+  #state: State = { name: 'starting' }
   #starts = 0
   #crashes = 0
-  #waiting = new Set<{ resolve: (upstream: Upstream) => void; reject: (reason: unknown) => void }>()
+  #change = Promise.withResolvers<void>()
   #restart: NodeJS.Timeout | null = null
   #current: Isolate | null = null
   #firstStart: Promise<void>
@@ -75,53 +60,48 @@ export class Host {
     return this.#firstStart
   }
 
-  /** The way to the app, if it is up at this moment. */
-  upstream(): Upstream | null {
-    return this.#state.name === 'ready' ? this.#state.upstream : null
+  /** Where the app listens, if it is up at this moment. */
+  place(): Place | null {
+    if (this.#state.name !== 'ready') return null
+    const { isolate } = this.#state
+    return { socketPath: isolate.socketPath, speaks: isolate.speaks() }
   }
 
-  /** Waits for the app to be up. Throws HostUnavailable. */
-  async whenUp(timeoutMs: number): Promise<Upstream> {
+  /** What edge processes must know of it. */
+  state(): HostState {
     const state = this.#state
-    if (state.name === 'ready') return state.upstream
-    if (state.name === 'stopped') throw new HostUnavailable('stopped', 1000)
-    const untilStart = state.name === 'crashed' ? state.nextStartAt - performance.now() : 0
-    if (untilStart > reuseMs) throw new HostUnavailable('crashed', untilStart)
-    if (this.#waiting.size >= this.#deps.limits.maxWaiting) throw new HostUnavailable('busy', reuseMs)
+    if (state.name === 'crashed') return { is: 'crashed', forMs: Math.max(0, state.nextStartAt - performance.now()) }
+    const place = this.place()
+    if (place) return { is: 'up', sockets: [place.socketPath], speaks: place.speaks }
+    return { is: state.name === 'stopped' ? 'stopped' : 'starting' }
+  }
 
-    const waiter = Promise.withResolvers<Upstream>()
-    this.#waiting.add(waiter)
-    const timer = setTimeout(() => waiter.reject(new HostUnavailable('starting', reuseMs)), timeoutMs)
-    try {
-      return await waiter.promise
-    } finally {
-      clearTimeout(timer)
-      this.#waiting.delete(waiter)
+  /** Waits for the app to be up. Throws APP_CRASHED. */
+  async whenUp(timeoutMs: number): Promise<Place> {
+    const tooLate = AbortSignal.timeout(timeoutMs)
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    tooLate.addEventListener('abort', () => resolve(), { once: true })
+    for (;;) {
+      const place = this.place()
+      if (place) return place
+      if (tooLate.aborted || this.#isStopped())
+        throw new AppError('APP_CRASHED', `it was not up again after ${timeoutMs / 1000} s`)
+      await Promise.race([this.#change.promise, late])
     }
   }
 
-  /** Waits for the app to be up after a connection to `failed` was refused: its process has ended, or is about to be seen as ended. */
-  async whenUpAgain(failed: Upstream, timeoutMs: number): Promise<Upstream> {
-    if (this.#state.name === 'ready' && this.#state.upstream === failed) {
-      await Promise.race([this.#state.isolate.exited, pause(noticeExitMs)])
-    }
-    return this.whenUp(timeoutMs)
-  }
-
-  /** Ends the process; who still waits is turned away. */
+  /** Ends the process. */
   async stop(): Promise<void> {
     if (this.#restart) clearTimeout(this.#restart)
     // An app that is not up yet has nothing to finish.
     const graceMs = this.#state.name === 'ready' ? this.#deps.limits.stopGraceMs : 0
-    if (this.#state.name === 'ready') this.#state.upstream.close()
-    this.#state = { name: 'stopped' }
-    this.#turnAway(new HostUnavailable('stopped', 1000))
+    this.#become({ name: 'stopped' })
     await this.#current?.stop(graceMs)
   }
 
   async #start(): Promise<void> {
     const start = ++this.#starts
-    this.#state = { name: 'starting', since: performance.now() }
+    this.#become({ name: 'starting' })
     try {
       const isolate = await this.#deps.start({
         ...this.#spec,
@@ -131,7 +111,7 @@ export class Host {
       this.#current = isolate
       if (this.#isStopped()) {
         await isolate.stop(0)
-        throw new HostUnavailable('stopped', 1000)
+        throw stoppedMeanwhile()
       }
       await this.#untilReady(isolate)
     } catch (thrown) {
@@ -147,16 +127,12 @@ export class Host {
       await isolate.stop(0)
       throw thrown
     }
-    if (this.#isStopped()) throw new HostUnavailable('stopped', 1000)
-    const Way = isolate.speaks() === 'channel' ? ChannelUpstream : HttpUpstream
-    const upstream = new Way(isolate.socketPath, this.#deps.limits)
-    this.#state = { name: 'ready', isolate, upstream, since: performance.now() }
-    for (const waiter of this.#waiting) waiter.resolve(upstream)
-    void isolate.exited.then((exit) => this.#ended(isolate, upstream, exit))
+    if (this.#isStopped()) throw stoppedMeanwhile()
+    this.#become({ name: 'ready', isolate, since: performance.now() })
+    void isolate.exited.then((exit) => this.#ended(isolate, exit))
   }
 
-  #ended(isolate: Isolate, upstream: Upstream, { error }: IsolateExit): void {
-    upstream.close()
+  #ended(isolate: Isolate, { error }: IsolateExit): void {
     if (this.#state.name !== 'ready' || this.#state.isolate !== isolate) return
     if (performance.now() - this.#state.since > recoveredMs) this.#crashes = 0
     this.#crashed(error.message)
@@ -166,7 +142,7 @@ export class Host {
     const { firstBackoffMs, maxBackoffMs } = this.#deps.limits
     const delay = this.#crashes === 0 ? 0 : Math.min(firstBackoffMs * 2 ** (this.#crashes - 1), maxBackoffMs)
     this.#crashes++
-    this.#state = { name: 'crashed', nextStartAt: performance.now() + delay }
+    this.#become({ name: 'crashed', nextStartAt: performance.now() + delay })
     const { name } = this.#spec
     this.#deps.log.warn({ host: name, why, restartInMs: delay }, 'host ended')
     // Its last lines follow the reason, and are in its log already.
@@ -175,17 +151,23 @@ export class Host {
       'platform',
       `${reason}; it is started again ${delay === 0 ? 'now' : `in ${Math.ceil(delay / 1000)} s`}`,
     )
-    if (delay > reuseMs) this.#turnAway(new HostUnavailable('crashed', delay))
     this.#restart = setTimeout(() => {
       this.#start().catch((thrown: unknown) => this.#deps.log.debug({ host: name, err: thrown }, 'host start failed'))
     }, delay)
   }
 
-  #turnAway(reason: HostUnavailable): void {
-    for (const waiter of this.#waiting) waiter.reject(reason)
+  #become(state: State): void {
+    this.#state = state
+    this.#change.resolve()
+    this.#change = Promise.withResolvers<void>()
+    this.#deps.onState(this.state())
   }
 
   #isStopped(): boolean {
     return this.#state.name === 'stopped'
   }
+}
+
+function stoppedMeanwhile(): AppError {
+  return new AppError('DEPLOYMENT_STATE', 'it was stopped while it started')
 }

@@ -1,9 +1,16 @@
 import type { AppRequestLimits } from './app-request.ts'
+import type { EdgeProcessLimits } from './edge-process.ts'
 import type { HostLimits } from './host.ts'
+import type { HostViewLimits } from './host-view.ts'
 import type { ListenerLimits } from './listener.ts'
 import type { StallLimits } from './stall-watch.ts'
 
-export type ProxyLimits = AppRequestLimits & HostLimits & ListenerLimits & StallLimits & { closeDeadlineMs: number }
+export type ProxyLimits = AppRequestLimits &
+  HostLimits &
+  HostViewLimits &
+  ListenerLimits &
+  StallLimits &
+  EdgeProcessLimits & { closeDeadlineMs: number }
 
 const seconds = 1000
 
@@ -11,7 +18,7 @@ const seconds = 1000
 export const defaultLimits: ProxyLimits = {
   /** A request waits this long for its app to be loaded and up. */
   waitForHostMs: 10 * seconds,
-  /** This many requests may wait for one host. */
+  /** This many requests may wait for one host in one edge process. */
   maxWaiting: 1_000,
   maxBodyBytes: 100 * 1_048_576,
   headTimeoutMs: 60 * seconds,
@@ -26,6 +33,11 @@ export const defaultLimits: ProxyLimits = {
   /** A client that is waited for moves 1 kB/s, looked at over 30 s. */
   stallWindowMs: 30 * seconds,
   stallMinBytes: 30 * 1024,
+  /** An edge process that has not answered so many pings in a row hangs, and is replaced. */
+  pingEveryMs: 1 * seconds,
+  maxUnansweredPings: 6,
+  /** An edge process serves this long after its start, or is started anew. */
+  edgeStartMs: 30 * seconds,
   /** When the edge itself stops, requests in flight may take this long. */
   closeDeadlineMs: 5 * seconds,
 }

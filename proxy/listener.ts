@@ -1,11 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import { type AddressInfo, Socket } from 'node:net'
-import { AppError, codeOf } from '../registry/errors.ts'
+import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { ConnectionCaps } from './connection-caps.ts'
 import type { Edge } from './edge.ts'
 import { badRequest, noticeResponse, tooManyConnections } from './pages.ts'
+import { type ListenOptions, listenOn } from './port.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
 
 export type ListenerLimits = { headersTimeoutMs: number; maxConnections: number; maxConnectionsPerClient: number }
@@ -21,22 +22,10 @@ export class Listener {
     this.#edge = edge
   }
 
-  /**
-   * Listens on one port of every address of the machine (`::` takes IPv4 too; without IPv6, `0.0.0.0`), or of the one given.
-   * Throws PORT_IN_USE.
-   */
-  static async open(
-    edge: Edge,
-    { port, host }: { port: number; host?: string },
-    deps: ListenerDeps,
-  ): Promise<Listener> {
+  /** Throws PORT_IN_USE. */
+  static async open(edge: Edge, where: ListenOptions, deps: ListenerDeps): Promise<Listener> {
     const server = createEdgeServer(edge, deps)
-    try {
-      await listen(server, port, host ?? '::')
-    } catch (thrown) {
-      if (host !== undefined || !['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(thrown) ?? '')) throw thrown
-      await listen(server, port, '0.0.0.0')
-    }
+    await listenOn(server, where)
     return new Listener(server, edge)
   }
 
@@ -111,33 +100,6 @@ function isWebSocket(request: IncomingMessage): boolean {
 function hasBegunToAnswer(socket: object): boolean {
   const response: unknown = Reflect.get(socket, '_httpMessage')
   return response instanceof ServerResponse && response.headersSent
-}
-
-async function listen(server: Server, port: number, host: string): Promise<void> {
-  server.listen({ port, host, backlog: 4096 })
-  try {
-    await once(server, 'listening')
-  } catch (thrown) {
-    if (codeOf(thrown) === 'EADDRINUSE') {
-      throw new AppError(
-        'PORT_IN_USE',
-        `port ${port} is taken by another program; free it, or choose one: ATELIER_HTTP_PORT=8081`,
-        {
-          cause: thrown,
-        },
-      )
-    }
-    if (codeOf(thrown) === 'EACCES') {
-      throw new AppError(
-        'PORT_IN_USE',
-        `port ${port} is not open to this user; choose one from 1024: ATELIER_HTTP_PORT=8080`,
-        {
-          cause: thrown,
-        },
-      )
-    }
-    throw thrown
-  }
 }
 
 function statusOf(code: string | undefined): number {

@@ -10,18 +10,15 @@ import { type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate/is
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
-import type { BlobFiles } from './blob-files.ts'
-import { type DeploymentRef, type LoadDeployment, responseHeaders } from './deployment.ts'
 import { Host, type HostLimits } from './host.ts'
 import type { LocalBundle, LocalBundles } from './local-bundles.ts'
-import { StaticFiles } from './static-files.ts'
+import type { LoadDeployment, LocalRef } from './local-deployment.ts'
 
 export type LoadDeps = {
   networks: Promise<AppNetworks>
   config: Config
   key: Key
   bundles: LocalBundles
-  blobs: BlobFiles
   appLog: AppLogShipper
   log: Log
   limits: HostLimits
@@ -35,12 +32,11 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
   let starts = Date.now() % 1_000_000
   const socketPath = (id: string) => join(deps.config.runDir, 'i', `${id}.${(++starts).toString(36)}.sock`)
 
-  return async (ref) => {
+  return async (ref, tell) => {
     const bundle = await deps.bundles.bring(ref)
-    const { manifest } = bundle
-    const onError = (thrown: unknown) => deps.log.error({ deployment: ref.id, err: thrown }, 'static file not served')
-    const files = new StaticFiles(manifest, { blobs: deps.blobs, headers: responseHeaders(ref), onError })
-    if (manifest.kind === 'static') return { manifest, files, host: null }
+    const { manifestPath } = bundle
+    const { files: _, ...manifest } = bundle.manifest
+    if (manifest.kind === 'static') return { manifest, manifestPath, host: null }
 
     await deps.admit?.()
     const spec = await hostSpec(ref, bundle, deps)
@@ -51,15 +47,16 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
       },
       socketPath: () => socketPath(ref.id),
       onLine: (stream, line) => deps.appLog.add(ref, stream, line),
+      onState: (state) => tell({ type: 'host', id: ref.id, state }),
       log: deps.log,
       limits: deps.limits,
     })
-    return { manifest, files, host }
+    return { manifest, manifestPath, host }
   }
 }
 
 async function hostSpec(
-  ref: DeploymentRef,
+  ref: LocalRef,
   { manifest, codeDirectory }: LocalBundle,
   { config, key }: LoadDeps,
 ): Promise<Omit<IsolateSpec, 'socketPath' | 'onLog'>> {

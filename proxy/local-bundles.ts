@@ -7,12 +7,12 @@ import { serverKey } from '../registry/bundle-store/keys.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { BlobFiles } from './blob-files.ts'
-import type { DeploymentRef } from './deployment.ts'
 import { listDirectory, readIfThere, writeWhole } from './durable-file.ts'
+import type { LocalRef } from './local-deployment.ts'
 import { unpackServerCode } from './server-code.ts'
 
 /** A bundle on this machine: whole, checked, and enough to serve from with everything else gone. */
-export type LocalBundle = { manifest: Manifest; codeDirectory: string | null }
+export type LocalBundle = { manifest: Manifest; manifestPath: string; codeDirectory: string | null }
 
 const keptPerApp = 5
 const keptModules = 3
@@ -32,14 +32,15 @@ export class LocalBundles {
   }
 
   /** Brings what the deployment needs to this machine. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
-  async bring(ref: DeploymentRef): Promise<LocalBundle> {
+  async bring(ref: LocalRef): Promise<LocalBundle> {
     const directory = join(this.#directory, ref.appId, ref.id)
     await mkdir(directory, { recursive: true, mode: 0o711 })
     // Its age is how long ago somebody wanted it: what a rollback goes to is among the youngest.
     await utimes(directory, new Date(), new Date())
-    const manifest = await this.#bringManifest(ref, join(directory, 'manifest.json'))
+    const manifestPath = join(directory, 'manifest.json')
+    const manifest = await this.#bringManifest(ref, manifestPath)
     await this.#bringBlobs(manifest)
-    if (!manifest.server) return { manifest, codeDirectory: null }
+    if (!manifest.server) return { manifest, manifestPath, codeDirectory: null }
 
     const name = { app: manifest.app_id, version: manifest.version, build: manifest.build }
     const codeDirectory = join(directory, 'code')
@@ -47,7 +48,7 @@ export class LocalBundles {
     // Of one app only: what one app could do to files it runs must not reach another.
     const modulesDirectory = join(this.#directory, ref.appId, modulesName)
     await unpackServerCode(this.#store, { key: serverKey(name), sha256, modules }, codeDirectory, { modulesDirectory })
-    return { manifest, codeDirectory }
+    return { manifest, manifestPath, codeDirectory }
   }
 
   /** Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. */
@@ -85,7 +86,7 @@ export class LocalBundles {
       await rm(join(this.#directory, place, digest), { recursive: true, force: true })
   }
 
-  async #bringManifest(ref: DeploymentRef, path: string): Promise<Manifest> {
+  async #bringManifest(ref: LocalRef, path: string): Promise<Manifest> {
     const kept = await readIfThere(path)
     if (kept && digestOf(kept) === ref.manifestSha256) return parseManifest(kept, path)
 

@@ -3,14 +3,14 @@ import { AppError, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { readRoutedDeployment } from '../registry/routes.ts'
 import type { Sql } from '../registry/sql.ts'
-import type { Deployment } from './deployment.ts'
-import type { Deployments } from './deployments.ts'
 import { checkHealth } from './health.ts'
+import type { LocalDeployment } from './local-deployment.ts'
+import type { LocalDeployments } from './local-deployments.ts'
 
 export type PreparationsDeps = {
   sql: Sql
   edgeId: string
-  deployments: Deployments
+  deployments: LocalDeployments
   log: Log
   appsDomain: string
 }
@@ -87,10 +87,10 @@ export class Preparations {
     }
   }
 
-  async #check(deployment: Deployment): Promise<void> {
+  async #check(deployment: LocalDeployment): Promise<void> {
     const { host, manifest } = await deployment.whenLoaded()
     if (!host) return
-    if (!host.upstream()) await host.firstStart()
+    if (!host.place()) await host.firstStart()
     const { socketPath, speaks } = await host.whenUp(manifest.health.timeout_sec * 1000)
     const label = `${deployment.ref.label}.${this.#deps.appsDomain}`
     await checkHealth({ socketPath, speaks, health: manifest.health, host: label })

@@ -2,6 +2,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Config } from '../registry/config.ts'
+import { toAppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
 import type { Log } from '../registry/log.ts'
 import type { Key } from '../registry/secrets.ts'
@@ -9,22 +10,18 @@ import type { Sql } from '../registry/sql.ts'
 import { AppNetworks } from '../sandbox/network/app-network.ts'
 import { AppLogShipper } from './app-log-shipper.ts'
 import { BlobFiles } from './blob-files.ts'
-import { ControlPlane } from './control-plane.ts'
-import { Deployments } from './deployments.ts'
 import { readIfThere, writeWhole } from './durable-file.ts'
-import { Edge } from './edge.ts'
+import type { EdgeSettings, ToEdge } from './edge-messages.ts'
+import { EdgePool } from './edge-pool.ts'
+import { KnownRoutes } from './known-routes.ts'
 import { defaultLimits, type ProxyLimits } from './limits.ts'
-import { Listener } from './listener.ts'
 import { deploymentLoader } from './load.ts'
 import { LocalBundles } from './local-bundles.ts'
+import { LocalDeployments } from './local-deployments.ts'
 import { Preparations } from './preparations.ts'
 import { RegistryLink } from './registry-link.ts'
 import { Residents } from './residents.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
-import { RouteTable } from './route-table.ts'
-import { StallWatch } from './stall-watch.ts'
-import { TrustedProxies } from './trusted-proxies.ts'
-import { Upgrades } from './upgrades.ts'
 
 export type ProxyDeps = {
   sql: Sql
@@ -40,11 +37,17 @@ export type ProxyDeps = {
 /** `host`: listen on this address only. */
 export type ProxyOptions = { host?: string; port?: number; limits?: Partial<ProxyLimits> }
 
-export type RunningProxy = { port: number; edgeId: string; close(): Promise<void> }
+export type RunningProxy = {
+  port: number
+  edgeId: string
+  /** Of the edge processes that run now. */
+  edgePids(): number[]
+  close(): Promise<void>
+}
 
 /**
- * Starts the proxy tier of one machine: the edge serves the routes it last knew, from disk, before anything else is there; then the line
- * to the registry brings what has changed. Throws PORT_IN_USE.
+ * Starts the proxy tier of one machine: its edge processes serve the routes last known, from disk, before anything else is there; then
+ * the line to the registry brings what has changed. Throws PORT_IN_USE.
  */
 export async function startProxy(
   config: Config,
@@ -56,30 +59,29 @@ export async function startProxy(
   const edgeId = await readEdgeId(join(directory, 'id'))
 
   const appLog = new AppLogShipper(sql, { log })
-  const blobs = new BlobFiles(store, join(directory, 'blobs'))
+  const blobsDirectory = join(directory, 'blobs')
+  const blobs = new BlobFiles(store, blobsDirectory)
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
-  const load = deploymentLoader({ networks, config, key, bundles, blobs, appLog, log, limits, admit })
-  const deployments = new Deployments({ load, log })
-  const table = new RouteTable(config)
+  const known = new KnownRoutes()
+  const edges: EdgePool = new EdgePool({
+    count: config.edges,
+    settings: edgeSettings(config, { store, blobsDirectory, limits, log }),
+    env: edgeEnv(config),
+    ...{ limits, log },
+    known: () => ({ messages: deployments.told(), routes: known.all() }),
+    onAsked: (message, reply) => {
+      if (message.type === 'want') deployments.answer(message.id, reply)
+      if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
+    },
+  })
+  const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit })
+  const deployments = new LocalDeployments({ load, edges, log })
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
   const preparations = new Preparations({ sql, edgeId, deployments, log, appsDomain: config.appsDomain })
-  const residents = new Residents({ table, snapshots, deployments, preparations, bundles, log })
+  const residents = new Residents({ known, edges, snapshots, deployments, preparations, bundles, log })
 
   await residents.restore()
-  const stalls = new StallWatch(limits)
-  const trusted = new TrustedProxies(config.trustedProxies)
-  const edge = new Edge({
-    table,
-    deployments,
-    controlPlane: new ControlPlane(config, { log }),
-    upgrades: new Upgrades({ cookieSuffix: config.appsDomain }),
-    stalls,
-    trusted,
-    appsDomain: config.appsDomain,
-    limits,
-    log,
-  })
-  const listener = await Listener.open(edge, { port, host }, { limits, trusted, log })
+  await edges.open({ port, host })
   residents.settle()
   const link = new RegistryLink({
     sql,
@@ -89,18 +91,47 @@ export async function startProxy(
     onPrepare: () => preparations.begin(),
     onEnded: (id) => preparations.release(id),
   })
-  log.info({ port: listener.port, routes: table.routes().length }, 'edge serves')
+  log.info({ port: edges.port, routes: known.all().length }, 'edge serves')
 
   return {
-    port: listener.port,
+    port: edges.port,
     edgeId,
+    edgePids: () => edges.pids,
     async close() {
-      await Promise.all([listener.close(limits.closeDeadlineMs), link.close()])
-      stalls.close()
+      await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
       await deployments.close()
       await (await networks).close()
       await Promise.all([appLog.close(), snapshots.close()])
     },
+  }
+}
+
+function edgeSettings(
+  { domain, appsDomain, runDir, gatewayUrl, registryUrl, storeUrl, trustedProxies, edges }: Config,
+  { store, blobsDirectory, limits, log }: { store: BundleStore; blobsDirectory: string; limits: ProxyLimits; log: Log },
+): Omit<EdgeSettings, 'number'> {
+  return {
+    ...{ domain, appsDomain, runDir, gatewayUrl, registryUrl, blobsDirectory, trustedProxies },
+    // The kernel spreads one client's connections evenly.
+    limits: { ...limits, maxConnectionsPerClient: Math.ceil(limits.maxConnectionsPerClient / edges) },
+    storeDirectory: store.localPath('blobs') === null ? null : storeUrl.slice('file:'.length),
+    logLevel: log.level,
+  }
+}
+
+// Nothing of the platform's own environment, which holds the database's address and may hold the key. The home is there for people who
+// look whose process this is; what is compiled once takes 30 MB less in each.
+function edgeEnv({ home }: Config): NodeJS.ProcessEnv {
+  return { ATELIER_HOME: home, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(home, 'compiled') }
+}
+
+async function bring(digest: string, blobs: BlobFiles): Promise<ToEdge> {
+  try {
+    await blobs.bringAgain(digest)
+    return { type: 'brought', digest, error: null }
+  } catch (thrown) {
+    const { code, message } = toAppError(thrown)
+    return { type: 'brought', digest, error: { code, message } }
   }
 }
 

@@ -10,8 +10,8 @@ export type RegistryLinkDeps = {
   sql: Sql
   edgeId: string
   log: Log
-  /** The whole table, as often as it is read. */
-  onRoutes: (routes: Route[]) => void
+  /** The whole table, as often as it is read. Resolves when every edge process goes by it. */
+  onRoutes: (routes: Route[]) => Promise<void>
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
@@ -34,8 +34,10 @@ export class RegistryLink {
   readonly #routes = new Wakeup()
   readonly #prepare = new Wakeup()
   readonly #lease = new Wakeup()
+  readonly #seen = new Wakeup()
   readonly #running: Promise<unknown>
   #isDown = false
+  #lastSeen: { snapshot: string; generations: string } | null = null
   #toldOf = ''
 
   constructor(deps: RegistryLinkDeps) {
@@ -48,6 +50,7 @@ export class RegistryLink {
       this.#repeat(this.#routes, compareEveryMs, () => this.#readRoutes()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
       this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
+      this.#repeat(this.#seen, compareEveryMs, () => this.#reportSeen()),
     ])
   }
 
@@ -70,15 +73,27 @@ export class RegistryLink {
     this.#deps.sql.listen(channel, onPayload, onListening).catch((thrown: unknown) => this.#noteDown(thrown))
   }
 
-  // What is served now is said when it has changed.
+  // An edge process that hangs keeps nobody from reading on: it is waited for apart.
   async #readRoutes(): Promise<void> {
-    const { sql, edgeId, onRoutes } = this.#deps
+    const { sql, onRoutes, log } = this.#deps
     const { routes, snapshot } = await readRoutesSeen(sql)
-    onRoutes(routes)
     const generations = routes.map(({ id, generation }) => `${id}:${generation}`).join()
-    if (snapshot === null || generations === this.#toldOf) return
-    await reportRoutesSeen(sql, edgeId, snapshot)
-    this.#toldOf = generations
+    onRoutes(routes).then(
+      () => {
+        if (snapshot === null) return
+        this.#lastSeen = { snapshot, generations }
+        this.#seen.wake()
+      },
+      (thrown: unknown) => log.error({ err: thrown }, 'routes not followed'),
+    )
+  }
+
+  // What is served now is said when it has changed.
+  async #reportSeen(): Promise<void> {
+    const seen = this.#lastSeen
+    if (!seen || seen.generations === this.#toldOf) return
+    await reportRoutesSeen(this.#deps.sql, this.#deps.edgeId, seen.snapshot)
+    this.#toldOf = seen.generations
   }
 
   // One question at a time: while a server that hangs has not answered the last one, the next is not asked.

@@ -1,15 +1,17 @@
 import type { Log } from '../registry/log.ts'
 import type { Route } from '../registry/routes.ts'
-import type { Deployments } from './deployments.ts'
+import type { EdgePool } from './edge-pool.ts'
+import { type KnownRoutes, routedDeployments } from './known-routes.ts'
 import type { LocalBundles } from './local-bundles.ts'
+import type { LocalDeployments } from './local-deployments.ts'
 import type { Preparations } from './preparations.ts'
 import type { RouteSnapshots } from './route-snapshot.ts'
-import { type RouteTable, routedDeployments } from './route-table.ts'
 
 export type ResidentsDeps = {
-  table: RouteTable
+  known: KnownRoutes
+  edges: EdgePool
   snapshots: RouteSnapshots
-  deployments: Deployments
+  deployments: LocalDeployments
   preparations: Preparations
   bundles: LocalBundles
   log: Log
@@ -17,7 +19,7 @@ export type ResidentsDeps = {
 
 const pruneEveryMs = 60_000
 
-/** Who lives on this edge: what routes name and what is being prepared. Everybody else drains, stops, and in time leaves the disk. */
+/** Who lives on this machine: what routes name and what is being prepared. Everybody else drains, stops, and in time leaves the disk. */
 export class Residents {
   readonly #deps: ResidentsDeps
   #prunedAt = Number.NEGATIVE_INFINITY
@@ -31,25 +33,29 @@ export class Residents {
   /** Takes the routes of the last run, from disk. */
   async restore(): Promise<void> {
     const routes = await this.#deps.snapshots.read()
-    if (routes) this.#deps.table.replace(routes)
+    if (routes) this.#deps.known.replace(routes)
   }
 
-  /** Takes the route table as the registry has it now: new requests go by it at once. */
-  follow(routes: Route[]): void {
-    const { table, snapshots, log } = this.#deps
-    const isChanged = table.replace(routes)
-    if (isChanged) {
-      snapshots.write(table.routes())
-      log.info({ routes: table.routes().length }, 'routes changed')
+  /**
+   * Takes the route table as the registry has it now: new requests go by it at once. Resolves when that is so in every edge process.
+   */
+  follow(routes: Route[]): Promise<void> {
+    const { known, edges, snapshots, log } = this.#deps
+    const change = known.replace(routes)
+    const seen = edges.follow(change)
+    if (change) {
+      snapshots.write(known.all())
+      log.info({ routes: known.all().length }, 'routes changed')
     }
     this.settle()
     void this.#prune()
+    return seen
   }
 
   /** Loads who is missing and drains who is no longer wanted. */
   settle(): void {
-    const { table, deployments, preparations } = this.#deps
-    const routed = table.routes().flatMap(routedDeployments)
+    const { known, deployments, preparations } = this.#deps
+    const routed = known.all().flatMap(routedDeployments)
     for (const ref of routed) {
       deployments.want(ref)
       preparations.settled(ref.id)
@@ -61,8 +67,8 @@ export class Residents {
   async #prune(): Promise<void> {
     if (this.#isPruning || performance.now() - this.#prunedAt < pruneEveryMs) return
     this.#isPruning = true
-    const { table, deployments, bundles, log } = this.#deps
-    const apps = new Set(table.routes().map(({ appId }) => appId))
+    const { known, deployments, bundles, log } = this.#deps
+    const apps = new Set(known.all().map(({ appId }) => appId))
     try {
       await bundles.prune({ apps, isWanted: (id) => deployments.find(id) !== null })
     } catch (thrown) {

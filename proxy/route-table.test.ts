@@ -1,21 +1,17 @@
 import { expect, test } from 'vitest'
-import type { Route } from '../registry/routes.ts'
+import type { EdgeRoute } from './edge-messages.ts'
 import { RouteTable } from './route-table.ts'
 
-const route = (given: Partial<Route>): Route => ({
+const route = (given: Partial<EdgeRoute>): EdgeRoute => ({
   ...{ id: 'r1', appId: 'hello', environment: 'production', branch: 'main', label: 'hello', generation: 1, weight: 0 },
   ...{ live: null, candidate: null },
   ...given,
 })
 const table = () => new RouteTable({ domain: 'example.com', appsDomain: 'apps.example.com' })
-const generationAt = (routes: RouteTable, host: string) => {
-  const found = routes.find(host)
-  return found && 'route' in found ? found.route.generation : null
-}
 
 test('hosts lead to routes and to the parts of the platform, and nowhere else', () => {
   const routes = table()
-  routes.replace([route({})])
+  routes.apply({ changed: [route({})], gone: [] })
   expect(routes.find('hello.apps.example.com')).toMatchObject({ route: { id: 'r1' } })
   expect(routes.find('git.example.com')).toEqual({ reserved: 'git' })
   for (const host of [
@@ -30,27 +26,32 @@ test('hosts lead to routes and to the parts of the platform, and nowhere else', 
   }
 })
 
-test('a generation only goes up', () => {
+test('a change touches only the routes it names', () => {
   const routes = table()
-  expect(routes.replace([route({ generation: 5 })])).toBe(true)
-  expect(routes.replace([route({ generation: 4 })])).toBe(false)
-  expect(generationAt(routes, 'hello.apps.example.com')).toBe(5)
-  expect(routes.replace([route({ generation: 6 })])).toBe(true)
-  expect(generationAt(routes, 'hello.apps.example.com')).toBe(6)
+  routes.apply({ changed: [route({}), route({ id: 'r2', label: 'other' })], gone: [] })
+  routes.apply({ changed: [route({ generation: 2, weight: 5 })], gone: [] })
+  expect(routes.find('hello.apps.example.com')).toMatchObject({ route: { generation: 2, weight: 5 } })
+  expect(routes.find('other.apps.example.com')).toMatchObject({ route: { id: 'r2' } })
+  routes.apply({ changed: [], gone: ['r1'] })
+  expect(routes.find('hello.apps.example.com')).toBeNull()
+  expect(routes.find('other.apps.example.com')).toMatchObject({ route: { id: 'r2' } })
 })
 
-test('a route that is gone is gone, and one made anew under its name begins anew', () => {
+test('a name goes from one route to another, and a route from one name to another', () => {
   const routes = table()
-  routes.replace([route({ generation: 5 })])
-  expect(routes.replace([])).toBe(true)
-  expect(routes.find('hello.apps.example.com')).toBeNull()
-  routes.replace([route({ generation: 5 })])
-  routes.replace([route({ id: 'r2', generation: 0 })])
+  routes.apply({ changed: [route({}), route({ id: 'r2', label: 'other' })], gone: [] })
+  routes.apply({ changed: [route({ id: 'r2', label: 'hello' }), route({ label: 'moved' })], gone: [] })
   expect(routes.find('hello.apps.example.com')).toMatchObject({ route: { id: 'r2' } })
+  expect(routes.find('moved.apps.example.com')).toMatchObject({ route: { id: 'r1' } })
+  expect(routes.find('other.apps.example.com')).toBeNull()
+  routes.apply({ changed: [route({ id: 'r3', label: 'hello' })], gone: ['r2'] })
+  expect(routes.find('hello.apps.example.com')).toMatchObject({ route: { id: 'r3' } })
 })
 
 test('no app takes the address of a part of the platform', () => {
   const routes = new RouteTable({ domain: 'example.com', appsDomain: 'example.com' })
-  routes.replace([route({ label: 'git' })])
+  routes.apply({ changed: [route({ label: 'git' })], gone: [] })
+  expect(routes.find('git.example.com')).toEqual({ reserved: 'git' })
+  routes.apply({ changed: [], gone: ['r1'] })
   expect(routes.find('git.example.com')).toEqual({ reserved: 'git' })
 })

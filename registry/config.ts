@@ -1,4 +1,4 @@
-import { homedir } from 'node:os'
+import { availableParallelism, homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { parseS3Url } from './bundle-store/s3-address.ts'
@@ -20,6 +20,8 @@ export type Config = {
   domain: string
   appsDomain: string
   httpPort: number
+  /** Processes that take connections, all on that port. */
+  edges: number
   /** Where gateway and registry listen besides their unix sockets in `runDir`, for proxies on other machines; null: nowhere. */
   gatewayListen: ListenAddress | null
   registryListen: ListenAddress | null
@@ -100,6 +102,7 @@ const environment = z.object({
   ATELIER_DOMAIN: hostName.default('localhost'),
   ATELIER_APPS_DOMAIN: hostName.optional(),
   ATELIER_HTTP_PORT: port.default(8080),
+  ATELIER_EDGES: count(1, 256).optional(),
   ATELIER_GATEWAY_LISTEN: listenAddress.optional(),
   ATELIER_REGISTRY_LISTEN: listenAddress.optional(),
   ATELIER_GATEWAY_URL: partUrl.optional(),
@@ -157,6 +160,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     domain: settings.ATELIER_DOMAIN,
     appsDomain: settings.ATELIER_APPS_DOMAIN ?? `apps.${settings.ATELIER_DOMAIN}`,
     httpPort: settings.ATELIER_HTTP_PORT,
+    edges: settings.ATELIER_EDGES ?? availableParallelism(),
     gatewayListen: settings.ATELIER_GATEWAY_LISTEN ?? null,
     registryListen: settings.ATELIER_REGISTRY_LISTEN ?? null,
     gatewayUrl: settings.ATELIER_GATEWAY_URL ?? null,

@@ -53,10 +53,13 @@ export class TestEdge {
 
   static async start(
     databaseUrl: string,
-    { env = {}, ...options }: ProxyOptions & { env?: Record<string, string> } = {},
+    { env = {}, edges = 1, ...options }: ProxyOptions & { env?: Record<string, string>; edges?: number } = {},
   ): Promise<TestEdge> {
     const home = await mkdtemp(join(tmpdir(), 'atl-'))
-    const config = readConfig({ ATELIER_HOME: home, ATELIER_DATABASE_URL: databaseUrl, ...env })
+    const config = readConfig({
+      ...{ ATELIER_HOME: home, ATELIER_DATABASE_URL: databaseUrl },
+      ...{ ATELIER_EDGES: String(edges), ...env },
+    })
     const edge = new TestEdge(config, databaseUrl, options)
     await edge.open()
     return edge
@@ -72,6 +75,11 @@ export class TestEdge {
 
   get port(): number {
     return this.#proxy?.port ?? 0
+  }
+
+  /** Of the edge processes that run now. */
+  get edgePids(): number[] {
+    return this.#proxy?.edgePids() ?? []
   }
 
   get edgeId(): string {

@@ -1,0 +1,75 @@
+import type { Config } from '../registry/config.ts'
+import type { Route, RoutedDeployment } from '../registry/routes.ts'
+import type { Speech } from '../sandbox/isolate/isolate.ts'
+import type { DeploymentRef } from './deployment.ts'
+import type { ProxyLimits } from './limits.ts'
+
+/** A route as an edge process has it: nothing of an app's environment comes there, sealed or not. */
+export type EdgeRoute = Omit<Route, 'live' | 'candidate'> & { live: EdgeRouted | null; candidate: EdgeRouted | null }
+export type EdgeRouted = Omit<RoutedDeployment, 'envSnapshot'>
+
+/** `gone` are route ids. */
+export type RouteChange<Of = EdgeRoute> = { changed: Of[]; gone: string[] }
+
+/** What is known of a deployment's host process. `crashed`: the next start comes in `forMs`. */
+export type HostState =
+  | { is: 'starting' | 'stopped' }
+  | { is: 'up'; sockets: string[]; speaks: Speech }
+  | { is: 'crashed'; forMs: number }
+
+/** An error on its way between processes. */
+export type SentError = { code: string; message: string }
+
+export type EdgeSettings = {
+  /** For the log: which of them it is. */
+  number: number
+  domain: string
+  appsDomain: string
+  runDir: string
+  gatewayUrl: string | null
+  registryUrl: string | null
+  trustedProxies: Config['trustedProxies']
+  /** Of a bundle store on this machine; null: it is elsewhere, and this machine has copies. */
+  storeDirectory: string | null
+  blobsDirectory: string
+  logLevel: string
+  limits: ProxyLimits
+}
+
+/** `shares`: with the other edge processes of this proxy. */
+export type ListenOn = { host: string; port: number; shares: boolean }
+
+/**
+ * From the proxy's main process to an edge process. They arrive in the order in which they were sent: what a route names is told before
+ * the route.
+ */
+export type ToEdge =
+  | { type: 'begin'; settings: EdgeSettings }
+  | ({ type: 'listen' } & ListenOn)
+  /** To be acknowledged with `seen`. */
+  | ({ type: 'routes'; order: number } & RouteChange)
+  /** A deployment is on this machine: its manifest is in a file there. `host` null: it is static. */
+  | { type: 'loaded'; ref: DeploymentRef; manifestPath: string; host: HostState | null }
+  | { type: 'failed'; id: string; error: SentError }
+  | { type: 'host'; id: string; state: HostState }
+  /** No route names it any more: to be acknowledged with `drained` when nothing is in flight, or was cut after the deadline. */
+  | { type: 'retire'; id: string; turn: number; deadlineMs: number }
+  /** The retirement is called off. */
+  | { type: 'keep'; id: string }
+  | { type: 'gone'; id: string }
+  | { type: 'brought'; digest: string; error: SentError | null }
+  | { type: 'ping' }
+  /** To accept nothing more, let what is in flight end for so long, and exit. */
+  | { type: 'close'; deadlineMs: number }
+
+/** From an edge process to the main process. */
+export type FromEdge =
+  | { type: 'serves'; port: number }
+  | { type: 'refused'; error: SentError }
+  | { type: 'seen'; order: number }
+  | { type: 'drained'; id: string; turn: number; isCut: boolean }
+  /** A request waits for this deployment, and nothing is known of it. */
+  | { type: 'want'; id: string }
+  /** The copy of a blob is missing. */
+  | { type: 'bring'; digest: string }
+  | { type: 'pong' }

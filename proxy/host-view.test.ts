@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest'
+import { HostView } from './host-view.ts'
+import { defaultLimits } from './limits.ts'
+
+const up = (path: string) => ({ is: 'up' as const, sockets: [path], speaks: 'http' as const })
+const view = (limits: Partial<typeof defaultLimits> = {}) => new HostView({ ...defaultLimits, ...limits })
+
+test('requests wait for a start, a bounded number of them for a bounded time', async () => {
+  const host = view({ maxWaiting: 2 })
+  host.become({ is: 'crashed', forMs: 500 })
+  const waiting = [host.whenUp(2_000), host.whenUp(50)]
+  await expect(host.whenUp(2_000)).rejects.toMatchObject({ why: 'busy' })
+  await expect(waiting[1]).rejects.toMatchObject({ why: 'starting' })
+  host.become({ is: 'starting' })
+  host.become(up('/run/a.sock'))
+  expect((await waiting[0])?.socketPath).toBe('/run/a.sock')
+  expect(host.upstream()?.socketPath).toBe('/run/a.sock')
+})
+
+test('F2: nobody waits for a start that is far away', async () => {
+  const host = view()
+  const early = host.whenUp(10_000)
+  host.become({ is: 'crashed', forMs: 30_000 })
+  const far = { why: 'crashed', retryAfterMs: expect.closeTo(30_000, -3) }
+  await expect(early).rejects.toMatchObject(far)
+  await expect(host.whenUp(10_000)).rejects.toMatchObject(far)
+})
+
+test('F2: a refused connection waits for the process that comes next', async () => {
+  const host = view()
+  host.become(up('/run/a.sock'))
+  const dead = await host.whenUp(1_000)
+  const next = host.whenUpAgain(dead, 1_000)
+  host.become({ is: 'crashed', forMs: 0 })
+  host.become({ is: 'starting' })
+  host.become(up('/run/b.sock'))
+  expect((await next).socketPath).toBe('/run/b.sock')
+})
+
+test('who waits for a host that is stopped is turned away', async () => {
+  const host = view()
+  const waiting = host.whenUp(1_000)
+  host.close()
+  await expect(waiting).rejects.toMatchObject({ why: 'stopped' })
+  await expect(host.whenUp(1_000)).rejects.toMatchObject({ why: 'stopped' })
+  expect(host.upstream()).toBeNull()
+})

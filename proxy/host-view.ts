@@ -1,0 +1,98 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { ChannelUpstream } from './channel-upstream.ts'
+import type { HostState } from './edge-messages.ts'
+import { HttpUpstream, type HttpUpstreamLimits } from './http-upstream.ts'
+import type { Upstream } from './upstream.ts'
+
+export type HostViewLimits = HttpUpstreamLimits & { maxWaiting: number }
+
+/** Why there is no upstream now. `retryAfterMs` is how long until it may be there. */
+export class HostUnavailable extends Error {
+  readonly why: 'starting' | 'crashed' | 'busy' | 'stopped'
+  readonly retryAfterMs: number
+
+  constructor(why: HostUnavailable['why'], retryAfterMs: number) {
+    super(`the host is ${why}`)
+    this.name = 'HostUnavailable'
+    this.why = why
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+const reuseMs = 2_000
+// Between a process's end and the main process's word of it.
+const noticeExitMs = 250
+
+/**
+ * A deployment's host process as an edge process sees it: the way to it while it is up, and the requests that wait for it, within bounds,
+ * while it is not.
+ */
+export class HostView {
+  readonly #limits: HostViewLimits
+  #state: HostState = { is: 'starting' }
+  #nextStartAt = 0
+  #upstream: Upstream | null = null
+  #waiting = new Set<{ resolve: (upstream: Upstream) => void; reject: (reason: unknown) => void }>()
+  #changed = Promise.withResolvers<void>()
+
+  constructor(limits: HostViewLimits) {
+    this.#limits = limits
+  }
+
+  /** Takes what the main process says of it. */
+  become(state: HostState): void {
+    this.#upstream?.close()
+    this.#state = state
+    this.#upstream = state.is === 'up' ? this.#wayTo(state) : null
+    this.#changed.resolve()
+    this.#changed = Promise.withResolvers<void>()
+    if (this.#upstream) for (const waiter of this.#waiting) waiter.resolve(this.#upstream)
+    if (state.is === 'stopped') this.#turnAway(new HostUnavailable('stopped', 1000))
+    if (state.is !== 'crashed') return
+    this.#nextStartAt = performance.now() + state.forMs
+    if (state.forMs > reuseMs) this.#turnAway(new HostUnavailable('crashed', state.forMs))
+  }
+
+  /** The way to the app, if it is up at this moment. */
+  upstream(): Upstream | null {
+    return this.#upstream
+  }
+
+  /** Waits for the app to be up. Throws HostUnavailable. */
+  async whenUp(timeoutMs: number): Promise<Upstream> {
+    if (this.#upstream) return this.#upstream
+    if (this.#state.is === 'stopped') throw new HostUnavailable('stopped', 1000)
+    const untilStart = this.#state.is === 'crashed' ? this.#nextStartAt - performance.now() : 0
+    if (untilStart > reuseMs) throw new HostUnavailable('crashed', untilStart)
+    if (this.#waiting.size >= this.#limits.maxWaiting) throw new HostUnavailable('busy', reuseMs)
+
+    const waiter = Promise.withResolvers<Upstream>()
+    this.#waiting.add(waiter)
+    const timer = setTimeout(() => waiter.reject(new HostUnavailable('starting', reuseMs)), timeoutMs)
+    try {
+      return await waiter.promise
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(waiter)
+    }
+  }
+
+  /** Waits for the app to be up after a connection to `failed` was refused: its process has ended, or is about to be seen as ended. */
+  async whenUpAgain(failed: Upstream, timeoutMs: number): Promise<Upstream> {
+    if (this.#upstream === failed) await Promise.race([this.#changed.promise, pause(noticeExitMs)])
+    return this.whenUp(timeoutMs)
+  }
+
+  close(): void {
+    this.become({ is: 'stopped' })
+  }
+
+  #wayTo({ sockets: [socketPath = ''], speaks }: HostState & { is: 'up' }): Upstream {
+    const Way = speaks === 'channel' ? ChannelUpstream : HttpUpstream
+    return new Way(socketPath, this.#limits)
+  }
+
+  #turnAway(reason: HostUnavailable): void {
+    for (const waiter of this.#waiting) waiter.reject(reason)
+  }
+}

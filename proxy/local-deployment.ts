@@ -1,0 +1,123 @@
+import { AppError, toAppError } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import type { RoutedDeployment } from '../registry/routes.ts'
+import type { DeploymentRef } from './deployment.ts'
+import type { ToEdge } from './edge-messages.ts'
+import type { Host } from './host.ts'
+
+/** A deployment and whose it is, as routes and preparations name it. */
+export type LocalRef = RoutedDeployment & Pick<DeploymentRef, 'appId' | 'environment' | 'label'>
+
+/** What is on this machine and running of a deployment. `host` is null for a static app. */
+export type OnThisMachine = { manifest: Omit<Manifest, 'files'>; manifestPath: string; host: Host | null }
+
+/** Brings it here and starts its host; `tell` passes on what its edges must know of that host. */
+export type LoadDeployment = (ref: LocalRef, tell: (message: ToEdge) => void) => Promise<OnThisMachine>
+
+/** The edge processes, as a deployment needs them. */
+export type Edges = {
+  tell(message: ToEdge): void
+  /** Resolves when no edge has a request of it in flight any more; false: the deadline had passed and they cut them, or it was aborted. */
+  drain(id: string, options: { deadlineMs: number; signal: AbortSignal }): Promise<boolean>
+}
+
+export type LocalDeploymentDeps = { load: LoadDeployment; edges: Edges; log: Log }
+
+// A load that failed is tried again by the next request after this long, and by every comparison with the route table.
+const retryAfterMs = 1_000
+const defaultDrainMs = 30_000
+
+/** One deployment on this machine, from the moment somebody wants it until the last request to it has ended in every edge process. */
+export class LocalDeployment {
+  readonly ref: LocalRef
+  readonly #deps: LocalDeploymentDeps
+  #loaded: OnThisMachine | null = null
+  #loading: Promise<OnThisMachine> | null = null
+  #failure: { error: AppError; at: number } | null = null
+  #retiring: AbortController | null = null
+  #isClosed = false
+
+  constructor(ref: LocalRef, deps: LocalDeploymentDeps) {
+    this.ref = ref
+    this.#deps = deps
+  }
+
+  /** What is loaded at this moment, without waiting. */
+  get loaded(): OnThisMachine | null {
+    return this.#loaded
+  }
+
+  /** Loads it once, however many ask. Throws an AppError; a failure is remembered for a second. */
+  async whenLoaded(): Promise<OnThisMachine> {
+    if (this.#loaded) return this.#loaded
+    if (this.#loading) return this.#loading
+    if (this.#isClosed) throw new AppError('DEPLOYMENT_STATE', `deployment ${this.ref.id} is no longer served here`)
+    if (this.#failure && performance.now() - this.#failure.at < retryAfterMs) throw this.#failure.error
+    this.#loading = this.#loadOnce()
+    return this.#loading
+  }
+
+  /** What an edge process must know of it; null while it is not loaded. */
+  told(): ToEdge | null {
+    if (!this.#loaded) return null
+    const { id, version, appId, environment, label } = this.ref
+    const { manifestPath, host } = this.#loaded
+    return {
+      type: 'loaded',
+      ref: { id, version, appId, environment, label },
+      manifestPath,
+      host: host?.state() ?? null,
+    }
+  }
+
+  /** Somebody wants it again: a drain under way is called off. False: it is closed already. */
+  keep(): boolean {
+    this.#retiring?.abort()
+    this.#retiring = null
+    return !this.#isClosed
+  }
+
+  /** Nobody wants it any more: lets in-flight requests end, then stops its host. False: it was wanted again meanwhile. */
+  async retire(): Promise<boolean> {
+    if (this.#retiring || this.#isClosed) return false
+    const retiring = new AbortController()
+    this.#retiring = retiring
+    const limitSec = this.#loaded?.manifest.drain_timeout_sec
+    const deadlineMs = limitSec === undefined ? defaultDrainMs : limitSec * 1000
+    const isDrained = await this.#deps.edges.drain(this.ref.id, { deadlineMs, signal: retiring.signal })
+    if (retiring.signal.aborted) return false
+    if (!isDrained) this.#deps.log.warn({ deployment: this.ref.id }, 'drain deadline passed')
+    await this.close()
+    this.#deps.edges.tell({ type: 'gone', id: this.ref.id })
+    return true
+  }
+
+  /** Stops the host now. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    // A load that failed was logged there, and has left nothing to stop.
+    const loaded = this.#loaded ?? (await this.#loading?.catch(() => null))
+    await loaded?.host?.stop()
+  }
+
+  async #loadOnce(): Promise<OnThisMachine> {
+    const { load, edges, log } = this.#deps
+    const { id, appId } = this.ref
+    try {
+      this.#loaded = await load(this.ref, (message) => this.#loaded && edges.tell(message))
+      this.#failure = null
+      const message = this.told()
+      if (message) edges.tell(message)
+      return this.#loaded
+    } catch (thrown) {
+      const error = toAppError(thrown)
+      this.#failure = { error, at: performance.now() }
+      log.error({ deployment: id, app: appId, err: error }, 'deployment cannot be loaded')
+      edges.tell({ type: 'failed', id, error: { code: error.code, message: error.message } })
+      throw error
+    } finally {
+      this.#loading = null
+    }
+  }
+}

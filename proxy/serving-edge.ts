@@ -1,0 +1,142 @@
+import { FileStore } from '../registry/bundle-store/file.ts'
+import { AppError, ERRORS, toAppError } from '../registry/errors.ts'
+import type { Log } from '../registry/log.ts'
+import { BlobFiles } from './blob-files.ts'
+import { ControlPlane } from './control-plane.ts'
+import { CopiedStore } from './copied-store.ts'
+import { Deployments } from './deployments.ts'
+import { Edge } from './edge.ts'
+import type { EdgeSettings, FromEdge, ListenOn, SentError, ToEdge } from './edge-messages.ts'
+import { HostView } from './host-view.ts'
+import { Listener } from './listener.ts'
+import { RouteTable, refOf } from './route-table.ts'
+import { StallWatch } from './stall-watch.ts'
+import { TrustedProxies } from './trusted-proxies.ts'
+import { Upgrades } from './upgrades.ts'
+
+/** Everything in one edge process. What it knows it was told by the main process; it has no database, no key and no app's secrets. */
+export class ServingEdge {
+  readonly #settings: EdgeSettings
+  readonly #send: (message: FromEdge) => void
+  readonly #log: Log
+  readonly #table: RouteTable
+  readonly #deployments: Deployments
+  readonly #store: CopiedStore | null
+  readonly #stalls: StallWatch
+  readonly #trusted: TrustedProxies
+  readonly #edge: Edge
+  #listener: Listener | null = null
+
+  constructor(settings: EdgeSettings, { send, log }: { send: (message: FromEdge) => void; log: Log }) {
+    const { storeDirectory, blobsDirectory, appsDomain, limits } = settings
+    this.#settings = settings
+    this.#send = send
+    this.#log = log
+    this.#table = new RouteTable(settings)
+    this.#store = storeDirectory === null ? new CopiedStore(blobsDirectory, { send }) : null
+    const blobs = new BlobFiles(this.#store ?? new FileStore(storeDirectory ?? ''), blobsDirectory)
+    this.#deployments = new Deployments({ blobs, log, want: (id) => send({ type: 'want', id }) })
+    this.#stalls = new StallWatch(limits)
+    this.#trusted = new TrustedProxies(settings.trustedProxies)
+    this.#edge = new Edge({
+      table: this.#table,
+      deployments: this.#deployments,
+      controlPlane: new ControlPlane(settings, { log }),
+      upgrades: new Upgrades({ cookieSuffix: appsDomain }),
+      stalls: this.#stalls,
+      trusted: this.#trusted,
+      appsDomain,
+      limits,
+      log,
+    })
+  }
+
+  /** Takes a message. What must not be overtaken by the next one is done when it returns. */
+  hear(message: Exclude<ToEdge, { type: 'begin' }>): void {
+    switch (message.type) {
+      case 'listen':
+        void this.#listen(message)
+        return
+      case 'routes':
+        this.#table.apply(message)
+        this.#send({ type: 'seen', order: message.order })
+        this.#warm(message)
+        return
+      case 'loaded': {
+        const host = message.host && new HostView(this.#settings.limits)
+        if (message.host) host?.become(message.host)
+        this.#deployments.want(message.ref).learn({ manifestPath: message.manifestPath, host })
+        return
+      }
+      case 'failed':
+        this.#deployments.find(message.id)?.fail(errorFrom(message.error))
+        return
+      case 'host':
+        this.#deployments.find(message.id)?.host?.become(message.state)
+        return
+      case 'retire':
+        void this.#retire(message)
+        return
+      case 'keep':
+        this.#deployments.find(message.id)?.keep()
+        return
+      case 'gone':
+        this.#deployments.forget(message.id)
+        return
+      case 'brought':
+        this.#store?.brought(message.digest, message.error && errorFrom(message.error))
+        return
+      case 'ping':
+        this.#send({ type: 'pong' })
+        return
+      case 'close':
+        void this.#close(message.deadlineMs)
+    }
+  }
+
+  async #listen(where: ListenOn): Promise<void> {
+    try {
+      this.#listener = await Listener.open(this.#edge, where, {
+        limits: this.#settings.limits,
+        trusted: this.#trusted,
+        log: this.#log,
+      })
+      this.#send({ type: 'serves', port: this.#listener.port })
+    } catch (thrown) {
+      const { code, message } = toAppError(thrown)
+      this.#send({ type: 'refused', error: { code, message } })
+    }
+  }
+
+  // So that the first request after a flip does not wait for a manifest. At the start of this process there may be thousands that nobody
+  // asks for.
+  #warm({ changed }: ToEdge & { type: 'routes' }): void {
+    if (!this.#listener) return
+    for (const route of changed) {
+      for (const routed of [route.live, route.candidate]) {
+        const deployment = routed && this.#deployments.want(refOf(route, routed))
+        deployment?.whenLoaded().catch((thrown: unknown) => this.#log.debug({ err: thrown }, 'not loaded ahead'))
+      }
+    }
+  }
+
+  async #retire({ id, turn, deadlineMs }: ToEdge & { type: 'retire' }): Promise<void> {
+    const deployment = this.#deployments.find(id)
+    const ended = deployment ? await deployment.retire(deadlineMs) : { isCut: false }
+    if (ended) this.#send({ type: 'drained', id, turn, isCut: ended.isCut })
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    await this.#listener?.close(deadlineMs)
+    this.#stalls.close()
+    process.disconnect?.()
+  }
+}
+
+function errorFrom({ code, message }: SentError): AppError {
+  return new AppError(isErrorCode(code) ? code : 'INTERNAL', message)
+}
+
+function isErrorCode(code: string): code is keyof typeof ERRORS {
+  return code in ERRORS
+}
