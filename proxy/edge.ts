@@ -14,7 +14,7 @@ import type { Deployment, Loaded } from './deployment.ts'
 import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
 import type { EdgeRoute } from './edge-messages.ts'
-import { type Admitted, checkRequest } from './guard.ts'
+import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
 import * as pages from './pages.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assignVisitor } from './split.ts'
@@ -80,7 +80,7 @@ export class Edge {
       return
     }
     this.#endless.add(socket)
-    const admitted = checkRequest(request)
+    const admitted = checkHandshake(request)
     const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
     if ('status' in admitted) refuse({ request, socket }, pages.badRequest(admitted.status, admitted.reason))
     else if (!found) refuse({ request, socket }, pages.unknownHost(admitted.host))

@@ -41,6 +41,15 @@ export function checkRequest(request: IncomingMessage): Admitted | Refusal {
   return { host, target: path.startsWith('/') ? path : `/${path}` }
 }
 
+export const handshakeBody = 'a WebSocket handshake has no body'
+
+/** The same for a WebSocket handshake. It has no body: what follows it belongs to the new protocol, and only if the app takes it. */
+export function checkHandshake(request: IncomingMessage): Admitted | Refusal {
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+  if (length !== '0' || coding !== undefined) return { status: 400, reason: handshakeBody }
+  return checkRequest(request)
+}
+
 function countHosts(raw: string[]): number {
   let hosts = 0
   for (let index = 0; index < raw.length; index += 2) {

@@ -5,6 +5,7 @@ import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { ConnectionCaps } from './connection-caps.ts'
 import type { Edge } from './edge.ts'
+import { handshakeBody } from './guard.ts'
 import { badRequest, noticeResponse, tooManyConnections } from './pages.ts'
 import { type ListenOptions, listenOn } from './port.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
@@ -70,17 +71,19 @@ function createEdgeServer(edge: Edge, { limits, trusted, log }: ListenerDeps): S
   server.on('request', (request, response) => edge.handle(request, response))
   server.on('upgrade', (request, socket, head) => {
     if (socket instanceof Socket) edge.upgrade(request, socket, head)
-    else socket.destroy()
+    // Of a handshake with a body in chunks Node makes a stream of its own.
+    else socket.end(noticeResponse(badRequest(400, handshakeBody)), () => socket.destroy())
   })
   server.on('clientError', (error, socket) => {
     const code = codeOf(error)
     // Bytes behind a request that said it was the last are nobody's; that request gets its answer.
     if (code === 'HPE_CLOSED_CONNECTION') return
-    if (code === 'ECONNRESET' || !socket.writable) {
+    if (code === 'ECONNRESET') {
       socket.destroy()
       return
     }
-    if (hasBegunToAnswer(socket)) {
+    // What has been said to the end, or begun, is still delivered.
+    if (!socket.writable || hasBegunToAnswer(socket)) {
       if (socket instanceof Socket) socket.destroySoon()
       else socket.destroy()
       return

@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
+import { edgeProcesses } from '../test/support/edge-process.ts'
 
 let database: TestDatabase
 let edge: TestEdge
@@ -51,6 +52,17 @@ beforeAll(async () => {
   database = await createDatabase()
   edge = await TestEdge.start(database.url)
   await edge.deploy('live', app('one'))
+  await edge.deploy('plain', {
+    kind: 'server',
+    server: {
+      'index.mjs': `import { createServer } from 'node:http'\ncreateServer((_, answer) => answer.end('no upgrades')).listen(3000)`,
+    },
+  })
+  await edge.deploy('fetch', {
+    kind: 'fetch',
+    server: { 'index.mjs': `export default { fetch: () => new Response('fetched') }` },
+  })
+  await edge.deploy('files', { kind: 'static', files: { 'index.html': 'page' } })
 })
 
 afterAll(async () => {
@@ -58,27 +70,29 @@ afterAll(async () => {
   await database?.[Symbol.asyncDispose]()
 })
 
-const handshake = (path: string) =>
+type Where = { app?: string; more?: string[] }
+const handshake = (path: string, { app = 'live', more = [] }: Where = {}) =>
   [
     `GET ${path} HTTP/1.1`,
-    'Host: live.apps.localhost',
+    `Host: ${app}.apps.localhost`,
     'Connection: Upgrade',
     'Upgrade: websocket',
     'Sec-WebSocket-Version: 13',
     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
     'X-Forwarded-For: 6.6.6.6',
+    ...more,
     '',
     '',
   ].join('\r\n')
 
-async function open(path: string) {
+async function open(path: string, where: Where = {}) {
   const socket = await edge.socket()
   socket.on('error', () => undefined)
   const heard = { text: '' }
   socket.on('data', (chunk) => {
     heard.text += chunk.toString('latin1')
   })
-  socket.write(handshake(path))
+  socket.write(handshake(path, where))
   return { socket, heard }
 }
 
@@ -125,6 +139,79 @@ test('E7: clients that reset before, during and after the handshake leave nothin
     }
   }
   await expect.poll(openSockets).toBe(0)
+})
+
+test.each([
+  ['plain', /^HTTP\/1\.1 200 OK[\s\S]*no upgrades/],
+  ['fetch', /^HTTP\/1\.1 501 /],
+  ['files', /^HTTP\/1\.1 404 /],
+  ['nobody', /^HTTP\/1\.1 404 /],
+])(
+  'E7: %s, which takes no handshake, answers it, and clients that reset meanwhile leave nothing behind',
+  async (app, answer) => {
+    const before = edgeProcesses(edge.port)
+    for (let round = 0; round < 10; round++) {
+      const { socket, heard } = await open('/', { app })
+      if (round < 5) await once(socket, 'close')
+      else socket.resetAndDestroy()
+      if (round < 5) expect(heard.text).toMatch(answer)
+    }
+    await expect.poll(() => edgeProcesses(edge.port).descriptors).toBeLessThanOrEqual(before.descriptors + 5)
+    expect(edgeProcesses(edge.port).pids).toEqual(before.pids)
+  },
+)
+
+test('E7: clients that are refused and then neither close nor read are closed by the edge', async () => {
+  const sockets = Array.from({ length: 10 }, (_, index) => {
+    const socket = connect({ port: edge.port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => undefined).write(handshake('/', { app: ['nobody', 'fetch'][index % 2] ?? '' }))
+    return socket
+  })
+  await expect.poll(() => edgeProcesses(edge.port).open).toBeGreaterThanOrEqual(10)
+  await expect.poll(() => edgeProcesses(edge.port).open).toBe(0)
+  for (const socket of sockets) socket.destroy()
+})
+
+test.each([
+  ['a length', ['Content-Length: 5']],
+  ['chunks', ['Transfer-Encoding: chunked']],
+  ['a length and chunks', ['Content-Length: 5', 'Transfer-Encoding: chunked']],
+])('E7: a handshake with a body, by %s, is refused, and the app hears nothing of it', async (_how, more) => {
+  const before = await openSockets()
+  const { socket, heard } = await open('/socket', { more })
+  socket.write('GET /smuggled HTTP/1.1\r\nHost: live.apps.localhost\r\n\r\n')
+  await once(socket, 'close')
+  expect(heard.text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400'])
+  expect(await openSockets()).toBe(before)
+})
+
+test('E7: what a client says before the app has taken its handshake reaches the app only if it does', async () => {
+  const said = 'GET /smuggled HTTP/1.1\r\nHost: live.apps.localhost\r\n\r\n'
+  const taken = await open('/socket')
+  taken.socket.write(said)
+  await expect.poll(() => taken.heard.text).toContain(`;${said}`)
+  taken.socket.destroy()
+  for (const path of ['/refuse', '/hostile', '/drop']) {
+    const { socket, heard } = await open(path)
+    socket.write(said)
+    await once(socket, 'close')
+    expect(heard.text.match(/HTTP\/1\.1 \d+/g)).toHaveLength(1)
+  }
+})
+
+test('E7: five hundred idle WebSockets cost nobody anything, and are gone with their clients', async () => {
+  await expect.poll(openSockets).toBe(0)
+  const before = edgeProcesses(edge.port)
+  const opened = await Promise.all(Array.from({ length: 500 }, () => open('/socket')))
+  await expect.poll(openSockets).toBe(500)
+  expect(await edge.ask('plain', '/')).toMatchObject({ status: 200 })
+  for (const [index, { socket }] of opened.entries()) {
+    if (index % 2 === 0) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+  await expect.poll(openSockets).toBe(0)
+  await expect.poll(() => edgeProcesses(edge.port).descriptors).toBeLessThanOrEqual(before.descriptors + 5)
+  expect(edgeProcesses(edge.port).pids).toEqual(before.pids)
 })
 
 test('server-sent events arrive as they are written, also before the first one', async () => {

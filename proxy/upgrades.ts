@@ -79,6 +79,9 @@ export class Upgrades {
 /** Answers a handshake with a page or JSON and closes the connection. */
 export function refuse({ socket, request }: Pick<UpgradeCall, 'socket' | 'request'>, notice: Notice): void {
   socket.end(noticeResponse(notice, request.headers.accept))
+  // What is still on its way is read and dropped: left unread it would make of the close a reset, which overtakes the answer.
+  socket.resume()
+  setTimeout(() => socket.destroy(), lingerMs).unref()
 }
 
 function handshakeHeaders({ headers }: IncomingMessage): IncomingMessage['headers'] {
