@@ -149,9 +149,14 @@ export class AppRequest implements Recipient {
     if ('invalid' in head) throw new UpstreamError('invalid', head.invalid)
     const personal = visitor.length > 0 && head.type.startsWith('text/html') && !isShared(answer) ? visitor : []
     head.headers.push(...headers, ...personal)
-    response.writeHead(head.status, head.reason, head.headers)
     const { body } = answer
+    const trailers = Buffer.isBuffer(body) ? readTrailers(answer.trailers()) : []
+    const isLengthKnown = Buffer.isBuffer(body) && trailers.length === 0 && head.mayHaveBody
+    if (isLengthKnown && !head.hasLength && this.#outgoing.method !== 'HEAD')
+      head.headers.push('content-length', String(body.length))
+    response.writeHead(head.status, head.reason, head.headers)
     if (Buffer.isBuffer(body)) {
+      if (trailers.length > 0) response.addTrailers(trailers)
       response.end(body)
       return
     }

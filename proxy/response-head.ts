@@ -4,7 +4,15 @@ import { namedByConnection } from './request-headers.ts'
 import type { UpstreamResponse } from './upstream.ts'
 
 /** A response head that may be written. `headers` are flat pairs without hop-by-hop ones; `type` is the content type, or empty. */
-export type ResponseHead = { status: number; reason: string; headers: string[]; type: string }
+export type ResponseHead = {
+  status: number
+  reason: string
+  headers: string[]
+  type: string
+  mayHaveBody: boolean
+  /** Whether `headers` say how long the body is. */
+  hasLength: boolean
+}
 
 const dropped = new Set([
   'connection',
@@ -47,15 +55,18 @@ export function readResponseHead(
 
   const headers: string[] = []
   let [type, coding, connection]: (string | undefined)[] = []
+  const mayHaveBody = !bodyless.has(status)
+  let hasLength = false
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
     const value = raw[index + 1] ?? ''
     const care = cares.of(name)
     if (care !== 'none') {
       if (care === 'drop' || (care === 'cookie' && isSharedCookie(value, cookieSuffix))) continue
-      if (care === 'length' && bodyless.has(status)) continue
+      if (care === 'length' && !mayHaveBody) continue
       if (care === 'refuse') return { invalid: 'the name of a header holds a character that is not allowed' }
-      if (care === 'type') type = joined(type, value)
+      if (care === 'length') hasLength = true
+      else if (care === 'type') type = joined(type, value)
       else if (care === 'connection') connection = joined(connection, value)
       else if (care === 'coding') coding = joined(coding, value)
       if (care === 'connection' || care === 'coding') continue
@@ -70,6 +81,7 @@ export function readResponseHead(
   if (coding !== undefined) named?.add('content-length')
   return {
     ...{ status, reason: reason || (STATUS_CODES[status] ?? ''), type: type ?? '' },
+    ...{ mayHaveBody, hasLength: hasLength && !named?.has('content-length') },
     headers: named ? without(headers, named) : headers,
   }
 }
