@@ -9,19 +9,25 @@ export type Target = { port: number; host?: string; path?: string }
 
 const warmUpSeconds = 1
 
-/** Requests per second that 64 kept-alive connections get, by wrk. `script` is a Lua file of wrk's. Throws when one answer is no 2xx. */
-export async function requestsPerSecond(
+type LoadOptions = { seconds?: number; script?: string }
+
+/** 64 kept-alive connections that ask again and again, by wrk. `script` is a Lua file of wrk's. Throws when one answer is no 2xx. */
+export async function load(
   { port, host = 'localhost', path = '/' }: Target,
-  { seconds = settings.seconds, script }: { seconds?: number; script?: string } = {},
-): Promise<number> {
+  { seconds = settings.seconds, script }: LoadOptions = {},
+): Promise<{ requests: number; perSecond: number }> {
   const wrk = await requireProgram('wrk')
   const scriptArgs = script === undefined ? [] : ['-s', script]
-  const load = ['-t1', '-c64', `-d${seconds}`, ...scriptArgs]
-  const { stdout } = await run(wrk, [...load, '-H', `Host: ${host}`, `http://127.0.0.1:${port}${path}`], {
-    env: process.env,
-  })
-  if (/Non-2xx|Socket errors/.test(stdout)) throw new Error(stdout)
-  return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1])
+  const args = ['-t1', '-c64', `-d${seconds}`, ...scriptArgs, '-H', `Host: ${host}`, `http://127.0.0.1:${port}${path}`]
+  const { stdout } = await run(wrk, args, { env: process.env })
+  const [, requests] = /(\d+) requests in/.exec(stdout) ?? []
+  const [, perSecond] = /Requests\/sec:\s+([\d.]+)/.exec(stdout) ?? []
+  if (/Non-2xx|Socket errors/.test(stdout) || !Number(perSecond)) throw new Error(stdout)
+  return { requests: Number(requests), perSecond: Number(perSecond) }
+}
+
+export async function requestsPerSecond(target: Target, options?: LoadOptions): Promise<number> {
+  return (await load(target, options)).perSecond
 }
 
 /** Requests per second of each side, by turns, after a second each to get warm. Throws when two sides answer differently. */

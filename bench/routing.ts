@@ -1,27 +1,31 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDatabase } from '../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../test/support/edge.ts'
+import { cpuSeconds } from './cpu.ts'
 import { fetchApp } from './edge.ts'
-import { byTurns, requestsPerSecond } from './load.ts'
+import { byTurns, load } from './load.ts'
 import type { Row } from './measure.ts'
 
+const edges = availableParallelism()
 const registered = 1_000
 const awake = 50
 const atATime = 8
+// Every host is to have compiled what it runs.
+const warmUpSeconds = 3
 
 const awakeApp: TestBundle = { kind: 'fetch', server: { 'index.js': fetchApp['index.js'] } }
 const quietApp: TestBundle = { kind: 'static', files: { 'index.html': 'quiet' } }
 
-/** What a request costs beside 999 other apps, of which 49 run, and beside none. */
+/** What a request costs the edge processes beside 999 other apps, of which 49 run, and beside none. */
 export async function measureRouting(): Promise<Row[]> {
   await using database = await createDatabase()
-  await using alone = await TestEdge.start(database.url)
+  await using alone = await TestEdge.start(database.url, { edges })
   await alone.deploy('app-0', awakeApp)
 
   await using crowdDatabase = await createDatabase()
-  await using crowd = await TestEdge.start(crowdDatabase.url)
+  await using crowd = await TestEdge.start(crowdDatabase.url, { edges })
   const names = Array.from({ length: registered }, (_, index) => `app-${index}`)
   await deployAll(crowd, names.slice(0, awake), awakeApp)
   await deployAll(crowd, names.slice(awake), quietApp)
@@ -34,21 +38,26 @@ export async function measureRouting(): Promise<Row[]> {
   await writeFile(one, rotating(hosts.slice(0, 1)))
 
   const sides = [
-    { port: alone.port, script: one },
-    { port: crowd.port, script: one },
-    { port: crowd.port, script: everywhere },
+    { edge: alone, script: one },
+    { edge: crowd, script: one },
+    { edge: crowd, script: everywhere },
   ]
-  const cost = async ({ port, script }: { port: number; script: string }) =>
-    1e6 / (await requestsPerSecond({ port }, { script }))
-  for (const { port, script } of sides) await requestsPerSecond({ port }, { script, seconds: 1 })
+  for (const { edge, script } of sides) await load(edge, { script, seconds: warmUpSeconds })
   const [few = [], many = [], spread = []] = await byTurns(sides, cost)
   await rm(directory, { recursive: true })
   const rival = { what: '1 app', values: few }
-  const what = `a request, ${registered} apps registered, ${awake} awake`
+  const what = `edge processor time of a request, ${registered} apps registered, ${awake} awake`
   return [
     { what, values: many, unit: 'µs', target: '≤ 1.1 × / =', rival },
     { what: '  … spread over all that are awake', values: spread, unit: 'µs', rival },
   ]
+}
+
+/** Microseconds of processor time of the edge processes. */
+async function cost({ edge, script }: { edge: TestEdge; script: string }): Promise<number> {
+  const before = cpuSeconds(edge.edgePids)
+  const { requests } = await load(edge, { script })
+  return (1e6 * (cpuSeconds(edge.edgePids) - before)) / requests
 }
 
 async function deployAll(edge: TestEdge, names: string[], bundle: TestBundle): Promise<void> {
