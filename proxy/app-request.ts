@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { Log } from '../registry/log.ts'
+import { type CacheWord, sendStream, sendWhole } from './app-answer.ts'
 import type { DeploymentRef } from './deployment.ts'
 import { HostUnavailable, type HostView } from './host-view.ts'
 import * as pages from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
-import { headerIn, readResponseHead, readTrailers } from './response-head.ts'
+import { headerIn, type ResponseHead, readResponseHead, readTrailers } from './response-head.ts'
 import {
   type Exchange,
   type Recipient,
@@ -26,6 +26,17 @@ export type AppCall = {
   visitor: string[]
   forwarding: Forwarding
 }
+/** Somebody who looks at the app's answer before the client gets it. */
+export interface AnswerWatch {
+  /** What it makes of an answer that it has looked at and not taken. */
+  readonly word: CacheWord
+  /** Others wait for this answer, too: a client that leaves does not end it. */
+  isShared(): boolean
+  /** True: it is the watch's own now, with the client that waits for it. `abort` ends it. */
+  take(head: ResponseHead, answer: UpstreamResponse, abort: () => void): boolean
+  /** There was none, or its client has left. May be called again, and when all is over. */
+  failed(): void
+}
 export type AppRequestDeps = {
   limits: AppRequestLimits
   cookieSuffix: string
@@ -41,8 +52,13 @@ const maxUnsentTries = 3
  * One request to an app: waits for its host if it must, sends the request, checks the answer and streams it to the client. Whatever goes
  * wrong costs this request alone, and is a page as long as nothing has been written. Whoever asks says `over` when the response is closed.
  */
-export function serveFromApp(call: AppCall, host: HostView, deps: AppRequestDeps): AppRequest {
-  const asked = new AppRequest(call, host, deps)
+export function serveFromApp(
+  call: AppCall,
+  host: HostView,
+  deps: AppRequestDeps,
+  watch: AnswerWatch | null = null,
+): AppRequest {
+  const asked = new AppRequest(call, host, deps, watch)
   asked.start()
   return asked
 }
@@ -56,6 +72,7 @@ export class AppRequest implements Recipient {
   readonly #call: AppCall
   readonly #host: HostView
   readonly #deps: AppRequestDeps
+  readonly #watch: AnswerWatch | null
   readonly #outgoing: UpstreamRequest
   #upstream: Upstream | null = null
   #exchange: Exchange | null = null
@@ -63,11 +80,12 @@ export class AppRequest implements Recipient {
   #stale: UpstreamError | null = null
   #isOver = false
 
-  constructor(call: AppCall, host: HostView, deps: AppRequestDeps) {
+  constructor(call: AppCall, host: HostView, deps: AppRequestDeps, watch: AnswerWatch | null) {
     const { request } = call
     this.#call = call
     this.#host = host
     this.#deps = deps
+    this.#watch = watch
     this.#outgoing = {
       method: request.method ?? 'GET',
       target: call.target,
@@ -92,12 +110,14 @@ export class AppRequest implements Recipient {
   /** The response is closed, at its end or before: nothing of it is wanted any more. */
   over(): void {
     this.#isOver = true
+    if (this.#isShared()) return
+    this.#watch?.failed()
     this.#exchange?.abort()
   }
 
   answered(answer: UpstreamResponse): void {
     const { request, response } = this.#call
-    if (this.#isOver || response.destroyed) {
+    if ((this.#isOver || response.destroyed) && !this.#isShared()) {
       this.over()
       return
     }
@@ -122,7 +142,7 @@ export class AppRequest implements Recipient {
   }
 
   #send(upstream: Upstream): void {
-    if (this.#isOver) return
+    if (this.#isOver && !this.#isShared()) return
     this.#tries++
     this.#upstream = upstream
     try {
@@ -139,34 +159,39 @@ export class AppRequest implements Recipient {
     )
   }
 
+  #isShared(): boolean {
+    return this.#watch?.isShared() === true
+  }
+
   #mayRepeat(): boolean {
     return this.#outgoing.bodyLength === 0 && isIdempotent(this.#outgoing.method)
   }
 
   #pass(answer: UpstreamResponse): void {
-    const { response, headers, visitor } = this.#call
+    const watch = this.#watch
+    const { request, response, headers, visitor } = this.#call
     const head = readResponseHead(answer, { cookieSuffix: this.#deps.cookieSuffix })
     if ('invalid' in head) throw new UpstreamError('invalid', head.invalid)
+    if (watch?.take(head, answer, () => this.#exchange?.abort())) return
+    if (response.destroyed) {
+      this.over()
+      return
+    }
     const personal = visitor.length > 0 && head.type.startsWith('text/html') && !isShared(answer) ? visitor : []
-    head.headers.push(...headers, ...personal)
+    const client = { request, response, headers: [...headers, 'x-atelier-cache', watch?.word ?? 'bypass', ...personal] }
     const { body } = answer
-    const trailers = Buffer.isBuffer(body) ? readTrailers(answer.trailers()) : []
-    const isLengthKnown = Buffer.isBuffer(body) && trailers.length === 0 && head.mayHaveBody
-    if (isLengthKnown && !head.hasLength && this.#outgoing.method !== 'HEAD')
-      head.headers.push('content-length', String(body.length))
-    response.writeHead(head.status, head.reason, head.headers)
     if (Buffer.isBuffer(body)) {
-      if (trailers.length > 0) response.addTrailers(trailers)
-      response.end(body)
+      sendWhole(client, head, body, readTrailers(answer.trailers()))
       return
     }
     if (head.type.startsWith('text/event-stream')) this.#deps.onEndless(response)
-    pass(body, response, () => readTrailers(answer.trailers()))
+    sendStream(client, head, body, () => readTrailers(answer.trailers()))
   }
 
   #fail(thrown: unknown): void {
     const { response, ref } = this.#call
     const { log, limits } = this.#deps
+    this.#watch?.failed()
     if (this.#isOver || response.destroyed) {
       this.over()
       return
@@ -197,19 +222,6 @@ export function noticeFor(
   if (thrown.fault === 'invalid') return pages.invalidResponse(app, thrown.message)
   if (thrown.fault === 'timeout') return pages.responseTimeout(app, headTimeoutMs / 1000)
   return thrown.fault === 'too-large' ? pages.bodyTooLarge(maxBodyBytes) : pages.connectionLost(app)
-}
-
-function pass(body: Readable, response: ServerResponse, trailers: () => [string, string][]): void {
-  body.on('error', () => response.destroy())
-  body.on('end', () => {
-    const pairs = trailers()
-    if (pairs.length > 0) response.addTrailers(pairs)
-  })
-  body.pipe(response)
-  // A stream that starts with silence still shows that it has started.
-  setImmediate(() => {
-    if (!response.writableEnded && !response.destroyed) response.flushHeaders()
-  })
 }
 
 function writeFailure({ request, response, headers }: AppCall, notice: pages.Notice): void {

@@ -29,6 +29,7 @@ export type EdgeSettings = {
   gatewayUrl: string | null
   registryUrl: string | null
   trustedProxies: Config['trustedProxies']
+  responseCache: Config['responseCache']
   /** Of a bundle store on this machine; null: it is elsewhere, and this machine has copies. */
   storeDirectory: string | null
   blobsDirectory: string

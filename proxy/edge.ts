@@ -6,8 +6,8 @@ import {
   type AppRequestDeps,
   type AppRequestLimits,
   noticeFor as appNoticeFor,
-  serveFromApp,
 } from './app-request.ts'
+import type { CachedApps } from './cached-app.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { noticeFor as platformNoticeFor } from './control-plane.ts'
 import type { Deployment, Loaded } from './deployment.ts'
@@ -25,6 +25,7 @@ import { refuse, type Upgrades } from './upgrades.ts'
 export type EdgeDeps = {
   table: RouteTable
   deployments: Deployments
+  apps: CachedApps
   controlPlane: ControlPlane
   upgrades: Upgrades
   stalls: StallWatch
@@ -160,7 +161,7 @@ export class Edge {
     const forwarding = this.#deps.trusted.forwardingOf(request)
     // As the site's own rules may have rewritten it.
     const appCall = { request, response, target: call.target, headers, visitor, ref, forwarding }
-    visit.asked = serveFromApp(appCall, host, this.#appDeps)
+    visit.asked = this.#deps.apps.serve(appCall, host, this.#appDeps)
   }
 
   async #serveWhenLoaded(

@@ -107,11 +107,11 @@ export async function startProxy(
 }
 
 function edgeSettings(
-  { domain, appsDomain, runDir, gatewayUrl, registryUrl, storeUrl, trustedProxies, edges }: Config,
+  { domain, appsDomain, runDir, gatewayUrl, registryUrl, storeUrl, trustedProxies, edges, responseCache }: Config,
   { store, blobsDirectory, limits, log }: { store: BundleStore; blobsDirectory: string; limits: ProxyLimits; log: Log },
 ): Omit<EdgeSettings, 'number'> {
   return {
-    ...{ domain, appsDomain, runDir, gatewayUrl, registryUrl, blobsDirectory, trustedProxies },
+    ...{ domain, appsDomain, runDir, gatewayUrl, registryUrl, blobsDirectory, trustedProxies, responseCache },
     // The kernel spreads one client's connections evenly.
     limits: { ...limits, maxConnectionsPerClient: Math.ceil(limits.maxConnectionsPerClient / edges) },
     storeDirectory: store.localPath('blobs') === null ? null : storeUrl.slice('file:'.length),

@@ -67,6 +67,11 @@ export function forwardHeaders(request: IncomingMessage, forwarding: Forwarding)
   return headers
 }
 
+/** Whether a client's header of this name reaches the app as the client wrote it, whoever the client is. */
+export function isForwarded(name: string): boolean {
+  return cares.of(name) === 'pass'
+}
+
 /** The peer's address. `::ffff:10.0.0.1`, as a socket that serves both families gives it, is 10.0.0.1. */
 export function peerAddress({ remoteAddress = '' }: { remoteAddress?: string | undefined }): string {
   return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice(7) : remoteAddress

@@ -23,6 +23,8 @@ const dropped = new Set([
   'transfer-encoding',
   'upgrade',
   'http2-settings',
+  // A word between the app and the cache.
+  'cache-tag',
 ])
 // RFC 9110 §6.5.1: what frames or routes a message, or who is let in, is said before the body or not at all.
 const neverTrailers = new Set([...dropped, 'content-length', 'host', 'set-cookie', 'authorization', 'trailer'])

@@ -2,6 +2,7 @@ import { FileStore } from '../registry/bundle-store/file.ts'
 import { AppError, ERRORS, toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { BlobFiles } from './blob-files.ts'
+import { CachedApps } from './cached-app.ts'
 import { ControlPlane } from './control-plane.ts'
 import { CopiedStore } from './copied-store.ts'
 import { Deployments } from './deployments.ts'
@@ -9,6 +10,7 @@ import { Edge } from './edge.ts'
 import type { EdgeSettings, FromEdge, ListenOn, SentError, ToEdge } from './edge-messages.ts'
 import { HostView } from './host-view.ts'
 import { Listener } from './listener.ts'
+import { ResponseCache } from './response-cache.ts'
 import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { TrustedProxies } from './trusted-proxies.ts'
@@ -21,6 +23,7 @@ export class ServingEdge {
   readonly #log: Log
   readonly #table: RouteTable
   readonly #deployments: Deployments
+  readonly #cache: ResponseCache
   readonly #store: CopiedStore | null
   readonly #stalls: StallWatch
   readonly #trusted: TrustedProxies
@@ -36,11 +39,13 @@ export class ServingEdge {
     this.#store = storeDirectory === null ? new CopiedStore(blobsDirectory, { send }) : null
     const blobs = new BlobFiles(this.#store ?? new FileStore(storeDirectory ?? ''), blobsDirectory)
     this.#deployments = new Deployments({ blobs, log, want: (id) => send({ type: 'want', id }) })
+    this.#cache = new ResponseCache(settings.responseCache)
     this.#stalls = new StallWatch(limits)
     this.#trusted = new TrustedProxies(settings.trustedProxies)
     this.#edge = new Edge({
       table: this.#table,
       deployments: this.#deployments,
+      apps: new CachedApps(this.#cache),
       controlPlane: new ControlPlane(settings, { log }),
       upgrades: new Upgrades({ cookieSuffix: appsDomain }),
       stalls: this.#stalls,
@@ -82,6 +87,7 @@ export class ServingEdge {
         return
       case 'gone':
         this.#deployments.forget(message.id)
+        this.#cache.drop(message.id)
         return
       case 'brought':
         this.#store?.brought(message.digest, message.error && errorFrom(message.error))

@@ -45,6 +45,8 @@ export type Config = {
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   appLimits: { memoryMb: number; processes: number }
+  /** Of each edge process; `cacheBytes` 0: nothing is cached. */
+  responseCache: { cacheBytes: number; cacheEntryBytes: number }
   pushLimits: {
     packMb: number
     checkoutMb: number
@@ -132,6 +134,8 @@ const environment = z.object({
   ATELIER_BUILD_DISK_MB: count(16, 1_048_576).default(4096),
   ATELIER_BUILD_LOG_MB: count(1, 1024).default(16),
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
+  ATELIER_CACHE_MB: count(0, 65_536).default(64),
+  ATELIER_CACHE_ENTRY_MB: count(1, 64).default(2),
   ATELIER_PUSH_MAX_MB: count(1, 8192).default(512),
   ATELIER_PUSH_MAX_REFS: count(1, 1000).default(100),
   ATELIER_PUSH_IDLE_SEC: count(10, 3600).default(60),
@@ -181,6 +185,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       outputBytes: settings.ATELIER_BUILD_LOG_MB * 1_048_576,
     },
     appLimits: { memoryMb: settings.ATELIER_APP_MEMORY_MB, processes: 256 },
+    responseCache: {
+      cacheBytes: settings.ATELIER_CACHE_MB * 1_048_576,
+      cacheEntryBytes: settings.ATELIER_CACHE_ENTRY_MB * 1_048_576,
+    },
     egressAllow: settings.ATELIER_EGRESS_ALLOW ?? [],
     trustedProxies: settings.ATELIER_TRUSTED_PROXIES ?? [],
     pushLimits: {

@@ -1,0 +1,121 @@
+import type { Readable } from 'node:stream'
+import { type CacheWord, type Client, openAnswer, sendWhole } from './app-answer.ts'
+import type { AnswerWatch } from './app-request.ts'
+import { BodyCopy } from './body-copy.ts'
+import type { Fill, Outcome } from './cache-fill.ts'
+import type { CachePlace } from './cache-place.ts'
+import { readTerms, type Terms } from './cache-policy.ts'
+import { isOrdinary } from './cache-request.ts'
+import { clientHeaders } from './cached-answer.ts'
+import { fetchImpersonal } from './impersonal-fetch.ts'
+import type { ResponseHead } from './response-head.ts'
+import type { UpstreamResponse } from './upstream.ts'
+
+/** Looks at the answer to a client's own request, and keeps a copy of one that is for everybody. */
+export class AnswerLook implements AnswerWatch {
+  word: CacheWord = 'bypass'
+  readonly #place: CachePlace
+  readonly #fill: Fill | null
+  #isCopying = false
+
+  /** `fill`: for others who want the same. */
+  constructor(place: CachePlace, fill: Fill | null) {
+    this.#place = place
+    this.#fill = fill
+  }
+
+  isShared(): boolean {
+    return this.#isCopying || (this.#fill?.waiting ?? 0) > 0
+  }
+
+  failed(): void {
+    this.#end({ how: this.#place.call.response.destroyed ? 'gone' : 'failed' })
+  }
+
+  take(head: ResponseHead, answer: UpstreamResponse, abort: () => void): boolean {
+    const { shelf, key, call } = this.#place
+    const terms = readTerms(head.status === 304 ? 200 : head.status, answer.pairs)
+    if (terms === null) {
+      const now = performance.now()
+      if (head.status < 500 && (this.#fill || shelf.isPassed(key, now))) shelf.pass(key, now)
+      this.#end({ how: head.status < 500 ? 'passed' : 'failed' })
+      return false
+    }
+    this.word = 'miss'
+    if ((this.#fill || isOrdinary(call.request)) && this.#place.isKeepable(head, answer)) {
+      this.#send(head, terms, answer.body, abort)
+      return true
+    }
+    head.headers = clientHeaders(head.headers)
+    if (call.request.method === 'GET' && !shelf.isPassed(key, performance.now())) {
+      shelf.open(key, call.target, terms.vary)
+      fetchImpersonal(this.#place.again())
+    }
+    // Who waits finds the impersonal answer on its way.
+    this.#end({ how: 'gone' })
+    return false
+  }
+
+  #send(head: ResponseHead, terms: Terms, body: Buffer | Readable, abort: () => void): void {
+    const { cache, call } = this.#place
+    const client = { ...call, headers: [...call.headers, 'x-atelier-cache', this.word] }
+    const sent = { ...head, headers: [...clientHeaders(head.headers)] }
+    const copy = new BodyCopy(cache)
+    if (!Buffer.isBuffer(body)) {
+      this.#isCopying = true
+      this.#sendStream(client, { sent, head, body, abort }, copy, terms)
+      return
+    }
+    this.#end(copy.add(body) ? this.#place.keep(head, terms, copy.take()) : this.#tooLarge())
+    if (!call.response.destroyed) sendWhole(client, sent, body)
+  }
+
+  // The copy takes all that comes at once, up to its bounds; a client that reads slowly, or leaves, holds nobody else up.
+  #sendStream(
+    client: Client,
+    { sent, head, body, abort }: { sent: ResponseHead; head: ResponseHead; body: Readable; abort: () => void },
+    copy: BodyCopy,
+    terms: Terms,
+  ): void {
+    const { response } = client
+    const to = response.destroyed ? null : openAnswer(client, sent)
+    const take = (chunk: Buffer) => {
+      if (!response.destroyed) to?.write(chunk)
+      if (copy.add(chunk)) return
+      this.#isCopying = false
+      this.#end(this.#tooLarge())
+      body.off('data', take)
+      if (to && !response.destroyed) body.pipe(to)
+      else abort()
+    }
+    body.on('data', take)
+    body.on('end', () => {
+      if (!this.#isCopying) return
+      this.#isCopying = false
+      this.#end(this.#place.keep(head, terms, copy.take()))
+      if (!response.destroyed) to?.end()
+    })
+    body.on('error', () => response.destroy())
+    body.on('close', () => {
+      if (!this.#isCopying) return
+      this.#isCopying = false
+      copy.drop()
+      this.#end({ how: 'failed' })
+      response.destroy()
+    })
+  }
+
+  #tooLarge(): Outcome {
+    const { shelf, key } = this.#place
+    shelf.remove(key)
+    shelf.pass(key, performance.now())
+    return { how: 'passed' }
+  }
+
+  #end(outcome: Outcome): void {
+    const { shelf, key } = this.#place
+    if (!this.#fill) return
+    if (shelf.fills.get(key) === this.#fill) shelf.fills.delete(key)
+    this.#fill.end(outcome)
+  }
+}

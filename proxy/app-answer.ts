@@ -1,0 +1,82 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable, Writable } from 'node:stream'
+import {
+  codedHeaders,
+  codingFor,
+  compressInline,
+  largestInline,
+  openEncoder,
+  smallestCompressed,
+} from './compression.ts'
+import type { Coding } from './content-encoding.ts'
+import type { ResponseHead } from './response-head.ts'
+
+/** What the cache had to do with an answer, as the header `x-atelier-cache` says it (docs/response-cache.md). */
+export type CacheWord = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
+
+/** A client that waits for an app's answer. `headers` are flat pairs that go with the app's own. */
+export type Client = { request: IncomingMessage; response: ServerResponse; headers: string[] }
+
+/** Sends an answer that is there whole, compressed when that helps. */
+export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trailers: [string, string][] = []): void {
+  const { request, response } = client
+  const isHead = request.method === 'HEAD'
+  const coding = codingFor(request, head)
+  if (coding === null || trailers.length > 0 || (body.length < smallestCompressed && !isHead)) {
+    if (trailers.length === 0 && head.mayHaveBody && !head.hasLength && !isHead)
+      head.headers.push('content-length', String(body.length))
+    writeHead(client, head, head.headers)
+    if (trailers.length > 0) response.addTrailers(trailers)
+    response.end(body)
+  } else if (isHead || body.length > largestInline) {
+    writeHead(client, head, codedHeaders(head.headers, coding, null))
+    if (isHead) response.end()
+    else encode(response, coding).end(body)
+  } else {
+    const coded = compressInline(coding, body)
+    writeHead(client, head, codedHeaders(head.headers, coding, coded.length))
+    response.end(coded)
+  }
+}
+
+/** Sends the head of an answer, and says where its body goes. */
+export function openAnswer(client: Client, head: ResponseHead): Writable {
+  const { request, response } = client
+  const coding = codingFor(request, head)
+  writeHead(client, head, coding === null ? head.headers : codedHeaders(head.headers, coding, null))
+  // A stream that starts with silence still shows that it has started.
+  setImmediate(() => {
+    if (!response.writableEnded && !response.destroyed) response.flushHeaders()
+  })
+  return coding === null || request.method === 'HEAD' ? response : encode(response, coding)
+}
+
+/** Sends an answer as it comes. */
+export function sendStream(
+  client: Client,
+  head: ResponseHead,
+  body: Readable,
+  trailers: () => [string, string][],
+): void {
+  const { response } = client
+  body.on('error', () => response.destroy())
+  body.on('end', () => {
+    const pairs = trailers()
+    if (pairs.length > 0) response.addTrailers(pairs)
+  })
+  body.pipe(openAnswer(client, head))
+}
+
+function writeHead({ response, headers: more }: Client, { status, reason }: ResponseHead, headers: string[]): void {
+  headers.push(...more)
+  response.writeHead(status, reason, headers)
+}
+
+// What ends one of the two ends the other; an encoder that is given up gives its memory back at once.
+function encode(response: ServerResponse, coding: Coding): Writable {
+  const encoder = openEncoder(coding)
+  encoder.on('error', () => response.destroy())
+  response.on('close', () => encoder.destroy())
+  encoder.pipe(response)
+  return encoder
+}
