@@ -2,6 +2,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { beforeAll } from 'vitest'
 import { test } from '../test/support/atelier.ts'
 import { measureCached } from './cached.ts'
+import { measureDecide, showSimulation } from './canary.ts'
 import { measureEdge } from './edge.ts'
 import { measureExpress } from './express.ts'
 import { measureFlips } from './flip.ts'
@@ -63,3 +64,8 @@ test('routing', async () => show(await measureRouting()))
 test('memory of deployments', async ({ atelier }) => show(await measureMemoryPerDeployment(atelier)))
 
 test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))
+
+test('canary', () => {
+  show(measureDecide())
+  showSimulation()
+})

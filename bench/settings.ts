@@ -6,6 +6,8 @@ export const settings = {
   rounds: readNumber('BENCH_ROUNDS', 5),
   /** Flips that are timed, and flips under mixed load. */
   flips: readNumber('BENCH_FLIPS', 100),
+  /** Simulated rollouts of each kind. */
+  rollouts: readNumber('BENCH_ROLLOUTS', 400),
 }
 
 function readNumber(name: string, usual: number): number {
