@@ -1,7 +1,7 @@
 import type { Atelier } from '../test/support/atelier.ts'
 import { closeAll, deployed } from './compare.ts'
 import { fetchApp } from './edge.ts'
-import { byTurns, requestsPerSecond } from './load.ts'
+import { byTurns, requestsPerSecond, type Target } from './load.ts'
 import type { Row } from './measure.ts'
 import { type PacedResult, pacedLatency } from './paced-load.ts'
 import { nginxBefore } from './rivals/nginx.ts'
@@ -17,7 +17,7 @@ export async function measureLatency(atelier: Atelier): Promise<Row[]> {
   const rival = await nginxBefore(rivalName, await atelier.directory(), await jsonServer(await atelier.directory()))
   if ('missing' in rival) return [{ what, values: [], unit: 'ms', target: '≤ 2 / 1', rival }]
   try {
-    const sides = [ours, { port: rival.port }]
+    const sides: Target[] = [ours, { port: rival.port }]
     await byTurns(sides, (side) => requestsPerSecond(side, { seconds: 1 }))
     const most = await byTurns(sides, (side) => requestsPerSecond(side))
     const rate = Math.floor(Math.min(...most.flat()) / 2)

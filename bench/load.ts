@@ -1,13 +1,14 @@
 import { run } from '../test/support/command.ts'
 import { ask } from '../test/support/http.ts'
 import { requireProgram } from '../test/support/machine.ts'
+import { meterCpu } from './cpu.ts'
 import { repeat } from './measure.ts'
 import { settings } from './settings.ts'
 
 /** Who is asked, and for what. */
 export type Target = { port: number; host?: string; path?: string }
 
-const warmUpSeconds = 1
+const warmUpSeconds = 2
 
 type LoadOptions = { seconds?: number; script?: string }
 
@@ -30,18 +31,29 @@ export async function requestsPerSecond(target: Target, options?: LoadOptions): 
   return (await load(target, options)).perSecond
 }
 
-/** Requests per second of each side, by turns, after a second each to get warm. Throws when two sides answer differently. */
-export async function compareRates(sides: Target[]): Promise<number[][]> {
+/** One side of a comparison, and the processes that do its work. */
+export type Side = Target & { pids: () => number[] }
+export type Rate = { perSecond: number; cpuMicros: number }
+
+/** Each side under load by turns, once everybody is warm. Throws when two sides answer differently. */
+export async function compareRates(sides: Side[]): Promise<Rate[][]> {
   const bodies = await Promise.all(sides.map(bodyOf))
   const odd = bodies.find((body) => body !== bodies[0])
   if (odd !== undefined) throw new Error(`not the same work: ${bodies[0]?.slice(0, 80)} and ${odd.slice(0, 80)}`)
-  for (const side of sides) await requestsPerSecond(side, { seconds: warmUpSeconds })
-  return byTurns(sides, (side) => requestsPerSecond(side))
+  for (const side of sides) await load(side, { seconds: warmUpSeconds })
+  return byTurns(sides, measureRate)
+}
+
+/** Requests per second, and microseconds of processor time that each request costs the side's processes. */
+export async function measureRate(side: Side, options?: LoadOptions): Promise<Rate> {
+  const cpu = meterCpu(side.pids())
+  const { requests, perSecond } = await load(side, options)
+  return { perSecond, cpuMicros: (1e6 * cpu()) / requests }
 }
 
 /** `measure` of each side once a round, as often as the settings say; the values of each side, in the order of the sides. */
-export async function byTurns<Side>(sides: Side[], measure: (side: Side) => Promise<number>): Promise<number[][]> {
-  const values: number[][] = sides.map(() => [])
+export async function byTurns<Side, Value>(sides: Side[], measure: (side: Side) => Promise<Value>): Promise<Value[][]> {
+  const values: Value[][] = sides.map(() => [])
   await repeat(settings.rounds, async () => {
     for (const [index, side] of sides.entries()) values[index]?.push(await measure(side))
   })

@@ -3,9 +3,8 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDatabase } from '../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../test/support/edge.ts'
-import { cpuSeconds } from './cpu.ts'
 import { fetchApp } from './edge.ts'
-import { byTurns, load } from './load.ts'
+import { byTurns, load, measureRate } from './load.ts'
 import type { Row } from './measure.ts'
 
 const edges = availableParallelism()
@@ -43,7 +42,10 @@ export async function measureRouting(): Promise<Row[]> {
     { edge: crowd, script: everywhere },
   ]
   for (const { edge, script } of sides) await load(edge, { script, seconds: warmUpSeconds })
-  const [few = [], many = [], spread = []] = await byTurns(sides, cost)
+  const [few = [], many = [], spread = []] = await byTurns(sides, async ({ edge, script }) => {
+    const side = { port: edge.port, pids: () => edge.edgePids }
+    return (await measureRate(side, { script })).cpuMicros
+  })
   await rm(directory, { recursive: true })
   const rival = { what: '1 app', values: few }
   const what = `edge processor time of a request, ${registered} apps registered, ${awake} awake`
@@ -51,13 +53,6 @@ export async function measureRouting(): Promise<Row[]> {
     { what, values: many, unit: 'µs', target: '≤ 1.1 × / =', rival },
     { what: '  … spread over all that are awake', values: spread, unit: 'µs', rival },
   ]
-}
-
-/** Microseconds of processor time of the edge processes. */
-async function cost({ edge, script }: { edge: TestEdge; script: string }): Promise<number> {
-  const before = cpuSeconds(edge.edgePids)
-  const { requests } = await load(edge, { script })
-  return (1e6 * (cpuSeconds(edge.edgePids) - before)) / requests
 }
 
 async function deployAll(edge: TestEdge, names: string[], bundle: TestBundle): Promise<void> {

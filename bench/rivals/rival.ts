@@ -5,9 +5,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../../registry/errors.ts'
 import { ask } from '../../test/support/http.ts'
 import { requireProgram } from '../../test/support/machine.ts'
+import { withDescendants } from '../cpu.ts'
 
 /** Something else that does the same work on this machine, for the time of one measurement. */
-export type Rival = { what: string; port: number; close(): Promise<void> }
+export type Rival = { what: string; port: number; pids(): number[]; close(): Promise<void> }
 
 /** One that this machine does not have, and why. */
 export type Missing = { what: string; missing: string }
@@ -48,7 +49,7 @@ export async function runRival(
 ): Promise<Omit<Rival, 'what'>> {
   const running: Running[] = []
   const close = async () => {
-    for (const program of running.reverse()) await program.end()
+    for (const program of running.toReversed()) await program.end()
   }
   try {
     if (backend) await start(backend, async () => (await stat(backend.socket)).isSocket(), running)
@@ -57,15 +58,16 @@ export async function runRival(
     await close()
     throw thrown
   }
-  return { port, close }
+  return { port, pids: () => running.flatMap(({ pid }) => withDescendants(pid)), close }
 }
 
-type Running = { end(): Promise<void> }
+type Running = { pid: number; end(): Promise<void> }
 
 async function start({ file, args, env, cwd }: Program, isUp: () => Promise<boolean>, running: Running[]) {
   const child = spawn(file, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] })
   const hasEnded = () => child.exitCode !== null || child.signalCode !== null
   running.push({
+    pid: child.pid ?? 0,
     async end() {
       if (hasEnded()) return
       const ended = once(child, 'exit')
