@@ -6,6 +6,7 @@ import type { Manifest } from '../registry/manifest.ts'
 import type { BlobFiles } from './blob-files.ts'
 import { InFlight } from './drain.ts'
 import type { HostView } from './host-view.ts'
+import type { RetainedAssets } from './retained-assets.ts'
 import { StaticFiles } from './static-files.ts'
 
 /** A deployment and whose it is. */
@@ -25,6 +26,7 @@ export type Whereabouts = { manifestPath: string; host: HostView | null }
 
 export type DeploymentDeps = {
   blobs: BlobFiles
+  retained: RetainedAssets
   log: Log
   /** Tells the main process that somebody waits for it. */
   want: (id: string) => void
@@ -103,7 +105,7 @@ export class Deployment {
   }
 
   async #load(): Promise<Loaded> {
-    const { blobs, log, want } = this.#deps
+    const { blobs, retained, log, want } = this.#deps
     if (!this.#whereabouts) want(this.ref.id)
     const { manifestPath, host } = this.#whereabouts ?? (await this.#told.promise)
     try {
@@ -111,7 +113,7 @@ export class Deployment {
       const onError = (thrown: unknown) => log.error({ deployment: this.ref.id, err: thrown }, 'static file not served')
       this.#loaded = {
         manifest,
-        files: new StaticFiles({ ...manifest, files }, { blobs, headers: this.headers, onError }),
+        files: new StaticFiles({ ...manifest, files }, { blobs, retained, headers: this.headers, onError }),
         host,
       }
       return this.#loaded
@@ -123,6 +125,6 @@ export class Deployment {
 }
 
 /** Flat header pairs of every response of a deployment. */
-function responseHeaders({ version, environment }: Pick<DeploymentRef, 'version' | 'environment'>): string[] {
+export function responseHeaders({ version, environment }: Pick<DeploymentRef, 'version' | 'environment'>): string[] {
   return ['x-atelier-deployment', version, ...(environment === 'preview' ? ['x-robots-tag', 'noindex'] : [])]
 }

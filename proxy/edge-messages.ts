@@ -3,6 +3,7 @@ import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { Speech } from '../sandbox/isolate/isolate.ts'
 import type { DeploymentRef } from './deployment.ts'
 import type { ProxyLimits } from './limits.ts'
+import type { BundleOnDisk } from './retained-assets.ts'
 
 /** A route as an edge process has it: nothing of an app's environment comes there, sealed or not. */
 export type EdgeRoute = Omit<Route, 'live' | 'candidate'> & { live: EdgeRouted | null; candidate: EdgeRouted | null }
@@ -51,6 +52,8 @@ export type ToEdge =
   | ({ type: 'routes'; order: number } & RouteChange)
   /** A deployment is on this machine: its manifest is in a file there. `host` null: it is static. */
   | { type: 'loaded'; ref: DeploymentRef; manifestPath: string; host: HostState | null }
+  /** Bundles on this machine in which a route finds files that the chosen deployment lacks. */
+  | { type: 'retained'; routeId: string; bundles: BundleOnDisk[] }
   | { type: 'failed'; id: string; error: SentError }
   | { type: 'host'; id: string; state: HostState }
   /** No route names it any more: to be acknowledged with `drained` when nothing is in flight, or was cut after the deadline. */

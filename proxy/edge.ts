@@ -36,7 +36,7 @@ export type EdgeDeps = {
 }
 
 /** `asked` is there when the app is. */
-type Visit = { deployment: Deployment; visitor: string[]; asked: AppRequest | null }
+type Visit = { routeId: string; deployment: Deployment; visitor: string[]; asked: AppRequest | null }
 
 /** What the edge does with a request: host → route → arm → file or app. Knows no sockets of its own: `listener.ts` gives it requests. */
 export class Edge {
@@ -145,14 +145,21 @@ export class Edge {
 
   #serveLoaded(
     visit: Visit,
-    { files, host }: Loaded,
+    { files, host }: Pick<Loaded, 'files' | 'host'>,
     target: string,
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    const { deployment, visitor } = visit
-    const call = { request, response, target, headers: deployment.headers, visitor }
-    if (files.serve(call)) return
+    const { routeId, deployment, visitor } = visit
+    const call = { request, response, target, routeId, headers: deployment.headers, visitor }
+    const isBegun = files.serve(call)
+    if (isBegun === true) return
+    if (isBegun !== false) {
+      void isBegun.then(() => {
+        if (!response.destroyed) this.#serveLoaded(visit, { files, host }, target, request, response)
+      })
+      return
+    }
     if (!host) {
       pages.writeNotice(request, response, pages.pageNotFound(), deployment.headers)
       return
@@ -227,7 +234,7 @@ export class Edge {
     const chosen = arm === 'candidate' ? route.candidate : route.live
     if (!chosen) return null
     const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
-    return { deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie], asked: null }
+    return { routeId: route.id, deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie], asked: null }
   }
 }
 

@@ -97,7 +97,7 @@ function cleanPath(path: string): string | null {
   return path.endsWith('.html') ? `/${path.slice(0, -'.html'.length)}` : null
 }
 
-// A bundle's dot files (.env, .git) are never public; /.well-known is made for it.
-function isHidden(path: string): boolean {
+/** A bundle's dot files (.env, .git) are never public; /.well-known is made for it. */
+export function isHidden(path: string): boolean {
   return path.split('/').some((part, index) => part.startsWith('.') && !(index === 0 && part === '.well-known'))
 }

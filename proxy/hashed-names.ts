@@ -4,7 +4,7 @@ const alwaysHashed = /(^|\/)(_next\/static|_app\/immutable)\//
 const bundled =
   /(^|\/)(assets|_astro|_nuxt|_build|_expo|build|chunks|static\/(js|css|media|image|svg|font|wasm|assets)|js|css|fonts|img|images|media)\//
 const code = /\.(?:[cm]?js|css|wasm)(?:\.map)?$/i
-const lastName = /([^/]+)\.[a-z0-9]+(?:\.map|\.LICENSE\.txt)?$/i
+const besides = /(?:\.map|\.LICENSE\.txt)$/i
 
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/i
 // webpack, Parcel, Next, Rspack, Gatsby, Ember, Expo, Hugo: 8 to 64 digits of a hexadecimal hash; webpack's assets have no other name.
@@ -17,6 +17,8 @@ const astroImage = /\.[A-Za-z0-9_-]{8}_[A-Za-z0-9]{5,7}$/
 // esbuild and with it Angular: 8 of base32 in capitals. Bun: 8 of base32 in small letters. Both leave them at the top of the output.
 const base32Hash = /-([A-Z2-7]{8}|[0-9a-hjkmnp-tv-z]{8})(?=\.|$)/
 const angularFile = /(?:^|\/)(?:chunk|main|polyfills|styles|scripts)-[A-Z2-7]{8}\.(?:js|css)(?:\.map)?$/
+// As in a manifest.
+const longestPath = 1024
 const consonants = /[bcdfghjklmnpqrstvwxz]{4}/i
 const oneWord = /^[A-Z]?[a-z]{6,}[-_]?\d?$/
 const prerelease = /^\d+-[a-z]+\d*$/
@@ -27,14 +29,20 @@ const words = /^(?:[a-z]{0,2}(?:[A-Z]?[a-z]{2,}))+[-_]?\d*$|^[A-Z]+\d*$|^\d+$|^[
  * `main.3f2a91c4.css`. When in doubt it says no: a name taken for a hash by mistake keeps an old file in browsers for a year.
  */
 export function isHashedName(path: string): boolean {
-  if (path.endsWith('.html')) return false
+  if (path.length > longestPath || path.endsWith('.html')) return false
   if (alwaysHashed.test(path)) return true
-  const name = lastName.exec(path)?.[1] ?? ''
+  const name = nameOf(path)
   if (uuid.test(name)) return false
   const isBundled = bundled.test(path)
   return (
     hasHexHash(name, isBundled || code.test(path)) || (isBundled && hasShortHash(path, name)) || hasCodeHash(path, name)
   )
+}
+
+// Without its extension; what visitors ask for comes here too, so the time it takes may not grow faster than the path.
+function nameOf(path: string): string {
+  const name = path.slice(path.lastIndexOf('/') + 1).replace(besides, '')
+  return name.slice(0, Math.max(0, name.lastIndexOf('.')))
 }
 
 // A short one behind a hyphen may as well be a colour or a serial number: there it takes a bundler's directory, or code.

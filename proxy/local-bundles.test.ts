@@ -19,9 +19,25 @@ test('copies of deployments nobody needs leave the disk: the wanted and the five
   }
   await mkdir(join(root, 'apps/gone/d1'), { recursive: true })
 
-  await bundles.prune({ apps: new Set(['kept']), isWanted: (id) => id === 'd9' })
+  await bundles.prune({ apps: new Set(['kept']), isWanted: (id) => id === 'd9', isRetained: () => false })
   expect((await readdir(join(root, 'apps/kept'))).sort()).toEqual(['d0', 'd1', 'd2', 'd3', 'd4', 'd9'])
   expect(await readdir(join(root, 'apps/gone'))).toEqual([])
+  await rm(root, { recursive: true })
+})
+
+test('of a bundle that is kept for open pages the manifest stays, and no other copy leaves the disk for it', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'atl-bundles-'))
+  const store = new FileStore(join(root, 'store'))
+  const bundles = new LocalBundles(join(root, 'apps'), { store, blobs: new BlobFiles(store, join(root, 'blobs')) })
+  const app = join(root, 'apps/app')
+  for (const id of ['d1', 'd2', 'd3', 'd4', 'd5']) await mkdir(join(app, id, 'code'), { recursive: true })
+  await mkdir(join(app, 'old/code'), { recursive: true })
+  await writeFile(join(app, 'old/manifest.json'), '{}')
+  await utimes(join(app, 'old'), 0, 0)
+  await bundles.prune({ apps: new Set(['app']), isWanted: () => false, isRetained: (id) => id === 'old' })
+  expect((await readdir(app)).sort()).toEqual(['d1', 'd2', 'd3', 'd4', 'd5', 'old'])
+  expect(await readdir(join(app, 'old'))).toEqual(['manifest.json'])
+  expect(await readdir(join(app, 'd1'))).toEqual(['code'])
   await rm(root, { recursive: true })
 })
 
@@ -57,7 +73,7 @@ test('copies of blobs from a store elsewhere are checked when they come, and go 
     await writeFile(join(root, 'apps', app, 'd1/manifest.json'), JSON.stringify({ files: digests }))
   }
 
-  await bundles.prune({ apps: new Set(['kept']), isWanted: () => false })
+  await bundles.prune({ apps: new Set(['kept']), isWanted: () => false, isRetained: () => false })
   expect((await readdir(join(root, 'blobs'))).sort()).toEqual([both, kept, young.sha256].sort())
 
   const wrong = { sha256: '0'.repeat(64), size: 5 }

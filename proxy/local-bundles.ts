@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, stat, utimes } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseManifest, readWhole } from '../registry/bundle-store/bundles.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { serverKey } from '../registry/bundle-store/keys.ts'
@@ -13,6 +13,14 @@ import { unpackServerCode } from './server-code.ts'
 
 /** A bundle on this machine: whole, checked, and enough to serve from with everything else gone. */
 export type LocalBundle = { manifest: Manifest; manifestPath: string; codeDirectory: string | null }
+
+export type ManifestRef = Pick<LocalRef, 'appId' | 'id' | 'manifestKey' | 'manifestSha256'>
+
+export type PruneRules = {
+  apps: ReadonlySet<string>
+  isWanted: (id: string) => boolean
+  isRetained: (id: string) => boolean
+}
 
 const keptPerApp = 5
 const keptModules = 3
@@ -37,7 +45,7 @@ export class LocalBundles {
     await mkdir(directory, { recursive: true, mode: 0o711 })
     // Its age is how long ago somebody wanted it: what a rollback goes to is among the youngest.
     await utimes(directory, new Date(), new Date())
-    const manifestPath = join(directory, 'manifest.json')
+    const manifestPath = this.manifestPath(ref.appId, ref.id)
     const manifest = await this.#bringManifest(ref, manifestPath)
     await this.#bringBlobs(manifest)
     if (!manifest.server) return { manifest, manifestPath, codeDirectory: null }
@@ -51,19 +59,44 @@ export class LocalBundles {
     return { manifest, manifestPath, codeDirectory }
   }
 
-  /** Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. */
-  async prune({ apps, isWanted }: { apps: ReadonlySet<string>; isWanted: (id: string) => boolean }): Promise<void> {
+  manifestPath(appId: string, id: string): string {
+    return join(this.#directory, appId, id, 'manifest.json')
+  }
+
+  /** Brings the manifest alone, of a bundle whose files are asked for one by one. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
+  async bringManifest(ref: ManifestRef): Promise<void> {
+    const path = this.manifestPath(ref.appId, ref.id)
+    const directory = dirname(path)
+    const made = await mkdir(directory, { recursive: true, mode: 0o711 })
+    await this.#bringManifest(ref, path)
+    // Nobody wanted it to run: what somebody goes back to stays here rather than this.
+    if (made !== undefined) await utimes(directory, 0, 0)
+  }
+
+  /**
+   * Removes copies that nobody needs: all of apps not named, and of the others all but the wanted and the five brought last. Of those that are
+   * retained the manifest stays.
+   */
+  async prune({ apps, isWanted, isRetained }: PruneRules): Promise<void> {
     let hasDropped = false
     for (const app of await listDirectory(this.#directory)) {
       const ids = (await listDirectory(join(this.#directory, app))).filter((name) => name !== modulesName)
       const newestFirst = await this.#newestFirst(app, ids)
       const dropped = newestFirst.filter((id) => !isWanted(id)).slice(apps.has(app) ? keptPerApp : 0)
-      for (const id of dropped)
-        if (!isWanted(id)) await rm(join(this.#directory, app, id), { recursive: true, force: true })
+      for (const id of dropped) {
+        if (isWanted(id)) continue
+        if (isRetained(id)) await this.#dropAllButManifest(join(this.#directory, app, id))
+        else await rm(join(this.#directory, app, id), { recursive: true, force: true })
+      }
       hasDropped ||= dropped.length > 0
       await this.#pruneModules(join(app, modulesName), apps.has(app) ? keptModules : 0)
     }
     if (hasDropped && this.#blobs.keepsCopies) await this.#blobs.keepOnly(await this.#digests())
+  }
+
+  async #dropAllButManifest(directory: string): Promise<void> {
+    for (const name of await listDirectory(directory))
+      if (name !== 'manifest.json') await rm(join(directory, name), { recursive: true, force: true })
   }
 
   // Of every file of the bundles that are here.
@@ -86,7 +119,7 @@ export class LocalBundles {
       await rm(join(this.#directory, place, digest), { recursive: true, force: true })
   }
 
-  async #bringManifest(ref: LocalRef, path: string): Promise<Manifest> {
+  async #bringManifest(ref: ManifestRef, path: string): Promise<Manifest> {
     const kept = await readIfThere(path)
     if (kept && digestOf(kept) === ref.manifestSha256) return parseManifest(kept, path)
 

@@ -21,6 +21,7 @@ import { LocalDeployments } from './local-deployments.ts'
 import { Preparations } from './preparations.ts'
 import { RegistryLink } from './registry-link.ts'
 import { Residents } from './residents.ts'
+import { RetainedBundles } from './retained-bundles.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
 
 export type ProxyDeps = {
@@ -68,7 +69,7 @@ export async function startProxy(
     settings: edgeSettings(config, { store, blobsDirectory, limits, log }),
     env: edgeEnv(config),
     ...{ limits, log },
-    known: () => ({ messages: deployments.told(), routes: known.all() }),
+    known: () => ({ messages: [...deployments.told(), ...retained.told()], routes: known.all() }),
     onAsked: (message, reply) => {
       if (message.type === 'want') deployments.answer(message.id, reply)
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
@@ -76,9 +77,14 @@ export async function startProxy(
   })
   const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit })
   const deployments = new LocalDeployments({ load, edges, log })
+  const retained = new RetainedBundles({
+    path: join(directory, 'retained.json'),
+    tell: (message) => edges.tell(message),
+    ...{ bundles, log },
+  })
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
   const preparations = new Preparations({ sql, edgeId, deployments, log, appsDomain: config.appsDomain })
-  const residents = new Residents({ known, edges, snapshots, deployments, preparations, bundles, log })
+  const residents = new Residents({ known, edges, snapshots, deployments, preparations, bundles, retained, log })
 
   await residents.restore()
   await edges.open({ port, host })
@@ -88,6 +94,7 @@ export async function startProxy(
     edgeId,
     log,
     onRoutes: (routes) => residents.follow(routes),
+    onRetained: (list) => retained.follow(list),
     onPrepare: () => preparations.begin(),
     onEnded: (id) => preparations.release(id),
   })
@@ -101,7 +108,7 @@ export async function startProxy(
       await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
       await deployments.close()
       await (await networks).close()
-      await Promise.all([appLog.close(), snapshots.close()])
+      await Promise.all([appLog.close(), snapshots.close(), retained.close()])
     },
   }
 }

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { endLease, renewLease, reportRoutesSeen } from '../registry/edges.ts'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
+import { type RetainedRoute, readRetained } from '../registry/retained.ts'
 import { channels, type Route, readRoutesSeen } from '../registry/routes.ts'
 import type { Sql } from '../registry/sql.ts'
 import { Wakeup } from '../registry/wakeup.ts'
@@ -12,6 +13,8 @@ export type RegistryLinkDeps = {
   log: Log
   /** The whole table, as often as it is read. Resolves when every edge process goes by it. */
   onRoutes: (routes: Route[]) => Promise<void>
+  /** The bundles whose files are kept for pages that are still open. */
+  onRetained: (retained: RetainedRoute[]) => void
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
@@ -19,6 +22,7 @@ export type RegistryLinkDeps = {
 }
 
 const compareEveryMs = 5_000
+const retainedEveryMs = 300_000
 const leaseEveryMs = 1_500
 const answerTimeoutMs = 4_000
 const endTimeoutMs = 1_000
@@ -34,6 +38,7 @@ export class RegistryLink {
   readonly #routes = new Wakeup()
   readonly #prepare = new Wakeup()
   readonly #lease = new Wakeup()
+  readonly #retained = new Wakeup()
   readonly #seen = new Wakeup()
   readonly #running: Promise<unknown>
   #isDown = false
@@ -41,7 +46,7 @@ export class RegistryLink {
   #toldOf = ''
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onPrepare } = deps
+    const { sql, edgeId, onPrepare, onRetained } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.prepare, () => this.#prepare.wake())
@@ -49,6 +54,7 @@ export class RegistryLink {
     this.#running = Promise.all([
       this.#repeat(this.#routes, compareEveryMs, () => this.#readRoutes()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
+      this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
       this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
       this.#repeat(this.#seen, compareEveryMs, () => this.#reportSeen()),
     ])
@@ -69,6 +75,7 @@ export class RegistryLink {
     const onListening = () => {
       this.#routes.wake()
       this.#prepare.wake()
+      this.#retained.wake()
     }
     this.#deps.sql.listen(channel, onPayload, onListening).catch((thrown: unknown) => this.#noteDown(thrown))
   }

@@ -5,6 +5,7 @@ import { type KnownRoutes, routedDeployments } from './known-routes.ts'
 import type { LocalBundles } from './local-bundles.ts'
 import type { LocalDeployments } from './local-deployments.ts'
 import type { Preparations } from './preparations.ts'
+import type { RetainedBundles } from './retained-bundles.ts'
 import type { RouteSnapshots } from './route-snapshot.ts'
 
 export type ResidentsDeps = {
@@ -14,6 +15,7 @@ export type ResidentsDeps = {
   deployments: LocalDeployments
   preparations: Preparations
   bundles: LocalBundles
+  retained: RetainedBundles
   log: Log
 }
 
@@ -34,14 +36,16 @@ export class Residents {
   async restore(): Promise<void> {
     const routes = await this.#deps.snapshots.read()
     if (routes) this.#deps.known.replace(routes)
+    await this.#deps.retained.restore(routes ?? [])
   }
 
   /**
    * Takes the route table as the registry has it now: new requests go by it at once. Resolves when that is so in every edge process.
    */
   follow(routes: Route[]): Promise<void> {
-    const { known, edges, snapshots, log } = this.#deps
+    const { known, edges, retained, snapshots, log } = this.#deps
     const change = known.replace(routes)
+    if (change) retained.change(change)
     const seen = edges.follow(change)
     if (change) {
       snapshots.write(known.all())
@@ -67,10 +71,14 @@ export class Residents {
   async #prune(): Promise<void> {
     if (this.#isPruning || performance.now() - this.#prunedAt < pruneEveryMs) return
     this.#isPruning = true
-    const { known, deployments, bundles, log } = this.#deps
+    const { known, deployments, bundles, retained, log } = this.#deps
     const apps = new Set(known.all().map(({ appId }) => appId))
     try {
-      await bundles.prune({ apps, isWanted: (id) => deployments.find(id) !== null })
+      await bundles.prune({
+        apps,
+        isWanted: (id) => deployments.find(id) !== null,
+        isRetained: (id) => retained.isRetained(id),
+      })
     } catch (thrown) {
       log.error({ err: thrown }, 'local bundles not pruned')
     } finally {

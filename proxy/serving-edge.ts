@@ -11,6 +11,7 @@ import type { EdgeSettings, FromEdge, ListenOn, SentError, ToEdge } from './edge
 import { HostView } from './host-view.ts'
 import { Listener } from './listener.ts'
 import { ResponseCache } from './response-cache.ts'
+import { RetainedAssets } from './retained-assets.ts'
 import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { TrustedProxies } from './trusted-proxies.ts'
@@ -24,6 +25,7 @@ export class ServingEdge {
   readonly #table: RouteTable
   readonly #deployments: Deployments
   readonly #cache: ResponseCache
+  readonly #retained: RetainedAssets
   readonly #store: CopiedStore | null
   readonly #stalls: StallWatch
   readonly #trusted: TrustedProxies
@@ -38,7 +40,13 @@ export class ServingEdge {
     this.#table = new RouteTable(settings)
     this.#store = storeDirectory === null ? new CopiedStore(blobsDirectory, { send }) : null
     const blobs = new BlobFiles(this.#store ?? new FileStore(storeDirectory ?? ''), blobsDirectory)
-    this.#deployments = new Deployments({ blobs, log, want: (id) => send({ type: 'want', id }) })
+    this.#retained = new RetainedAssets({ log })
+    this.#deployments = new Deployments({
+      blobs,
+      retained: this.#retained,
+      log,
+      want: (id) => send({ type: 'want', id }),
+    })
     this.#cache = new ResponseCache(settings.responseCache)
     this.#stalls = new StallWatch(limits)
     this.#trusted = new TrustedProxies(settings.trustedProxies)
@@ -73,6 +81,9 @@ export class ServingEdge {
         this.#deployments.want(message.ref).learn({ manifestPath: message.manifestPath, host })
         return
       }
+      case 'retained':
+        this.#retained.tell(message.routeId, message.bundles)
+        return
       case 'failed':
         this.#deployments.find(message.id)?.fail(errorFrom(message.error))
         return

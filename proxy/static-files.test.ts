@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { blobKey } from '../registry/bundle-store/keys.ts'
@@ -269,19 +269,22 @@ describe('ranges', () => {
     expect(answer).toMatchObject({ status: 200, headers: { 'content-length': '10' } })
   })
 
-  test('A6: a thousand ranges, overlapping ones too, cost one whole file, and no memory', async () => {
-    const thousand = `bytes=${Array.from({ length: 1000 }, (_, index) => `${index}-`).join(',')}`
-    const before = process.memoryUsage().rss
-    for (let round = 0; round < 20; round++) {
-      for (const range of [thousand, `bytes=${'0-,'.repeat(2000)}0-`, 'bytes=0-1499999,0-1499999,0-1499999']) {
-        const answer = await edge.ask('site', '/big.bin', { headers: { range } })
-        expect(answer.status).toBe(200)
-        expect(answer.bytes.equals(big)).toBe(true)
+  test.runIf(process.platform === 'linux')(
+    'A6: a thousand ranges, overlapping ones too, cost one whole file, and no memory',
+    async () => {
+      const thousand = `bytes=${Array.from({ length: 1000 }, (_, index) => `${index}-`).join(',')}`
+      const before = await memoryOf(edge.edgePids)
+      for (let round = 0; round < 20; round++) {
+        for (const range of [thousand, `bytes=${'0-,'.repeat(2000)}0-`, 'bytes=0-1499999,0-1499999,0-1499999']) {
+          const answer = await edge.ask('site', '/big.bin', { headers: { range } })
+          expect(answer.status).toBe(200)
+          expect(answer.bytes.equals(big)).toBe(true)
+        }
       }
-    }
-    // One answer of a thousand parts would hold 1.5 GB.
-    expect(process.memoryUsage().rss - before).toBeLessThan(300 * 1_048_576)
-  })
+      // One answer of a thousand parts would hold 1.5 GB.
+      expect((await memoryOf(edge.edgePids)) - before).toBeLessThan(200 * 1_048_576)
+    },
+  )
 })
 
 describe('a single-page app', () => {
@@ -299,6 +302,11 @@ describe('a single-page app', () => {
     expect((await edge.ask('spa', '/users/42', { method: 'POST', headers: html })).status).toBe(405)
   })
 })
+
+async function memoryOf(pids: number[]): Promise<number> {
+  const statuses = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/status`, 'utf8')))
+  return statuses.reduce((sum, status) => sum + Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024, 0)
+}
 
 test('bytes that do not match their digest are not served', async () => {
   await edge.deploy('torn', { kind: 'static', files: { 'index.html': 'right', 'other.html': 'fine' } })

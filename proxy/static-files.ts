@@ -8,6 +8,7 @@ import { decodePath, FileTable } from './file-table.ts'
 import { HeaderRules } from './header-rules.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, writeNotice } from './pages.ts'
 import { RedirectRules } from './redirect-rules.ts'
+import type { RetainedAssets } from './retained-assets.ts'
 import { type Representation, revalidateControl, type StaticFile } from './static-file.ts'
 
 /**
@@ -18,8 +19,18 @@ export type StaticCall = {
   request: IncomingMessage
   response: ServerResponse
   target: string
+  routeId: string
   headers: string[]
   visitor: string[]
+}
+
+export type StaticFilesDeps = {
+  blobs: BlobFiles
+  /** Flat pairs of every response of the deployment. */
+  headers: string[]
+  /** What other deployments of a route have that this one lacks. */
+  retained: Pick<RetainedAssets, 'find'>
+  onError: (thrown: unknown) => void
 }
 
 const fileExtension = /\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,10}$/i
@@ -32,18 +43,19 @@ export class StaticFiles {
   readonly #table: FileTable
   readonly #redirects: RedirectRules
   readonly #blobs: BlobFiles
+  readonly #retained: StaticFilesDeps['retained']
   readonly #isWhole: boolean
   readonly #spaFallback: boolean
   readonly #onError: (thrown: unknown) => void
 
-  /** `headers`: flat pairs of every response of the deployment. */
   constructor(
     { files, kind, spa_fallback, header_rules, redirects }: ServedManifest,
-    { blobs, headers, onError }: { blobs: BlobFiles; headers: string[]; onError: (thrown: unknown) => void },
+    { blobs, headers, retained, onError }: StaticFilesDeps,
   ) {
     this.#table = new FileTable(files, { headers, rules: new HeaderRules(header_rules) })
     this.#redirects = new RedirectRules(redirects)
     this.#blobs = blobs
+    this.#retained = retained
     this.#isWhole = kind === 'static'
     this.#spaFallback = spa_fallback
     this.#onError = onError
@@ -51,9 +63,9 @@ export class StaticFiles {
 
   /**
    * True when the response has been begun. A static app answers everything; for other kinds false means: ask the app, for `call.target`, which a
-   * rule of the site may have changed.
+   * rule of the site may have changed. A promise: serve it again when that resolves.
    */
-  serve(call: StaticCall): boolean {
+  serve(call: StaticCall): boolean | Promise<void> {
     const { method } = call.request
     const isRead = method === 'GET' || method === 'HEAD'
     const path = decodePath(call.target)
@@ -63,7 +75,10 @@ export class StaticFiles {
       this.#send(call, found.file, 200)
       return true
     }
-    if (found && this.#isWhole) redirect(call, 308, withQuery(found.redirect, call.target))
+    const kept = isRead && path !== null && !found ? this.#retained.find(call.routeId, path) : null
+    if (kept instanceof Promise) return kept
+    if (kept) this.#send(call, kept, 200)
+    else if (found && this.#isWhole) redirect(call, 308, withQuery(found.redirect, call.target))
     else if (this.#follow(call, path, { forced: false })) return true
     else if (!this.#isWhole) return false
     else if (isRead) this.#serveUnknown(call, path)
