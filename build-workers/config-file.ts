@@ -64,15 +64,18 @@ async function evaluate(file: string, { programs, home, node, app, env }: Config
   return report
 }
 
+// { "toString": 1 } is no text, and cannot be made one.
+const textOf = (said: unknown) => (typeof said === 'string' ? said : JSON.stringify(said))
+
 // The code being run could write here too, so nothing is believed.
 function parseReport(text: string): Evaluated | { error: string } | null {
   const line = text.split('\n', 1)[0] ?? ''
   try {
     const report: unknown = JSON.parse(line)
     if (typeof report !== 'object' || report === null) return null
-    if ('error' in report) return { error: String(report.error).slice(0, 1000) }
+    if ('error' in report) return { error: textOf(report.error).slice(0, 1000) }
     const problems =
-      'problems' in report && Array.isArray(report.problems) ? report.problems.slice(0, 100).map(String) : []
+      'problems' in report && Array.isArray(report.problems) ? report.problems.slice(0, 100).map(textOf) : []
     return { config: 'config' in report ? report.config : undefined, problems }
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null

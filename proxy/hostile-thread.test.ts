@@ -14,7 +14,7 @@ const canary = `canary-${randomBytes(16).toString('hex')}`
 // Everything a tenant's thread can try on its own process, and on what is beyond.
 const hostile = `
 import { execFileSync } from 'node:child_process'
-import { closeSync, copyFileSync, openSync, readFileSync, readSync, readdirSync, truncateSync } from 'node:fs'
+import { closeSync, copyFileSync, openSync, readFileSync, readSync, readdirSync, truncateSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -61,6 +61,21 @@ const tries = {
       try { return readFileSync('/proc/' + pid + '/environ', 'latin1') } catch { return '' }
     })
     return JSON.stringify({ secrets: secrets(texts.join()), read: texts.some((text) => text.includes('PATH')) })
+  },
+  // The line to the platform's main process is a descriptor of this process like any other.
+  '/control'() {
+    const thing = '{"toString":1,"valueOf":1}'
+    const lies = [
+      '{"error":{"name":' + thing + ',"message":' + thing + ',"stack":' + thing + ',"code":' + thing + ',"unset":[' + thing + ']}}',
+      '{"port":' + thing + '}', '{"listening":' + thing + ',"speaks":' + thing + '}', '{"daemon":1}',
+      '{"listeners":{"tcp":[{"address":' + thing + ',"port":' + thing + '},null,1],"unix":[' + thing + ']}}', '{"listeners":[]}',
+      '{"__proto__":{"admin":true}}', '{"constructor":{"prototype":{"admin":true}}}', '{"error":{"__proto__":{"admin":true}}}',
+      'null', '1', '"listening"', '[]', 'no json', '{'.repeat(1000), '\\0\\ud800',
+    ]
+    const fd = Number(/"controlFd":(\\d+)/.exec(readFileSync('/proc/self/cmdline', 'latin1'))[1])
+    let written = 0
+    for (const lie of lies) written += writeSync(fd, lie + '\\n')
+    return String(written)
   },
   '/kill': () => new Promise(() => process.kill(process.pid, 'SIGKILL')),
   '/fault': () => new Promise(() => process.kill(process.pid, 'SIGSEGV')),
@@ -162,6 +177,23 @@ describe('I2: a thread that turns on its own process', () => {
       expect(before).not.toBe('')
     },
   )
+})
+
+test('I7, I2: a thread that lies to the platform on the line it reports on is not believed, and hurts itself at most', async () => {
+  await deployHostile('liar')
+  await using _ = neighbour()
+  const before = edge.edgePids
+  const written = await edge.ask('liar', '/control').then(
+    ({ body }) => Number(body),
+    () => 0,
+  )
+  expect(written).toBeGreaterThan(1000)
+  await expect.poll(async () => (await edge.ask('liar', '/')).status).toBe(200)
+  expect(edge.edgePids).toEqual(before)
+  expect(Reflect.get({}, 'admin')).toBeUndefined()
+  // What the platform knew of its isolate still holds: a new version replaces it.
+  await deployHostile('liar')
+  expect(await edge.ask('liar', '/')).toMatchObject({ status: 200 })
 })
 
 describe('I3: a thread that takes all it can get', () => {

@@ -266,7 +266,7 @@ function parseReport(line: string): HostReport | null {
       return { listening: true, speaks: 'speaks' in report && report.speaks === 'channel' ? 'channel' : 'http' }
     if ('error' in report && typeof report.error === 'object' && report.error !== null)
       return { error: readError(report.error) }
-    if ('port' in report) return { port: Number(report.port) }
+    if ('port' in report) return { port: numberOf(report.port) }
     if ('listeners' in report) return { listeners: readListeners(report.listeners) }
     return 'daemon' in report ? { daemon: true } : null
   } catch (thrown) {
@@ -275,15 +275,20 @@ function parseReport(line: string): HostReport | null {
   }
 }
 
+// The app can write to that line, too. Only what is a text or a number is taken for one: what is asked of an object to become one may be
+// a lie as well ({ "toString": 1 } throws), and it would be told to the platform's own process.
+const textOf = (said: unknown, longest: number) => (typeof said === 'string' ? said.slice(0, longest) : '')
+const numberOf = (said: unknown) => (typeof said === 'number' ? said : Number.NaN)
+
 function readError(error: object): ReportedError {
-  const text = (name: string) => String(Reflect.get(error, name) ?? '').slice(0, 4000)
+  const text = (name: string) => textOf(Reflect.get(error, name), 4000)
   const unset: unknown = Reflect.get(error, 'unset')
   return {
     name: text('name'),
     message: text('message'),
     stack: text('stack'),
     code: text('code') || null,
-    unset: Array.isArray(unset) ? unset.slice(0, 5).map((name) => String(name).slice(0, 100)) : [],
+    unset: Array.isArray(unset) ? unset.slice(0, 5).map((name) => textOf(name, 100)) : [],
   }
 }
 
@@ -294,7 +299,7 @@ function readListeners(said: unknown): Listeners {
   }
   const tcp = list(said, 'tcp').flatMap((one) => {
     if (typeof one !== 'object' || one === null) return []
-    return [{ address: String(Reflect.get(one, 'address')).slice(0, 50), port: Number(Reflect.get(one, 'port')) }]
+    return [{ address: textOf(Reflect.get(one, 'address'), 50), port: numberOf(Reflect.get(one, 'port')) }]
   })
-  return { tcp, unix: list(said, 'unix').map((path) => String(path).slice(0, 200)) }
+  return { tcp, unix: list(said, 'unix').map((path) => textOf(path, 200)) }
 }
