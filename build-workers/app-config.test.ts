@@ -215,7 +215,7 @@ test.each<[string, unknown, string[]]>([
   expect(readAppConfig(value)).toEqual({ config: null, problems })
 })
 
-test('a config cannot reach prototypes', () => {
+test('I7: a config cannot reach prototypes', () => {
   readAppConfig(JSON.parse('{"__proto__":{"admin":true},"build":{"env":{"constructor":"x"}}}'))
   expect(Object.getOwnPropertyDescriptor(Object.prototype, 'admin')).toBeUndefined()
 })

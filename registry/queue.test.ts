@@ -129,7 +129,7 @@ describe('C5: a job written straight into Redis', () => {
     ['with a command for an id', 'abc-0', { data: '{"deploymentId":"$(touch /tmp/x)"}' }],
     ['of another deployment than its own name says', 'abc-0', { data: '{"deploymentId":"def"}' }],
     ['of another kind', 'abc-0', { name: 'run', data: '{"deploymentId":"abc"}' }],
-    ['with a prototype for an id', 'abc-0', { data: '{"__proto__":{"deploymentId":"abc"}}' }],
+    ['(I7) with a prototype for an id', 'abc-0', { data: '{"__proto__":{"deploymentId":"abc"}}' }],
     ['with a name nobody gives', 'zzz', { data: '{"deploymentId":"zzz"}' }],
   ])('%s is dropped, and said', async (_, id, fields) => {
     await using it = running(onRedis(redis.url))

@@ -26,7 +26,7 @@ const raw = (path: string, body: string, headers: Record<string, string> = {}) =
     headers: { 'content-type': 'application/json', ...headers },
   })
 
-describe('bodies', () => {
+describe('I7, C10: bodies', () => {
   test.each([
     ['an array', '[]'],
     ['a string', '"app"'],
