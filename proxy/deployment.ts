@@ -94,7 +94,7 @@ export class Deployment {
     if (retiring.signal.aborted) return null
     if (!isDrained) {
       this.#deps.log.warn({ deployment: this.ref.id, requests: this.inFlight.count }, 'drain deadline passed')
-      this.inFlight.cut()
+      await this.inFlight.cut()
     }
     return { isCut: !isDrained }
   }

@@ -1,7 +1,10 @@
 import type { EventEmitter } from 'node:events'
 
-/** A response or a socket that somebody waits for: it ends with `close`. */
-export type Ongoing = EventEmitter & { destroy(): unknown }
+/** Something that somebody waits for: a response, a socket. */
+export type Ongoing = { destroy(): unknown }
+
+// Longer than a WebSocket takes to say goodbye.
+const cutMs = 2_000
 
 /** What is in flight, so that whoever ends something can wait for the last of it, or cut it. */
 export class InFlight {
@@ -13,7 +16,7 @@ export class InFlight {
   }
 
   /** Counts it until it closes. */
-  add(one: Ongoing): void {
+  add(one: Ongoing & EventEmitter): void {
     this.begin(one)
     one.on('close', () => this.end(one))
   }
@@ -28,9 +31,10 @@ export class InFlight {
     if (this.#ongoing.size === 0 && this.#waiting.length > 0) for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** Ends all of it now. */
-  cut(): void {
+  /** Ends all of it now. Resolves when it is gone: those who are told first have a moment to answer. */
+  async cut(): Promise<void> {
     for (const one of this.#ongoing) one.destroy()
+    await this.drained(cutMs)
   }
 
   /** Resolves true when nothing is in flight, false after `deadlineMs` or on abort. */

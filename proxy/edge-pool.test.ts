@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { findDeployment } from '../registry/deployments.ts'
 import { awaitRouteSeen } from '../registry/edges.ts'
 import { goLive } from '../registry/release.ts'
+import { rollBack } from '../registry/rollback.ts'
 import { type Accepted, connectToEach } from '../test/support/connections.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
@@ -141,6 +143,29 @@ test('a replaced version keeps running until its last request in any edge proces
   last.write('b')
   expect(await text(last)).toContain('first')
   await expect.poll(hosts).toBe(0)
+})
+
+test('a rollback while the replaced version drains goes to the host that still lives', async () => {
+  const first = await edge.deploy('undone', server('first'))
+  const hosts = () => processesOf(join(edge.config.home, 'edge/apps/undone', first.id)).map(({ pid }) => pid)
+  const before = hosts()
+  const [one] = await connectToEach(edge.port, edge.edgePids, 1)
+  if (!one) throw new Error('there was no connection')
+  one.socket.write(
+    `POST / HTTP/1.1\r\nHost: ${edge.hostOf('undone')}\r\nContent-Length: 2\r\nConnection: close\r\n\r\na`,
+  )
+  await edge.deploy('undone', server('second'))
+  const target = await findDeployment(edge.sql, first.id)
+  if (!target) throw new Error('the first deployment is gone')
+  await rollBack(edge.sql, target, { by: 'test' })
+  expect(await awaitRouteSeen(edge.sql, first.id)).toBe(true)
+  expect(await edge.ask('undone', '/')).toMatchObject({ status: 200, body: 'first' })
+
+  // What was in flight ends, and with it the drain that is no longer wanted.
+  one.socket.write('b')
+  expect(await text(one.socket)).toContain('first')
+  expect(await edge.ask('undone', '/')).toMatchObject({ status: 200, body: 'first' })
+  expect(hosts()).toEqual(before)
 })
 
 test('an edge process that died keeps no replaced version running', async () => {

@@ -80,7 +80,7 @@ export class Edge {
       socket.destroySoon()
       return
     }
-    this.#endless.add(socket)
+    this.#count(socket, this.#endless)
     const admitted = checkHandshake(request)
     const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
     if ('status' in admitted) refuse({ request, socket }, pages.badRequest(admitted.status, admitted.reason))
@@ -102,15 +102,24 @@ export class Edge {
     }
   }
 
-  /** Cuts what has no end of its own: event streams and WebSockets, whose clients connect again by themselves. */
-  cutEndless(): void {
-    this.#endless.cut()
+  /**
+   * Cuts what has no end of its own: event streams and WebSockets, whose clients connect again by themselves. Resolves when they are gone.
+   */
+  async cutEndless(): Promise<void> {
+    await this.#endless.cut()
   }
 
   /** A connection that is to be used for nothing, whatever it has sent. */
   turnAway(socket: Socket, notice: pages.Notice): void {
     this.#refused.add(socket)
     socket.end(pages.noticeResponse(notice), () => socket.destroy())
+  }
+
+  // A WebSocket is not cut like a response: it is told.
+  #count(socket: Socket, inFlight: InFlight): void {
+    const ongoing = { destroy: () => this.#deps.upgrades.end(socket) }
+    inFlight.begin(ongoing)
+    socket.once('close', () => inFlight.end(ongoing))
   }
 
   // Of what follows, a body may still be on its way.
@@ -206,7 +215,7 @@ export class Edge {
     }
     const { deployment } = visit
     const { ref, headers } = deployment
-    deployment.inFlight.add(socket)
+    this.#count(socket, deployment.inFlight)
     try {
       const { host } = await deployment.whenLoaded()
       if (!host) {

@@ -34,13 +34,13 @@ export class Listener {
     return (this.#server.address() as AddressInfo).port
   }
 
-  /** Stops accepting, lets requests in flight end for at most `deadlineMs`, then cuts the rest. Streams without end are cut at once. */
+  /** Stops accepting, lets requests in flight end for at most `deadlineMs`, then cuts the rest. Streams without end are cut at once, WebSockets told why. */
   async close(deadlineMs: number): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
-    this.#edge.cutEndless()
+    const cut = this.#edge.cutEndless()
     this.#server.closeIdleConnections()
-    await this.#edge.inFlight.drained(deadlineMs)
+    await Promise.all([this.#edge.inFlight.drained(deadlineMs), cut])
     this.#server.closeAllConnections()
     await closed
   }

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { isAlive, processesOf } from '../test/support/processes.ts'
 
 let home: string
 beforeAll(async () => {
@@ -56,6 +57,15 @@ test('the role ends when its supervisor is gone', async () => {
   await once(role, 'message')
   role.disconnect()
   expect(await once(role, 'exit')).toEqual([0, null])
+})
+
+test.runIf(process.platform === 'linux')('edge processes end with their main process, however that ends', async () => {
+  const role = startRole(await freePort())
+  await once(role, 'message')
+  const edges = processesOf(home).filter(({ command }) => command.includes('edge-main'))
+  expect(edges.length).toBeGreaterThan(0)
+  role.kill('SIGKILL')
+  await expect.poll(() => edges.filter(({ pid }) => isAlive(pid))).toEqual([])
 })
 
 test('a port that is taken ends the role with a sentence that names it', async () => {

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readAppLog } from '../registry/app-logs.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
 import { edgeProcesses } from '../test/support/edge-process.ts'
+import { FrameWalker } from './websocket-frames.ts'
 
 let database: TestDatabase
 let edge: TestEdge
@@ -256,4 +258,89 @@ test('what still runs at the drain deadline is cut', async () => {
   await edge.deploy('live', app('five'))
   await closed
   expect(await openSockets()).toBe(0)
+})
+
+// Speaks in frames, each written in two halves with a pause between them; says in its log how it was told to end.
+const framed = `
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:http'
+const server = createServer((request, response) => response.end('VERSION'))
+const size = 60_000
+const frame = Buffer.concat([Buffer.from([0x82, 126, size >> 8, size & 255]), Buffer.alloc(size, 0x88)])
+server.on('upgrade', (request, socket) => {
+  const accept = createHash('sha1').update(request.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64')
+  socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Accept: ' + accept + '\\r\\n\\r\\n')
+  let isOver = false
+  const say = () => {
+    if (!socket.writable) return
+    socket.write(frame.subarray(0, 30_000))
+    setTimeout(() => {
+      socket.write(frame.subarray(30_000))
+      if (isOver) socket.end()
+      else setTimeout(say, 1)
+    }, 20)
+  }
+  if (request.url === '/talks') say()
+  socket.on('error', () => undefined)
+  socket.on('data', (bytes) => {
+    const mask = bytes.subarray(2, 6)
+    const plain = bytes.subarray(6).map((byte, index) => byte ^ mask[index % 4])
+    if ((bytes[0] & 15) === 8) console.log('told ' + Buffer.from(plain).readUInt16BE(0) + ' on ' + request.url)
+    isOver = true
+    if (request.url !== '/talks') socket.end()
+  })
+})
+server.listen(3000)
+`
+
+test.each(['/talks', '/silent'])(
+  'F10: a WebSocket that is open at the drain deadline (%s) is told 1012 on both sides, between two frames',
+  async (path) => {
+    const bundle = (version: string) => ({
+      kind: 'server' as const,
+      server: { 'index.mjs': framed.replaceAll('VERSION', version) },
+      drain_timeout_sec: 0.3,
+    })
+    const app = path.slice(1)
+    await edge.deploy(app, bundle('one'))
+    const socket = await edge.socket()
+    let bytes = Buffer.alloc(0)
+    socket.on('data', (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk])
+    })
+    socket.write(handshake(path).replace('live.', `${app}.`))
+    await expect.poll(() => bytes.length).toBeGreaterThan(path === '/talks' ? 200_000 : 100)
+    const closed = once(socket, 'close')
+    await edge.deploy(app, bundle('two'))
+    await closed
+
+    const walker = new FrameWalker()
+    let frames = bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)
+    for (;;) {
+      const end = new FrameWalker().push(frames)
+      expect(end).not.toBe(-1)
+      if (end === frames.length) break
+      walker.push(frames.subarray(0, end))
+      expect(walker.hasClosed).toBe(false)
+      frames = frames.subarray(end)
+    }
+    expect(frames.readUInt16BE(2)).toBe(1012)
+    await expect
+      .poll(async () => (await readAppLog(edge.sql, app)).map(({ text }) => text))
+      .toContain(`told 1012 on ${path}`)
+  },
+)
+
+test('a WebSocket is told 1012 when the edge stops', async () => {
+  const socket = await edge.socket()
+  let bytes = Buffer.alloc(0)
+  socket.on('data', (chunk: Buffer) => {
+    bytes = Buffer.concat([bytes, chunk])
+  })
+  socket.write(handshake('/silent').replace('live.', 'silent.'))
+  await expect.poll(() => bytes.toString('latin1')).toMatch(/\r\n\r\n$/)
+  const closed = once(socket, 'close')
+  await edge.shut()
+  await closed
+  expect(bytes.subarray(bytes.indexOf('\r\n\r\n') + 4).readUInt16BE(2)).toBe(1012)
 })

@@ -5,6 +5,7 @@ import { toHeaderObject } from './header-pairs.ts'
 import { invalidResponse, type Notice, noticeResponse } from './pages.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
 import { rawHead, readResponseHead } from './response-head.ts'
+import { WebSocketTunnel } from './websocket-tunnel.ts'
 
 export type UpgradeCall = {
   request: IncomingMessage
@@ -29,11 +30,18 @@ const lingerMs = 5_000
 export class Upgrades {
   readonly #proxy = createProxyServer({ upgradeTimeout: handshakeTimeoutMs })
   readonly #calls = new WeakMap<object, UpgradeCall>()
+  readonly #clients = new WeakMap<object, Socket>()
+  readonly #tunnels = new WeakMap<Socket, WebSocketTunnel>()
   readonly #cookieSuffix: string
 
   constructor({ cookieSuffix }: { cookieSuffix: string }) {
     this.#cookieSuffix = cookieSuffix
     this.#proxy.on('proxyReqWs', (outgoing, _request, socket) => this.#watch(outgoing, this.#calls.get(socket)))
+    // When httpxy has begun to carry the bytes, not before: whoever listens to a stream first would get its first bytes alone.
+    this.#proxy.on('open', (upstream) => {
+      const client = this.#clients.get(upstream)
+      if (client) this.#tunnels.set(client, new WebSocketTunnel(client, upstream))
+    })
     this.#proxy.on('error', (error, _request, socket) => {
       const call = socket && this.#calls.get(socket)
       if (call?.socket.writable) refuse(call, call.onFailure(error))
@@ -54,6 +62,13 @@ export class Upgrades {
     this.#proxy.ws(request, socket, { target: address }, head).catch(() => socket.destroy())
   }
 
+  /** Ends what came of a handshake: an open WebSocket is told that the service restarts. */
+  end(socket: Socket): void {
+    const tunnel = this.#tunnels.get(socket)
+    if (tunnel) tunnel.restart()
+    else socket.destroy()
+  }
+
   // Attached before httpxy's own listeners, so that it sees only what has been checked.
   #watch(outgoing: ClientRequest, call: UpgradeCall | undefined): void {
     if (!call) return
@@ -67,6 +82,7 @@ export class Upgrades {
     outgoing.on('upgrade', (response, upstream) => {
       this.#calls.delete(socket)
       response.headers = { ...toHeaderObject(call.headers), ...handshakeHeaders(response) }
+      this.#clients.set(upstream, socket)
       socket.once('close', () => upstream.destroy())
       upstream.once('close', () => {
         socket.end()
