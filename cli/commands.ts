@@ -25,6 +25,7 @@ export const commands: Record<string, Entry> = {
   cancel: { summary: 'cancel a queued or running deployment', load: () => import('./cancel.ts') },
   status: { summary: 'show what is live where', load: () => import('./status.ts') },
   logs: { summary: "read an app's log, or the build log of a deployment", load: () => import('./logs.ts') },
+  purge: { summary: 'have every edge forget cached answers of an app', load: () => import('./purge.ts') },
   env: { summary: 'list, set and unset variables', load: () => import('./env.ts') },
   open: { summary: 'open the app, or the console, in a browser', load: () => import('./open.ts') },
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },

@@ -1,4 +1,5 @@
 import type { Config } from '../registry/config.ts'
+import type { Purge } from '../registry/purges.ts'
 import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { Speech } from '../sandbox/isolate/isolate.ts'
 import type { DeploymentRef } from './deployment.ts'
@@ -50,6 +51,8 @@ export type ToEdge =
   | ({ type: 'listen' } & ListenOn)
   /** To be acknowledged with `seen`. */
   | ({ type: 'routes'; order: number } & RouteChange)
+  /** Of apps' answers; null: everything. To be acknowledged with `seen`. */
+  | { type: 'purge'; order: number; purges: Purge[] | null }
   /** A deployment is on this machine: its manifest is in a file there. `host` null: it is static. */
   | { type: 'loaded'; ref: DeploymentRef; manifestPath: string; host: HostState | null }
   /** Bundles on this machine in which a route finds files that the chosen deployment lacks. */

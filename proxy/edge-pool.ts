@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { AppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
+import type { Purge } from '../registry/purges.ts'
 import type { Route } from '../registry/routes.ts'
 import type { EdgeSettings, FromEdge, ListenOn, RouteChange, SentError, ToEdge } from './edge-messages.ts'
 import { EdgeProcess, type EdgeProcessLimits } from './edge-process.ts'
@@ -81,6 +82,13 @@ export class EdgePool implements Edges {
       this.tell({ type: 'routes', order: this.#order, changed: change.changed.map(edgeRoute), gone: change.gone })
     }
     const order = this.#order
+    await Promise.all([...this.#edges].map((edge) => edge.seen(order)))
+  }
+
+  /** Has every process forget what is named of apps' answers, or all there is; resolves when they have. */
+  async purge(purges: Purge[] | null): Promise<void> {
+    const order = ++this.#order
+    this.tell({ type: 'purge', order, purges })
     await Promise.all([...this.#edges].map((edge) => edge.seen(order)))
   }
 

@@ -95,6 +95,7 @@ export async function startProxy(
     log,
     onRoutes: (routes) => residents.follow(routes),
     onRetained: (list) => retained.follow(list),
+    onPurges: (purges) => edges.purge(purges),
     onPrepare: () => preparations.begin(),
     onEnded: (id) => preparations.release(id),
   })

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { endLease, renewLease, reportRoutesSeen } from '../registry/edges.ts'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
+import { type Purge, readPurges, reportPurgesSeen } from '../registry/purges.ts'
 import { type RetainedRoute, readRetained } from '../registry/retained.ts'
 import { channels, type Route, readRoutesSeen } from '../registry/routes.ts'
 import type { Sql } from '../registry/sql.ts'
@@ -15,6 +16,8 @@ export type RegistryLinkDeps = {
   onRoutes: (routes: Route[]) => Promise<void>
   /** The bundles whose files are kept for pages that are still open. */
   onRetained: (retained: RetainedRoute[]) => void
+  /** To be forgotten of apps' answers; null: everything. Resolves when every edge process has. */
+  onPurges: (purges: Purge[] | null) => Promise<void>
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
@@ -26,6 +29,8 @@ const retainedEveryMs = 300_000
 const leaseEveryMs = 1_500
 const answerTimeoutMs = 4_000
 const endTimeoutMs = 1_000
+// Purges are kept for longer than this.
+const longestAwayMs = 24 * 3_600_000
 const endedStates = ['failed', 'cancelled', 'removed']
 
 /**
@@ -39,20 +44,26 @@ export class RegistryLink {
   readonly #prepare = new Wakeup()
   readonly #lease = new Wakeup()
   readonly #retained = new Wakeup()
+  readonly #purges = new Wakeup()
   readonly #seen = new Wakeup()
   readonly #running: Promise<unknown>
   #isDown = false
   #lastSeen: { snapshot: string; generations: string } | null = null
   #toldOf = ''
+  /** The snapshot in which purges were last read, and when. */
+  #purgesRead: { snapshot: string; at: number } | null = null
+  #purgesSeen: string | null = null
 
   constructor(deps: RegistryLinkDeps) {
     const { sql, edgeId, onPrepare, onRetained } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
+    this.#listen(channels.purges, () => this.#purges.wake())
     this.#listen(channels.prepare, () => this.#prepare.wake())
     this.#listen(channels.deployments, (payload) => this.#noticeEnd(payload))
     this.#running = Promise.all([
       this.#repeat(this.#routes, compareEveryMs, () => this.#readRoutes()),
+      this.#repeat(this.#purges, compareEveryMs, () => this.#readPurges()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
       this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
       this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
@@ -74,6 +85,7 @@ export class RegistryLink {
   #listen(channel: string, onPayload: (payload: string) => void): void {
     const onListening = () => {
       this.#routes.wake()
+      this.#purges.wake()
       this.#prepare.wake()
       this.#retained.wake()
     }
@@ -95,8 +107,30 @@ export class RegistryLink {
     )
   }
 
-  // What is served now is said when it has changed.
+  // Waited for apart, as with routes. What was told once is not told again: an edge process that begins later has nothing to forget.
+  async #readPurges(): Promise<void> {
+    const { sql, onPurges, log } = this.#deps
+    const last = this.#purgesRead
+    const since = last && performance.now() - last.at < longestAwayMs ? last.snapshot : null
+    const { purges, snapshot } = await readPurges(sql, since)
+    this.#purgesRead = { snapshot, at: performance.now() }
+    if (purges?.length === 0) return
+    onPurges(purges).then(
+      () => {
+        this.#purgesSeen = snapshot
+        this.#seen.wake()
+      },
+      (thrown: unknown) => log.error({ err: thrown }, 'not purged'),
+    )
+  }
+
+  // What is served now, and what is no longer, is said when it has changed.
   async #reportSeen(): Promise<void> {
+    const purged = this.#purgesSeen
+    if (purged !== null) {
+      await reportPurgesSeen(this.#deps.sql, this.#deps.edgeId, purged)
+      if (this.#purgesSeen === purged) this.#purgesSeen = null
+    }
     const seen = this.#lastSeen
     if (!seen || seen.generations === this.#toldOf) return
     await reportRoutesSeen(this.#deps.sql, this.#deps.edgeId, seen.snapshot)

@@ -1,12 +1,10 @@
 import type { IncomingMessage } from 'node:http'
+import type { Purge } from '../registry/purges.ts'
 import type { Fill } from './cache-fill.ts'
 import { variantOf } from './cache-policy.ts'
 import type { CachedAnswer } from './cached-answer.ts'
 
 export type CacheLimits = { cacheBytes: number; cacheEntryBytes: number }
-
-/** What is to be forgotten of an app. A path counts with every query; one that has a query for itself; one that ends in `*` for all below. */
-export type Purge = { app: string; all: boolean; tags: readonly string[]; paths: readonly string[] }
 
 /** What is known of one address: answers by the values of the request headers they are for. Without any it says that its answers may be kept. */
 export type Slot = {

@@ -1,6 +1,7 @@
 import { FileStore } from '../registry/bundle-store/file.ts'
 import { AppError, ERRORS, toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
+import type { Purge } from '../registry/purges.ts'
 import { BlobFiles } from './blob-files.ts'
 import { CachedApps } from './cached-app.ts'
 import { ControlPlane } from './control-plane.ts'
@@ -75,6 +76,11 @@ export class ServingEdge {
         this.#send({ type: 'seen', order: message.order })
         this.#warm(message)
         return
+      case 'purge':
+        if (message.purges === null) this.#cache.clear()
+        else for (const purge of message.purges) this.#purge(purge)
+        this.#send({ type: 'seen', order: message.order })
+        return
       case 'loaded': {
         const host = message.host && new HostView(this.#settings.limits)
         if (message.host) host?.become(message.host)
@@ -109,6 +115,11 @@ export class ServingEdge {
       case 'close':
         void this.#close(message.deadlineMs)
     }
+  }
+
+  #purge(purge: Purge): void {
+    const answers = this.#cache.purge(purge)
+    this.#log.debug({ app: purge.app, answers }, 'purged')
   }
 
   async #listen(where: ListenOn): Promise<void> {

@@ -5,6 +5,7 @@ import type { Config } from './config.ts'
 import type { Deployment } from './deployments.ts'
 import { forgetDeadEdges } from './edges.ts'
 import type { Log } from './log.ts'
+import { prunePurges } from './purges.ts'
 import type { BuildQueue } from './queue.ts'
 import { goLive } from './release.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
@@ -31,6 +32,7 @@ export async function reconcile({ sql, queue, config, log }: ReconcileDeps): Pro
 export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await forgetDeadEdges(sql)
   await pruneAppLogs(sql)
+  await prunePurges(sql)
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
   for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')

@@ -27,7 +27,7 @@ export type Route = {
   candidate: RoutedDeployment | null
 }
 
-/** NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments` `<id>:<state|prepared>`. */
+/** NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments` `<id>:<state|prepared>`, `purges` a purge's id. */
 export const channels = {
   routes: 'routes',
   prepare: 'prepare',
@@ -35,6 +35,7 @@ export const channels = {
   deployments: 'deployments',
   buildLogs: 'build_logs',
   appLogs: 'app_logs',
+  purges: 'purges',
 } as const
 
 /** The whole table as the edges compare it. */

@@ -12,6 +12,7 @@ import { appendAppLog } from '../registry/app-logs.ts'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import { claimBuild } from '../registry/claims.ts'
 import { findDeployment, moveDeployment } from '../registry/deployments.ts'
+import { endLease, renewLease } from '../registry/edges.ts'
 import { type CommandResult, run } from './support/command.ts'
 import { finishDeployment, startControlPlane } from './support/control-plane.ts'
 import { checkout, plainEnv } from './support/platform.ts'
@@ -420,6 +421,26 @@ test('a preview is promoted, and a share of the traffic is not', async () => {
   plane.worker.onWake = finish
   expect(await said(['promote', '2.0.0', '--app', app])).toContain(`${app} 2.0.0 (v3) is live at http://${app}.apps`)
   failed(await atelier(['promote', '25', '--app', app]), 1, 'no staged rollouts yet')
+})
+
+test('cached answers are purged by tag, by path, or all, and an edge that has not said so is told of', async () => {
+  const purge = (...more: string[]) => ['purge', '--app', app, ...more]
+  expect(await said(purge('--tag', 'prices', '--tag', 'news', '--path', '/blog/*'))).toBe(
+    `${app}: tags prices, news, /blog/* purged on 0 edges\n`,
+  )
+  expect(await said(purge('--all'))).toBe(`${app}: everything purged on 0 edges\n`)
+  expect(await saidJson(purge('--path', '/a'))).toMatchObject({ app_id: app, paths: ['/a'], tags: [], all: false })
+  failed(await atelier(purge('--path', 'blog')), 1, 'must begin with /')
+  failed(await atelier(purge()), 2, '--tag <tag>, --path </path>, or --all')
+  failed(await atelier(purge('--all', '--tag', 'x')), 2, 'leave --tag and --path out')
+
+  await renewLease(plane.sql, 'silent')
+  const lease = setInterval(() => void renewLease(plane.sql, 'silent'), 500)
+  const result = await atelier(purge('--all'))
+  clearInterval(lease)
+  await endLease(plane.sql, 'silent')
+  expect(result).toMatchObject({ code: 3, stdout: `${app}: everything purged on 0 edges\n` })
+  expect(result.stderr).toMatch(/^atelier: 1 edge has not said so yet/)
 })
 
 test('the status is a small table', async () => {

@@ -11,6 +11,7 @@ import {
 import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
 import { appLogRoute } from './logs.ts'
 import { promoteRoute } from './promote.ts'
+import { purgeRoute } from './purge.ts'
 import { redeployRoute } from './redeploy.ts'
 import { rollbackRoute } from './rollback.ts'
 import type { Route } from './route.ts'
@@ -32,6 +33,7 @@ export const routeTable: Route[] = [
   listEventsRoute,
   deploymentLogRoute,
   cancelRoute,
+  purgeRoute,
   appLogRoute,
   listEnvRoute,
   setEnvRoute,

@@ -31,6 +31,7 @@ const samples: Record<string, Sample> = {
   'get /deployments/{id}/events': { needs: 'read' },
   'get /deployments/{id}/logs': { needs: 'read' },
   'post /deployments/{id}/cancel': { needs: 'deploy' },
+  'post /apps/{app}/purge': { needs: 'deploy', json: () => ({ all: true }) },
   'get /apps/{app}/logs': { needs: 'read' },
   'get /apps/{app}/env': { needs: 'read' },
   'put /apps/{app}/env': { needs: 'deploy', json: () => ({ values: { A: '1' } }) },
