@@ -47,6 +47,7 @@ test('faults are found at 10 requests/s', () => {
 
 test.for([
   'shared outage, 30 % errors for 20 s',
+  'shared outage, every request for 2 minutes',
   'both arms 1.6 × as slow as before',
   'candidate 4 × as slow for 30 s of each stage',
   'two kinds of requests, P95 at the cliff between',
@@ -67,6 +68,10 @@ test('a pause that would be taken for a fault is none when the history had such 
 
 test('a leak that shows in the middle of the last compared stage is found', () => {
   expect(runScenario(scenario(stress, 'P95 × 2 from minute 3 of the 50 % stage'), 40).share).toBe(1)
+})
+
+test('what both versions share and stays broken takes the new one back', () => {
+  expect(runScenario(scenario(stress, 'both versions fail 30 % from minute 7 on'), 20).share).toBe(1)
 })
 
 test('a healthy rollout goes through its stages in twenty minutes and is done', () => {

@@ -85,6 +85,18 @@ test('certainly worse and yet within the points that are tolerated over the old 
   expect(decide([slightly], strict, moment())).toMatchObject({ kind: 'rollback', cause: 'errors' })
 })
 
+test('certainly slower and yet within the factor that is tolerated is a remark', () => {
+  const slower = (tooSlowRequests: number) =>
+    segment({
+      candidate: counts(5000, { slowUnits: 500, tooSlowRequests }),
+      baseline: counts(95_000, { slowUnits: 4750 }),
+    })
+  const verdict = decide([slower(150)], policy, moment())
+  expect(verdict).toMatchObject({ kind: 'observe' })
+  expect(verdict.remarks).toEqual([expect.stringMatching(/^slightly worse, within tolerance: slow 500\/5000 vs /)])
+  expect(decide([slower(250)], policy, moment())).toMatchObject({ kind: 'rollback', cause: 'latency' })
+})
+
 test('a candidate that goes bad late is judged from mid-window on, at the higher bar', () => {
   const start = segment({ candidate: counts(400, errors(0)), baseline: counts(7600, errors(300)) })
   const late = segment({ opens: 'half', candidate: counts(100, errors(9)), baseline: counts(1900, errors(2)) })

@@ -144,12 +144,22 @@ export const tuned: Scenario[] = [
 const usual = healthyApp(20, 0.001)
 const pausing: App = { ...usual, pauses: { perMin: 1, sec: 2 } }
 
-/** What looks like a fault and is none, or the other way round. `expected` of `late leak` and `× 1.5` is detection. */
+/** What looks like a fault and is none, or the other way round. Where `expected` is 1 it is a fault. */
 export const stress: Scenario[] = [
   {
     what: 'shared outage, 30 % errors for 20 s',
     expected: { share: 0.0003 },
     prepare: ofApp({ ...usual, errorRate: (_, { sec }) => (sec >= 400 && sec < 420 ? 0.3 : 0.001) }),
+  },
+  {
+    what: 'shared outage, every request for 2 minutes',
+    expected: { share: 0 },
+    prepare: ofApp({ ...usual, errorRate: (_, { sec }) => (sec >= 400 && sec < 520 ? 1 : 0.001) }),
+  },
+  {
+    what: 'both versions fail 30 % from minute 7 on',
+    expected: { share: 1 },
+    prepare: ofApp({ ...usual, errorRate: (_, { sec }) => (sec >= 420 ? 0.3 : 0.001) }),
   },
   { what: 'always 3 % errors', expected: { share: 0.0012 }, prepare: ofApp(healthyApp(20, 0.03)) },
   {
