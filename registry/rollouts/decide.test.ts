@@ -240,6 +240,15 @@ test('an app that falls idle within a window goes to 100 % too, and is done ther
 test('a starved candidate is held and not promoted for being quiet', () => {
   const starved = decide([segment({ candidate: counts(0), baseline: counts(5000) })], policy, atWindow)
   expect(starved).toMatchObject({ kind: 'hold', cause: 'split', alert: true })
+  expect(starved.sentence).toBe(
+    'held at 5 %: the new version got 0 of 5000 requests without a cookie where 250 were due',
+  )
+})
+
+test('a candidate starved of visitors who all have their cookies is held too', () => {
+  const arms = { candidate: counts(0), baseline: counts(5000, { tosses: 0 }) }
+  const starved = decide([segment(arms)], policy, moment())
+  expect(starved).toMatchObject({ kind: 'hold', cause: 'split', alert: true })
   expect(starved.sentence).toBe('held at 5 %: the new version got 0 of 5000 requests where 250 were due')
 })
 

@@ -98,8 +98,10 @@ function describeHold(
       const limit = `${round(guard.tolerated * 100)} % tolerated`
       return `errors on both versions together, ${share(guard.errors, guard.requests)} lately (${limit})`
     }
-    case 'split':
-      return `the new version got ${split.candidate} of ${split.total} requests where ${Math.round(split.expected)} were due`
+    case 'split': {
+      const what = split.unit === 'tosses' ? 'requests without a cookie' : 'requests'
+      return `the new version got ${split.candidate} of ${split.total} ${what} where ${Math.round(split.expected)} were due`
+    }
     case 'coverage':
       return `proxies with ${round(now.coverage * 100)} % of the traffic report, ${enoughCoverage * 100} % must`
     case 'probes':
