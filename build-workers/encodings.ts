@@ -4,10 +4,10 @@ import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip, zstdCompress } from 'node:zlib'
 import { z } from 'zod'
+import type { Encoding } from '../registry/encodings.ts'
 import { codeOf } from '../registry/errors.ts'
 import { isCompressible } from './content-types.ts'
 
-export type Encoding = { encoding: 'br' | 'zstd' | 'gzip'; sha256: string; size: number }
 /** `content` null: made by an earlier build, and expected to be in the store. */
 export type EncodedSibling = Encoding & { content: Buffer | null }
 
@@ -34,7 +34,11 @@ export async function encode(content: Buffer, contentType: string): Promise<Enco
       return { encoding, sha256: createHash('sha256').update(bytes).digest('hex'), size: bytes.length, content: bytes }
     }),
   )
-  return made.filter(({ size }) => size < content.length * worthwhile)
+  return made.filter(({ size }) => isWorthwhile(size, content.length))
+}
+
+export function isWorthwhile(size: number, plainSize: number): boolean {
+  return size < plainSize * worthwhile
 }
 
 export function mayShrink(size: number, contentType: string): boolean {

@@ -12,6 +12,7 @@ import { connect } from '../registry/sql.ts'
 import { AppNetworks } from '../sandbox/network/app-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
+import { BackgroundEncoding } from './background-encoding.ts'
 import { build } from './build.ts'
 import { openBuildNetworks } from './build-egress.ts'
 import { hostNpmOnce } from './host-npm.ts'
@@ -35,6 +36,7 @@ await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, que
 const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
 await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
 const deps = { sql, store, queue, config, key, npm, networks, appNetworks, isolation, attempts, workerId, log }
+const encoding = await BackgroundEncoding.start({ sql, store, log })
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
   concurrency: config.buildConcurrency,
   log,
@@ -43,6 +45,7 @@ const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, de
 onShutdown(
   async () => {
     attempts.stopAll()
+    await encoding.close()
     await worker.close()
     await attempts.close()
     await isolation.close()

@@ -11,6 +11,7 @@ import {
   routesKey,
   serverKey,
 } from '../registry/bundle-store/keys.ts'
+import { recallEncodings } from '../registry/encodings.ts'
 import { type Manifest, manifest } from '../registry/manifest.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { Part } from './build-context.ts'
@@ -44,9 +45,8 @@ export async function publish(
   { sql, store, memory, log }: PublishDeps,
 ): Promise<Published> {
   return log.step('Uploading', '', async (step) => {
-    const files = await encodeAll(pages, part, memory)
-    const digests = files.flatMap(({ page, siblings }) => [page.sha256, ...siblings.map(({ sha256 }) => sha256)])
-    const missing = digests.length > 0 ? await missingBlobs(sql, store, { ...name, digests }) : new Set<string>()
+    const files = await encodeAll(pages, part, { sql, memory })
+    const missing = await uploadable(files, part, { sql, store, name })
     const changed = files.filter(({ page }) => missing.has(page.sha256)).length
     step.detail(describeUpload({ changed, files: files.length, server }))
 
@@ -74,13 +74,47 @@ export async function publish(
 
 type File = { page: Page; siblings: EncodedSibling[] }
 
-async function encodeAll(pages: Page[], part: Part | null, memory: EncodingMemory): Promise<File[]> {
+async function encodeAll(
+  pages: Page[],
+  part: Part | null,
+  { sql, memory }: { sql: Sql; memory: EncodingMemory },
+): Promise<File[]> {
+  // As small as they get, whoever's build they were made for.
+  const best = await recallEncodings(
+    sql,
+    pages.filter(({ size, contentType }) => mayShrink(size, contentType)).map(({ sha256 }) => sha256),
+  )
   return inTurns(pages, encodedAtOnce, async (page) => {
-    const known = memory.recall(page.sha256)
+    const known = best.get(page.sha256) ?? memory.recall(page.sha256)
     if (known) return { page, siblings: known.map((sibling) => ({ ...sibling, content: null })) }
     const isWorth = mayShrink(page.size, page.contentType)
     return { page, siblings: isWorth ? await encode(await readPage(page, part), page.contentType) : [] }
   })
+}
+
+/**
+ * Says that the build counts on these blobs, and returns those that the store lacks. Forms that are remembered from an earlier build and have been
+ * collected since are made again, and are other blobs then.
+ */
+async function uploadable(
+  files: File[],
+  part: Part | null,
+  { sql, store, name }: { sql: Sql; store: BundleStore; name: BuildName },
+): Promise<Set<string>> {
+  if (files.length === 0) return new Set()
+  const ask = () => {
+    const digests = files.flatMap(({ page, siblings }) => [page.sha256, ...siblings.map(({ sha256 }) => sha256)])
+    return missingBlobs(sql, store, { ...name, digests })
+  }
+  const missing = await ask()
+  const lost = files.filter(({ siblings }) =>
+    siblings.some(({ sha256, content }) => content === null && missing.has(sha256)),
+  )
+  if (lost.length === 0) return missing
+  await inTurns(lost, encodedAtOnce, async (file) => {
+    file.siblings = await encode(await readPage(file.page, part), file.page.contentType)
+  })
+  return ask()
 }
 
 async function uploadBlobs(
@@ -95,17 +129,10 @@ async function uploadBlobs(
       await store.put(blobKey(page.sha256), body, { sha256: page.sha256 })
     }
     for (const sibling of siblings) {
-      if (!left.delete(sibling.sha256)) continue
-      // Remembered from an earlier build whose blobs have been collected since: made once more.
-      const content = sibling.content ?? (await encodeAgain(page, part, sibling))
-      await store.put(blobKey(sibling.sha256), content, { sha256: sibling.sha256 })
+      if (sibling.content && left.delete(sibling.sha256))
+        await store.put(blobKey(sibling.sha256), sibling.content, { sha256: sibling.sha256 })
     }
   })
-}
-
-async function encodeAgain(page: Page, part: Part | null, wanted: EncodedSibling): Promise<Buffer> {
-  const made = await encode(await readPage(page, part), page.contentType)
-  return made.find(({ encoding }) => encoding === wanted.encoding)?.content ?? Buffer.alloc(0)
 }
 
 function writeManifest({

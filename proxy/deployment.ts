@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { parseManifest } from '../registry/bundle-store/bundles.ts'
+import { withBetterForms } from '../registry/encodings.ts'
 import { toAppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Manifest } from '../registry/manifest.ts'
+import { readLocalForms } from './better-forms.ts'
 import type { BlobFiles } from './blob-files.ts'
 import { InFlight } from './drain.ts'
 import type { HostView } from './host-view.ts'
@@ -104,12 +106,20 @@ export class Deployment {
     this.#retiring = null
   }
 
+  /** Its files have got better forms: from now on they are served in these. */
+  async takeBetterForms(): Promise<void> {
+    // Logged where it fails, and what was loaded stays.
+    if (this.#loaded) await this.#load().catch(() => null)
+  }
+
   async #load(): Promise<Loaded> {
     const { blobs, retained, log, want } = this.#deps
     if (!this.#whereabouts) want(this.ref.id)
     const { manifestPath, host } = this.#whereabouts ?? (await this.#told.promise)
     try {
-      const { files, ...manifest } = parseManifest(await readFile(manifestPath), manifestPath)
+      const { files: built, ...manifest } = parseManifest(await readFile(manifestPath), manifestPath)
+      const better = await readLocalForms(manifestPath, { log })
+      const files = better ? withBetterForms(built, better) : built
       const onError = (thrown: unknown) => log.error({ deployment: this.ref.id, err: thrown }, 'static file not served')
       this.#loaded = {
         manifest,

@@ -57,6 +57,8 @@ export type ToEdge =
   | { type: 'loaded'; ref: DeploymentRef; manifestPath: string; host: HostState | null }
   /** Bundles on this machine in which a route finds files that the chosen deployment lacks. */
   | { type: 'retained'; routeId: string; bundles: BundleOnDisk[] }
+  /** Beside its manifest there are better forms of its files now. */
+  | { type: 'encoded'; id: string }
   | { type: 'failed'; id: string; error: SentError }
   | { type: 'host'; id: string; state: HostState }
   /** No route names it any more: to be acknowledged with `drained` when nothing is in flight, or was cut after the deadline. */

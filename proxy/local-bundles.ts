@@ -4,8 +4,10 @@ import { dirname, join } from 'node:path'
 import { parseManifest, readWhole } from '../registry/bundle-store/bundles.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { serverKey } from '../registry/bundle-store/keys.ts'
+import { type Encoded, readBetterForms } from '../registry/encodings.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
+import { betterFormsPath } from './better-forms.ts'
 import type { BlobFiles } from './blob-files.ts'
 import { listDirectory, readIfThere, writeWhole } from './durable-file.ts'
 import type { LocalRef } from './local-deployment.ts'
@@ -63,6 +65,20 @@ export class LocalBundles {
     return join(this.#directory, appId, id, 'manifest.json')
   }
 
+  /**
+   * Brings the forms that the files of a bundle have got since it was made, and then the list of them. False: it is here already.
+   * Throws STORE_CORRUPT, STORE_UNAVAILABLE.
+   */
+  async bringBetterForms({ id, appId, version, build, sha256 }: Encoded): Promise<boolean> {
+    const path = betterFormsPath(this.manifestPath(appId, id))
+    const kept = await readIfThere(path)
+    if (kept && digestOf(kept) === sha256) return false
+    const { bytes, forms } = await readBetterForms(this.#store, { app: appId, version, build }, sha256)
+    for (const form of Object.values(forms.files).flat()) await this.#blobs.ensure(form)
+    await writeWhole(path, bytes)
+    return true
+  }
+
   /** Brings the manifest alone, of a bundle whose files are asked for one by one. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
   async bringManifest(ref: ManifestRef): Promise<void> {
     const path = this.manifestPath(ref.appId, ref.id)
@@ -104,9 +120,12 @@ export class LocalBundles {
     const digests = new Set<string>()
     for (const app of await listDirectory(this.#directory)) {
       for (const id of await listDirectory(join(this.#directory, app))) {
-        const bytes = await readIfThere(join(this.#directory, app, id, 'manifest.json'))
-        // Whatever looks like a digest: a manifest that is damaged or of another time must not cost a bundle its files.
-        for (const [digest] of bytes?.toString('latin1').matchAll(/[0-9a-f]{64}/g) ?? []) digests.add(digest)
+        const manifestPath = this.manifestPath(app, id)
+        for (const path of [manifestPath, betterFormsPath(manifestPath)]) {
+          const bytes = await readIfThere(path)
+          // Whatever looks like a digest: a manifest that is damaged or of another time must not cost a bundle its files.
+          for (const [digest] of bytes?.toString('latin1').matchAll(/[0-9a-f]{64}/g) ?? []) digests.add(digest)
+        }
       }
     }
     return digests

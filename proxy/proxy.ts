@@ -9,6 +9,7 @@ import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { AppNetworks } from '../sandbox/network/app-network.ts'
 import { AppLogShipper } from './app-log-shipper.ts'
+import { FormBringer } from './better-forms.ts'
 import { BlobFiles } from './blob-files.ts'
 import { readIfThere, writeWhole } from './durable-file.ts'
 import type { EdgeSettings, ToEdge } from './edge-messages.ts'
@@ -83,6 +84,7 @@ export async function startProxy(
     ...{ bundles, log },
   })
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
+  const forms = new FormBringer({ bundles, deployments, tell: (message) => edges.tell(message), log })
   const preparations = new Preparations({ sql, edgeId, deployments, log, appsDomain: config.appsDomain })
   const residents = new Residents({ known, edges, snapshots, deployments, preparations, bundles, retained, log })
 
@@ -96,6 +98,7 @@ export async function startProxy(
     onRoutes: (routes) => residents.follow(routes),
     onRetained: (list) => retained.follow(list),
     onPurges: (purges) => edges.purge(purges),
+    onEncoded: (list) => forms.follow(list),
     onPrepare: () => preparations.begin(),
     onEnded: (id) => preparations.release(id),
   })
@@ -109,7 +112,7 @@ export async function startProxy(
       await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
       await deployments.close()
       await (await networks).close()
-      await Promise.all([appLog.close(), snapshots.close(), retained.close()])
+      await Promise.all([appLog.close(), snapshots.close(), retained.close(), forms.close()])
     },
   }
 }

@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { endLease, renewLease, reportRoutesSeen } from '../registry/edges.ts'
+import { type Encoded, readEncoded } from '../registry/encodings.ts'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import { type Purge, readPurges, reportPurgesSeen } from '../registry/purges.ts'
@@ -18,6 +19,8 @@ export type RegistryLinkDeps = {
   onRetained: (retained: RetainedRoute[]) => void
   /** To be forgotten of apps' answers; null: everything. Resolves when every edge process has. */
   onPurges: (purges: Purge[] | null) => Promise<void>
+  /** Deployments whose files have smaller forms than their manifests say. */
+  onEncoded: (encoded: Encoded[]) => void
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
@@ -26,6 +29,7 @@ export type RegistryLinkDeps = {
 
 const compareEveryMs = 5_000
 const retainedEveryMs = 300_000
+const encodedEveryMs = 300_000
 const leaseEveryMs = 1_500
 const answerTimeoutMs = 4_000
 const endTimeoutMs = 1_000
@@ -45,6 +49,7 @@ export class RegistryLink {
   readonly #lease = new Wakeup()
   readonly #retained = new Wakeup()
   readonly #purges = new Wakeup()
+  readonly #encoded = new Wakeup()
   readonly #seen = new Wakeup()
   readonly #running: Promise<unknown>
   #isDown = false
@@ -55,10 +60,11 @@ export class RegistryLink {
   #purgesSeen: string | null = null
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onPrepare, onRetained } = deps
+    const { sql, edgeId, onPrepare, onRetained, onEncoded } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.purges, () => this.#purges.wake())
+    this.#listen(channels.encodings, () => this.#encoded.wake())
     this.#listen(channels.prepare, () => this.#prepare.wake())
     this.#listen(channels.deployments, (payload) => this.#noticeEnd(payload))
     this.#running = Promise.all([
@@ -66,6 +72,7 @@ export class RegistryLink {
       this.#repeat(this.#purges, compareEveryMs, () => this.#readPurges()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
       this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
+      this.#repeat(this.#encoded, encodedEveryMs, async () => onEncoded(await readEncoded(sql))),
       this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
       this.#repeat(this.#seen, compareEveryMs, () => this.#reportSeen()),
     ])
@@ -88,6 +95,7 @@ export class RegistryLink {
       this.#purges.wake()
       this.#prepare.wake()
       this.#retained.wake()
+      this.#encoded.wake()
     }
     this.#deps.sql.listen(channel, onPayload, onListening).catch((thrown: unknown) => this.#noteDown(thrown))
   }

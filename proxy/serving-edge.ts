@@ -90,6 +90,9 @@ export class ServingEdge {
       case 'retained':
         this.#retained.tell(message.routeId, message.bundles)
         return
+      case 'encoded':
+        void this.#deployments.find(message.id)?.takeBetterForms()
+        return
       case 'failed':
         this.#deployments.find(message.id)?.fail(errorFrom(message.error))
         return

@@ -17,7 +17,7 @@ export const revalidateControl = 'public, max-age=0, must-revalidate'
 export class StaticFile {
   readonly plain: Representation
   /** The smallest first. */
-  readonly compressed: Representation[]
+  compressed: Representation[]
   readonly isPage: boolean
   #lastAccepted: string | undefined
   #lastChosen: Representation
@@ -46,6 +46,15 @@ export class StaticFile {
   /** The form that an If-Range names: what a client has a part of, it may have the rest of. Null: none, or not by a strong ETag. */
   byEtag(etag: string): Representation | null {
     return [this.plain, ...this.compressed].find((form) => form.etag === etag) ?? null
+  }
+
+  /** A compressed form whose bytes are not to be had is no longer chosen. False: it is the plain file. */
+  forget(form: Representation): boolean {
+    if (form.encoding === null) return false
+    this.compressed = this.compressed.filter((other) => other !== form)
+    this.#lastAccepted = undefined
+    this.#lastChosen = this.#choose(undefined)
+    return true
   }
 
   #choose(acceptEncoding: string | undefined): Representation {

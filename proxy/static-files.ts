@@ -143,33 +143,37 @@ export class StaticFiles {
     const bytes = this.#blobs.cached(form.sha256)
     if (request.method === 'HEAD' || form.size === 0) writeWhole(response, head)
     else if (bytes) writeWhole(response, head, cut(bytes, range))
-    else void this.#sendFromDisk(call, head, form, range)
+    else void this.#sendFromDisk(call, file, { head, form, range })
   }
 
   // The head waits for the bytes to be there and right: a blob that cannot be read is an error page, not a page without a body.
-  async #sendFromDisk(call: StaticCall, head: Head, form: Representation, range: ByteRange | null): Promise<void> {
+  async #sendFromDisk(call: StaticCall, file: StaticFile, { head, form, range }: Chosen): Promise<void> {
     const { response } = call
     try {
       if (form.size <= maxCachedBytes) {
         writeWhole(response, head, cut(await this.#blobs.read(form), range))
         return
       }
-      const file = createReadStream(await this.#blobs.path(form), range ?? {})
+      const bytes = createReadStream(await this.#blobs.path(form), range ?? {})
       response.writeHead(head.status, head.headers)
-      file.on('error', (error) => {
+      bytes.on('error', (error) => {
         this.#onError(error)
         response.destroy()
       })
-      response.on('close', () => file.destroy())
-      file.pipe(response)
+      response.on('close', () => bytes.destroy())
+      bytes.pipe(response)
     } catch (thrown) {
       this.#onError(thrown)
-      writeNotice(call.request, response, fileUnreadable(), call.headers)
+      if (response.destroyed) return
+      // Better large than not at all.
+      if (file.forget(form)) this.#send(call, file, head.status === 404 ? 404 : 200)
+      else writeNotice(call.request, response, fileUnreadable(), call.headers)
     }
   }
 }
 
 type Head = { status: number; headers: string[] }
+type Chosen = { head: Head; form: Representation; range: ByteRange | null }
 
 function writeWhole(response: ServerResponse, { status, headers }: Head, body?: Buffer): void {
   response.writeHead(status, headers)

@@ -1,5 +1,6 @@
 import type { BundleStore } from './bundle-store/contract.ts'
 import { blobKey, buildPrefix, serverKey } from './bundle-store/keys.ts'
+import { forgetEncodings } from './encodings.ts'
 import { hadUsersLately } from './retained.ts'
 import type { Db, Sql } from './sql.ts'
 
@@ -89,7 +90,9 @@ export async function collectBlobs(sql: Sql, store: BundleStore): Promise<number
       where since < now() - make_interval(hours => ${condemnedForHours})
       returning sha256
     `
-    await store.remove(collected.map(({ sha256 }) => blobKey(sha256)))
+    const digests = collected.map(({ sha256 }) => sha256)
+    await forgetEncodings(tx, digests)
+    await store.remove(digests.map(blobKey))
     return collected.length
   })
 }

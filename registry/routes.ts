@@ -27,7 +27,10 @@ export type Route = {
   candidate: RoutedDeployment | null
 }
 
-/** NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments` `<id>:<state|prepared>`, `purges` a purge's id. */
+/**
+ * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
+ * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id.
+ */
 export const channels = {
   routes: 'routes',
   prepare: 'prepare',
@@ -36,6 +39,7 @@ export const channels = {
   buildLogs: 'build_logs',
   appLogs: 'app_logs',
   purges: 'purges',
+  encodings: 'encodings',
 } as const
 
 /** The whole table as the edges compare it. */

@@ -42,3 +42,27 @@ test('hostile rules fail the push in a sentence, and what was live stays live', 
   expect(refused.stderr).toMatch(/_redirects (is larger than 1024 kB|holds more than 10000 rules)/)
   expect(await atelier.get(app, '/')).toMatchObject({ status: 200, body: 'home' })
 })
+
+test('a site is live at once, and smaller a moment later; the push that follows has the small forms from the start', async ({
+  atelier,
+}) => {
+  const app = await atelier.createApp('smaller')
+  const repo = await atelier.clone(app)
+  const text = Array.from({ length: 6000 }, (_, n) => `line ${(n * 31) % 977} about ${(n * n * 31) % 613}\n`).join('')
+  await repo.commit({ 'index.html': 'home', 'long.txt': text })
+  await repo.push()
+  const head = async () => {
+    const { headers } = await atelier.get(app, '/long.txt', { method: 'HEAD', headers: { 'accept-encoding': 'br' } })
+    expect(headers).toMatchObject({ 'content-encoding': 'br', vary: 'accept-encoding' })
+    return { size: Number(headers['content-length']), etag: headers.etag, version: headers['x-atelier-deployment'] }
+  }
+  const first = await head()
+  await expect.poll(async () => (await head()).size).toBeLessThan(first.size)
+  const better = await head()
+  expect(better.version).toBe(first.version)
+  expect(better.etag).not.toBe(first.etag)
+
+  await repo.commit({ 'index.html': 'home again' })
+  await repo.push()
+  expect(await head()).toMatchObject({ size: better.size, etag: better.etag })
+})

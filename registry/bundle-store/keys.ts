@@ -36,6 +36,13 @@ export function buildLogKey(name: BuildName): string {
   return `${buildPrefix(name)}build.log`
 }
 
+/** Beside the manifest, which is never rewritten: smaller forms of its files, made later. */
+export function encodingsKey(name: BuildName, sha256: string): string {
+  if (!/^[0-9a-f]{64}$/.test(sha256))
+    throw new AppError('INTERNAL', `${JSON.stringify(sha256.slice(0, 80))} is no SHA-256`)
+  return `${buildPrefix(name)}encodings-${sha256}.json`
+}
+
 export function serverKey(name: BuildName): string {
   return `${buildPrefix(name)}server.tar.zst`
 }
