@@ -1,6 +1,8 @@
 import type { Atelier } from '../test/support/atelier.ts'
+import { ask } from '../test/support/http.ts'
 import { compareWithRivals, deployed } from './compare.ts'
-import type { Row } from './measure.ts'
+import type { Target } from './load.ts'
+import { type Row, repeat } from './measure.ts'
 import { nginxCacheBefore } from './rivals/nginx.ts'
 import { answer, jsonServer } from './rivals/node.ts'
 
@@ -13,7 +15,15 @@ export async function measureCached(atelier: Atelier): Promise<Row[]> {
     'index.js': `export default { fetch: () => Response.json(${answer}, ${headers}) }\n`,
     'package.json': '{"type":"module"}',
   })
+  await proveCached(target)
   const backend = await jsonServer(await atelier.directory(), { 'cache-control': cacheControl })
   const start = async () => nginxCacheBefore('nginx proxy_cache', await atelier.directory(), backend)
   return compareWithRivals('cached dynamic answer', target, [{ start, target: '≥ 0.9 / 1.1' }])
+}
+
+// Each edge process has a cache of its own, and a new connection comes to any of them.
+async function proveCached({ port, host = '' }: Target): Promise<void> {
+  const answers = await repeat(20, () => ask(port, host, '/'))
+  const word = answers.at(-1)?.headers['x-atelier-cache']
+  if (word !== 'hit') throw new Error(`the answer is not cached: x-atelier-cache is ${word}`)
 }
