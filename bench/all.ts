@@ -16,6 +16,7 @@ import { measureRollbacks } from './rollback.ts'
 import { measureRouting } from './routing.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
+import { measureSwaps } from './swaps.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
 
@@ -58,6 +59,8 @@ test('pushes', async ({ atelier }) => {
 })
 
 test('flips', async () => show(await measureFlips()))
+
+test('swaps', async () => show(await measureSwaps()))
 
 test('routing', async () => show(await measureRouting()))
 

@@ -9,5 +9,6 @@ export default defineConfig({
     testTimeout: 1_200_000,
     hookTimeout: 300_000,
     disableConsoleIntercept: true,
+    expect: { poll: { timeout: 20_000 } },
   },
 })
