@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events'
+import { Places } from '../sandbox/isolate/isolate-places.ts'
 
 /** Something that somebody waits for: a response, a socket. */
 export type Ongoing = { destroy(): unknown }
@@ -8,7 +9,7 @@ const cutMs = 2_000
 
 /** What is in flight, so that whoever ends something can wait for the last of it, or cut it. */
 export class InFlight {
-  readonly #ongoing = new Set<Ongoing>()
+  readonly #ongoing = new Places<Ongoing>()
   #waiting: (() => void)[] = []
 
   get count(): number {
@@ -17,17 +18,17 @@ export class InFlight {
 
   /** Counts it until it closes. */
   add(one: Ongoing & EventEmitter): void {
-    this.begin(one)
-    one.on('close', () => this.end(one))
+    const place = this.begin(one)
+    one.on('close', () => this.end(place))
   }
 
-  /** Counts it until `end`. */
-  begin(one: Ongoing): void {
-    this.#ongoing.add(one)
+  /** Counts it until `end`, which is told what this returns. */
+  begin(one: Ongoing): number {
+    return this.#ongoing.take(one)
   }
 
-  end(one: Ongoing): void {
-    this.#ongoing.delete(one)
+  end(place: number): void {
+    this.#ongoing.leave(place)
     if (this.#ongoing.size === 0 && this.#waiting.length > 0) for (const resolve of this.#waiting.splice(0)) resolve()
   }
 

@@ -118,8 +118,8 @@ export class Edge {
   // A WebSocket is not cut like a response: it is told.
   #count(socket: Socket, inFlight: InFlight): void {
     const ongoing = { destroy: () => this.#deps.upgrades.end(socket) }
-    inFlight.begin(ongoing)
-    socket.once('close', () => inFlight.end(ongoing))
+    const place = inFlight.begin(ongoing)
+    socket.once('close', () => inFlight.end(place))
   }
 
   // Of what follows, a body may still be on its way.
@@ -138,13 +138,13 @@ export class Edge {
     const { deployment } = visit
     const { stalls } = this.#deps
     // In the same turn of the event loop as the choice: from here on a drain waits for this request.
-    this.inFlight.begin(response)
-    deployment.inFlight.begin(response)
-    stalls.begin(request, response)
+    const here = this.inFlight.begin(response)
+    const there = deployment.inFlight.begin(response)
+    const progress = stalls.begin(request, response)
     response.on('close', () => {
-      this.inFlight.end(response)
-      deployment.inFlight.end(response)
-      stalls.end(request, response)
+      this.inFlight.end(here)
+      deployment.inFlight.end(there)
+      stalls.end(progress)
       visit.asked?.over()
     })
     const loaded = deployment.loaded

@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Places } from '../sandbox/isolate/isolate-places.ts'
 
 export type StallLimits = { stallWindowMs: number; stallMinBytes: number }
 
 /** `since` is null until the first look. */
-type Progress = {
+export type Progress = {
   request: IncomingMessage
   response: ServerResponse
   socket: Socket
+  place: number
   bytes: number
   since: number | null
 }
@@ -18,7 +20,7 @@ type Progress = {
  */
 export class StallWatch {
   readonly #limits: StallLimits
-  readonly #watched = new Map<ServerResponse, Progress>()
+  readonly #watched = new Places<Progress>()
   readonly #timer: NodeJS.Timeout
 
   constructor(limits: StallLimits) {
@@ -27,17 +29,22 @@ export class StallWatch {
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    this.begin(request, response)
-    response.on('close', () => this.end(request, response))
+    const progress = this.begin(request, response)
+    response.on('close', () => this.end(progress))
   }
 
-  /** Watches it until `end` is said of its response; counts from the next look on, so that one that is over before costs next to nothing. */
-  begin(request: IncomingMessage, response: ServerResponse): void {
-    this.#watched.set(response, { request, response, socket: request.socket, bytes: 0, since: null })
+  /**
+   * Watches it until `end`, which is told what this returns when the response is closed. It counts from the next look on, so that one that is over
+   * before costs next to nothing.
+   */
+  begin(request: IncomingMessage, response: ServerResponse): Progress {
+    const progress = { request, response, socket: request.socket, place: 0, bytes: 0, since: null }
+    progress.place = this.#watched.take(progress)
+    return progress
   }
 
-  end(request: IncomingMessage, response: ServerResponse): void {
-    if (request.complete || request.socket.destroyed) this.#watched.delete(response)
+  end({ request, socket, place }: Progress): void {
+    if (request.complete || socket.destroyed) this.#watched.leave(place)
   }
 
   close(): void {
@@ -46,10 +53,10 @@ export class StallWatch {
 
   #look(): void {
     const now = performance.now()
-    for (const progress of this.#watched.values()) {
-      const { request, response, socket } = progress
+    for (const progress of this.#watched) {
+      const { request, response, socket, place } = progress
       if (response.closed && (request.complete || socket.destroyed)) {
-        this.#watched.delete(response)
+        this.#watched.leave(place)
         continue
       }
       const bytes = movedBytes(socket)

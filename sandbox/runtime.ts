@@ -57,6 +57,7 @@ const bootScripts = [
   'isolate-fetch.ts',
   'isolate-channel.ts',
   'isolate-messages.ts',
+  'isolate-places.ts',
   'isolate-request.ts',
   'isolate-response.ts',
   'isolate-shadow.ts',

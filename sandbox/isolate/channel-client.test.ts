@@ -45,6 +45,8 @@ async function clientOfHostile(say: (frames: FrameWriter, socket: Socket) => voi
   return client
 }
 
+// The number of the first request on a connection.
+const first = frameLimits.streams
 const get = { method: 'GET', target: '/', pairs: [], body: null }
 async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise<void>((settle) => setImmediate(settle))
@@ -200,23 +202,23 @@ test('a request to nobody, or to one who never says the preface, counts as unsen
 })
 
 test.each<[string, (frames: FrameWriter, socket: Socket) => void]>([
-  ['data before the response', (frames) => frames.data(1, Buffer.from('x'), false)],
+  ['data before the response', (frames) => frames.data(first, Buffer.from('x'), false)],
   [
     'more data than the window allows',
     (frames) => {
-      frames.head(frameType.response, 1, joinHead('200', '', []), { isEnd: false })
-      for (let sent = 0; sent < 3 * frameLimits.window; sent += 10_000) frames.data(1, Buffer.alloc(10_000), false)
+      frames.head(frameType.response, first, joinHead('200', '', []), { isEnd: false })
+      for (let sent = 0; sent < 3 * frameLimits.window; sent += 10_000) frames.data(first, Buffer.alloc(10_000), false)
     },
   ],
   [
     'a second response to one request',
     (frames) => {
       for (const status of ['200', '500'])
-        frames.head(frameType.response, 1, joinHead(status, '', []), { isEnd: false })
+        frames.head(frameType.response, first, joinHead(status, '', []), { isEnd: false })
     },
   ],
-  ['a frame of type 1 from an isolate', (frames) => frames.head(1, 1, joinHead('GET', '/', []), { isEnd: true })],
-  ['a head with a name and no value', (frames) => frames.head(2, 1, '200\nOK\nname', { isEnd: true })],
+  ['a frame of type 1 from an isolate', (frames) => frames.head(1, first, joinHead('GET', '/', []), { isEnd: true })],
+  ['a head with a name and no value', (frames) => frames.head(2, first, '200\nOK\nname', { isEnd: true })],
   ['a frame of the unknown type', (_frames, socket) => void socket.write(Buffer.alloc(12, 9).fill(0, 0, 4))],
 ])('an isolate that sends %s loses its connection and nothing else', async (problem, say) => {
   const client = await clientOfHostile(say)

@@ -13,6 +13,7 @@ import {
   readWindow,
   splitHead,
 } from './isolate-messages.ts'
+import { Places } from './isolate-places.ts'
 
 /** `pairs` are header names and values by turns. `body` null: none; one longer than `maxBodyBytes` ends the request. */
 export type ChannelRequest = {
@@ -92,9 +93,10 @@ export class ChannelClient {
 class Connection {
   readonly frames: FrameWriter
   readonly #socket: Socket
-  readonly #streams = new Map<number, Stream>()
+  readonly #streams = new Places<Stream>()
+  /** How often each place has been used: what may still come of a stream that was given up must not be taken for that of the next. */
+  readonly #uses = new Uint32Array(frameLimits.streams)
   readonly #reader = new FrameReader((type, stream, isEnd, payload) => this.#take(type, stream, isEnd, payload))
-  #lastStream = 0
   /** What the isolate has said so far of its preface; null: all of it. */
   #greeting: Buffer | null = Buffer.alloc(0)
   readonly #whenAccepted: (() => void)[] = []
@@ -120,15 +122,13 @@ class Connection {
   }
 
   ask(request: ChannelRequest, recipient: ChannelRecipient): ChannelExchange {
-    this.#lastStream = (this.#lastStream + 1) >>> 0
-    const id = this.#lastStream
-    const stream = new Stream(this, id, request.method, recipient)
-    if (this.#streams.size >= frameLimits.streams) {
-      const full = new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`)
-      process.nextTick(() => stream.fail(full))
-      return stream
-    }
-    this.#streams.set(id, stream)
+    if (this.#streams.size >= frameLimits.streams) return refused(recipient)
+    const stream = new Stream(this, request.method, recipient)
+    const place = this.#streams.take(stream)
+    const use = (this.#uses[place] ?? 0) + 1
+    this.#uses[place] = use
+    const id = (use * frameLimits.streams + place) >>> 0
+    stream.id = id
     const lines = joinHead(request.method, request.target, request.pairs)
     this.frames.head(frameType.request, id, lines, { isEnd: request.body === null })
     const { body, maxBodyBytes = Number.POSITIVE_INFINITY } = request
@@ -139,7 +139,7 @@ class Connection {
   }
 
   forget(id: number): void {
-    this.#streams.delete(id)
+    this.#streams.leave(id % frameLimits.streams)
   }
 
   /** Requests in hand end with `lost`. */
@@ -170,27 +170,37 @@ class Connection {
 
   #take(type: number, id: number, isEnd: boolean, payload: Buffer): void {
     // Of a stream that was given up, more may have been on its way.
-    this.#streams.get(id)?.take(type, isEnd, payload)
+    const stream = this.#streams.at(id % frameLimits.streams)
+    if (stream?.id === id) stream.take(type, isEnd, payload)
   }
 
   // One timer for all: a timer for each costs more than the rest of a small request.
   #sweep(): void {
-    for (const stream of this.#streams.values()) stream.age()
+    for (const stream of this.#streams) stream.age()
   }
 
   #ended(fault: 'lost' | 'torn'): void {
     const error = new ChannelError(this.#greeting ? 'unsent' : fault, this.#failure ?? 'the connection was closed')
-    for (const stream of this.#streams.values()) stream.fail(error)
-    this.#streams.clear()
+    for (const stream of this.#streams) stream.fail(error)
   }
+}
+
+function refused(recipient: ChannelRecipient): ChannelExchange {
+  let isGivenUp = false
+  const full = new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`)
+  process.nextTick(() => isGivenUp || recipient.failed(full))
+  const abort = () => {
+    isGivenUp = true
+  }
+  return { abort }
 }
 
 const sweeps = 8
 
 /** One request and its answer. */
 class Stream implements ChannelExchange {
+  id = 0
   readonly #connection: Connection
-  readonly #id: number
   readonly #recipient: ChannelRecipient
   /** Sweeps that it has waited for its answer to begin. */
   #age = 0
@@ -207,10 +217,9 @@ class Stream implements ChannelExchange {
   #declared: number | null = null
   #received = 0
 
-  constructor(connection: Connection, id: number, method: string, recipient: ChannelRecipient) {
+  constructor(connection: Connection, method: string, recipient: ChannelRecipient) {
     this.#method = method
     this.#connection = connection
-    this.#id = id
     this.#recipient = recipient
   }
 
@@ -220,7 +229,7 @@ class Stream implements ChannelExchange {
     this.#allowance = most
     body.on('data', (chunk: Buffer) => this.#sendChunk(body, chunk))
     body.on('end', () => {
-      if (!this.#isOver) this.#connection.frames.data(this.#id, nothing, true)
+      if (!this.#isOver) this.#connection.frames.data(this.id, nothing, true)
       this.#outgoing = null
     })
     body.on('error', () => this.abort())
@@ -228,7 +237,7 @@ class Stream implements ChannelExchange {
 
   abort(): void {
     if (this.#isOver) return
-    this.#connection.frames.reset(this.#id, 'aborted')
+    this.#connection.frames.reset(this.id, 'aborted')
     this.#finish()
     this.#incoming?.destroy(new ChannelError('aborted', 'the request was given up'))
   }
@@ -242,7 +251,7 @@ class Stream implements ChannelExchange {
 
   age(): void {
     if (this.#isAnswered || ++this.#age <= sweeps) return
-    this.#connection.frames.reset(this.#id, 'it took too long')
+    this.#connection.frames.reset(this.id, 'it took too long')
     this.fail(new ChannelError('late', 'nothing came back in time'))
   }
 
@@ -295,7 +304,7 @@ class Stream implements ChannelExchange {
     this.#received += chunk.length
     // Passed on, what is too much would be read as the beginning of the next answer on the client's connection.
     if (this.#declared !== null && !(this.#received <= this.#declared)) {
-      this.#connection.frames.reset(this.#id, 'more than its content-length says')
+      this.#connection.frames.reset(this.id, 'more than its content-length says')
       return void this.fail(wrongLength())
     }
     this.#incoming?.push(chunk)
@@ -304,7 +313,7 @@ class Stream implements ChannelExchange {
   // Asked for more, all that came has been taken or waits within the bounds of the Readable.
   #acknowledge(): void {
     if (this.#isOver || this.#unacknowledged < frameLimits.window / 2) return
-    this.#connection.frames.window(this.#id, this.#unacknowledged)
+    this.#connection.frames.window(this.id, this.#unacknowledged)
     this.#unacknowledged = 0
   }
 
@@ -312,19 +321,19 @@ class Stream implements ChannelExchange {
     if (this.#isOver) return
     this.#allowance -= chunk.length
     if (this.#allowance < 0) {
-      this.#connection.frames.reset(this.#id, 'its body is too large')
+      this.#connection.frames.reset(this.id, 'its body is too large')
       this.fail(new ChannelError('too-large', 'the request body is too large'))
       return
     }
     for (let at = 0; at < chunk.length; at += frameLimits.data)
-      this.#connection.frames.data(this.#id, chunk.subarray(at, at + frameLimits.data), false)
+      this.#connection.frames.data(this.id, chunk.subarray(at, at + frameLimits.data), false)
     this.#credit -= chunk.length
     if (this.#credit <= 0) body.pause()
   }
 
   #finish(): void {
     this.#isOver = true
-    this.#connection.forget(this.#id)
+    this.#connection.forget(this.id)
     // What is left of its body nobody will read.
     this.#outgoing?.resume()
   }

@@ -24,10 +24,10 @@ export class Call {
   /** A name and a value by turns, as the client wrote them. */
   readonly pairs: string[]
   readonly hasBody: boolean
+  readonly stream: number
   /** Called once when the edge wants no answer any more. */
   onAbort: (() => void) | null = null
   #state: 'asked' | 'answering' | 'over' | 'aborted' = 'asked'
-  readonly #stream: number
   readonly #connection: Connection
   /** Bytes the edge takes before it says more. */
   #credit: number = frameLimits.window
@@ -44,7 +44,7 @@ export class Call {
     this.pairs = pairs
     this.hasBody = !isEnd
     this.#isReceived = isEnd
-    this.#stream = stream
+    this.stream = stream
     this.#connection = connection
   }
 
@@ -68,7 +68,7 @@ export class Call {
     if (!chunk) return null
     this.#unacknowledged += chunk.length
     if (!this.#isReceived && this.#state !== 'over' && this.#unacknowledged >= frameLimits.window / 2) {
-      this.#connection.frames.window(this.#stream, this.#unacknowledged)
+      this.#connection.frames.window(this.stream, this.#unacknowledged)
       this.#unacknowledged = 0
     }
     return chunk
@@ -77,14 +77,14 @@ export class Call {
   /** The whole answer at once. `body` is at most `frameLimits.data` long. */
   answerWhole(status: number, reason: string, pairs: string[], body?: Uint8Array): void {
     if (this.#state !== 'asked') return
-    this.#connection.frames.head(frameType.response, this.#stream, headOf(status, reason, pairs), { isEnd: true, body })
+    this.#connection.frames.head(frameType.response, this.stream, headOf(status, reason, pairs), { isEnd: true, body })
     this.#finish()
   }
 
   /** The head of an answer whose body follows by `write` and `end`. */
   answer(status: number, reason: string, pairs: string[]): void {
     if (this.#state !== 'asked') return
-    this.#connection.frames.head(frameType.response, this.#stream, headOf(status, reason, pairs), { isEnd: false })
+    this.#connection.frames.head(frameType.response, this.stream, headOf(status, reason, pairs), { isEnd: false })
     this.#state = 'answering'
   }
 
@@ -97,7 +97,7 @@ export class Call {
         })
       if (this.#state !== 'answering') return
       const length = Math.min(chunk.byteLength - at, this.#credit, frameLimits.data)
-      this.#connection.frames.data(this.#stream, chunk.subarray(at, at + length), false)
+      this.#connection.frames.data(this.stream, chunk.subarray(at, at + length), false)
       this.#credit -= length
       at += length
     }
@@ -105,14 +105,14 @@ export class Call {
 
   end(): void {
     if (this.#state !== 'answering') return
-    this.#connection.frames.data(this.#stream, nothing, true)
+    this.#connection.frames.data(this.stream, nothing, true)
     this.#finish()
   }
 
   /** The answer cannot be given, or not to its end. */
   fail(reason: string): void {
     if (this.#state !== 'asked' && this.#state !== 'answering') return
-    this.#connection.frames.reset(this.#stream, reason)
+    this.#connection.frames.reset(this.stream, reason)
     this.#finish()
   }
 
@@ -135,7 +135,7 @@ export class Call {
     if (this.#state === 'over' || this.#state === 'aborted') return
     this.#state = 'aborted'
     this.#received = []
-    this.#connection.forget(this.#stream)
+    this.#connection.forget(this.stream)
     this.#onCredit?.()
     this.#wake()
     this.onAbort?.()
@@ -148,7 +148,7 @@ export class Call {
 
   #finish(): void {
     this.#state = 'over'
-    this.#connection.forget(this.#stream)
+    this.#connection.forget(this.stream)
   }
 }
 
@@ -164,7 +164,8 @@ class Connection {
   readonly frames: FrameWriter
   readonly #socket: Socket
   readonly #onCall: (call: Call) => void
-  readonly #calls = new Map<number, Call>()
+  /** By place: what is left of a stream's number. */
+  readonly #calls: (Call | null)[] = []
   readonly #reader = new FrameReader((type, stream, isEnd, payload) => this.#take(type, stream, isEnd, payload))
 
   constructor(socket: Socket, onCall: (call: Call) => void) {
@@ -175,7 +176,7 @@ class Connection {
     socket.on('data', (chunk: Buffer) => this.receive(chunk))
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
-      for (const call of this.#calls.values()) call.abort()
+      for (const call of this.#calls) call?.abort()
     })
   }
 
@@ -189,17 +190,25 @@ class Connection {
   }
 
   forget(stream: number): void {
-    this.#calls.delete(stream)
+    if (this.#callOf(stream)) this.#calls[stream % frameLimits.streams] = null
   }
 
   #take(type: number, stream: number, isEnd: boolean, payload: Buffer): void {
     if (type !== frameType.request) {
       // What crossed an answer on its way belongs to nobody.
-      this.#calls.get(stream)?.receive(type, isEnd, payload)
+      this.#callOf(stream)?.receive(type, isEnd, payload)
       return
     }
+    const place = stream % frameLimits.streams
+    // The edge gives a place again when the call that had it is over, for one of the two ends at least.
+    this.#calls[place]?.abort()
     const call = new Call(this, stream, isEnd, payload)
-    this.#calls.set(stream, call)
+    this.#calls[place] = call
     this.#onCall(call)
+  }
+
+  #callOf(stream: number): Call | null {
+    const call = this.#calls[stream % frameLimits.streams]
+    return call?.stream === stream ? call : null
   }
 }

@@ -31,14 +31,18 @@ export async function serveFetch(entry: string, redirected: RedirectedServer): P
       background.add(settled)
     },
   }
-  const inHand = new Set<Call>()
+  let inHand = 0
+  const ask = (request: Request) => handle(request, process.env, context)
+  const over = () => void inHand--
   const serve = (call: Call) => {
-    inHand.add(call)
-    void answer(call, (request) => handle(request, process.env, context)).finally(() => inHand.delete(call))
+    inHand++
+    const later = answer(call, ask)
+    if (later) void later.finally(over)
+    else over()
   }
   redirected.listen(net.createServer((socket) => admit(socket, serve)))
   return async () => {
-    while (inHand.size > 0) await new Promise((settle) => setTimeout(settle, 10))
+    while (inHand > 0) await new Promise((settle) => setTimeout(settle, 10))
     while (background.size > 0) await Promise.all(background)
   }
 }
@@ -66,23 +70,41 @@ function handlerOf(app: unknown, entry: string): Handler {
   throw Object.assign(new Error(message), { code: 'ATELIER_NO_FETCH' })
 }
 
-async function answer(call: Call, handle: (request: Request) => unknown): Promise<void> {
-  const request = requestOf(call, () => signalOf(call))
-  if (!request) return call.answerWhole(400, '', [])
+// Nothing is gained by waiting a turn, or by a promise, for what is there: null then.
+function answer(call: Call, ask: (request: Request) => unknown): Promise<void> | null {
+  const request = requestOf(call, signalOf)
+  if (!request) {
+    call.answerWhole(400, '', [])
+    return null
+  }
   try {
-    const answered = handle(request)
-    // Nothing is gained by waiting a turn for what is there.
-    const response = answered instanceof Promise ? await answered : answered
+    const answered = ask(request)
+    const plain = isResponse(answered) ? plainOf(answered) : null
+    if (!plain) return answerLater(call, answered)
+    sendPlain(call, plain)
+  } catch (error) {
+    failed(call, error)
+  }
+  return null
+}
+
+async function answerLater(call: Call, answered: unknown): Promise<void> {
+  try {
+    const response = await answered
     const plain = isResponse(response) ? plainOf(response) : null
     if (plain) sendPlain(call, plain)
-    else if (response instanceof Response) await send(call, response)
+    else if (isResponse(response)) await send(call, response)
     else throw new TypeError(`fetch() must return a Response; it returned ${inspect(response)}`)
   } catch (error) {
-    if (call.isAborted) return
-    report(error)
-    if (call.isOpen) call.answerWhole(500, '', plainText, internalError)
-    else call.fail('the app failed in mid-response')
+    failed(call, error)
   }
+}
+
+function failed(call: Call, error: unknown): void {
+  if (call.isAborted) return
+  report(error)
+  if (call.isOpen) call.answerWhole(500, '', plainText, internalError)
+  else call.fail('the app failed in mid-response')
 }
 
 const plainText = ['content-type', 'text/plain; charset=utf-8']

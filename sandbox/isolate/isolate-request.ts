@@ -12,7 +12,7 @@ const whole = Symbol('the standard Request behind a lazy one')
  * first touch of anything else makes the standard object, and from then on this one is its shadow: same values, same errors, one body.
  * `signal` is asked for at most once.
  */
-export function requestOf(call: Call, signal: () => AbortSignal): Request | null {
+export function requestOf(call: Call, signal: (call: Call) => AbortSignal): Request | null {
   const url = urlOf(call)
   // https://fetch.spec.whatwg.org/#forbidden-method
   if (url === null || call.method === 'TRACE' || call.method === 'TRACK' || call.method === 'CONNECT') return null
@@ -40,10 +40,10 @@ function standardOf<Input>(input: Input): Input | Request {
 class LazyRequest {
   readonly #call: Call
   readonly #url: string
-  readonly #signal: () => AbortSignal
+  readonly #signal: (call: Call) => AbortSignal
   #standard: Request | null = null
 
-  constructor(call: Call, url: string, signal: () => AbortSignal) {
+  constructor(call: Call, url: string, signal: (call: Call) => AbortSignal) {
     this.#call = call
     this.#url = url
     this.#signal = signal
@@ -58,7 +58,7 @@ class LazyRequest {
   }
 
   get [whole](): Request {
-    this.#standard ??= standardRequest(this.#call, this.#url, this.#signal())
+    this.#standard ??= standardRequest(this.#call, this.#url, this.#signal(this.#call))
     return this.#standard
   }
 }
