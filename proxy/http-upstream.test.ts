@@ -10,7 +10,8 @@ import { expect, onTestFinished, test } from 'vitest'
 import { HttpUpstream } from './http-upstream.ts'
 import type { UpstreamError, UpstreamRequest, UpstreamResponse } from './upstream.ts'
 
-const limits = { headTimeoutMs: 400, idleTimeoutMs: 400, maxBodyBytes: 100_000_000 }
+const limits = { headTimeoutMs: 60_000, idleTimeoutMs: 60_000, maxBodyBytes: 100_000_000 }
+const impatient = { ...limits, headTimeoutMs: 400, idleTimeoutMs: 400 }
 const get: UpstreamRequest = {
   method: 'GET',
   target: '/',
@@ -20,10 +21,10 @@ const get: UpstreamRequest = {
 }
 const ok = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
 
-async function listen(server: Server): Promise<HttpUpstream> {
+async function listen(server: Server, given = limits): Promise<HttpUpstream> {
   const folder = await mkdtemp(join(tmpdir(), 'atl-'))
   await once(server.listen({ path: join(folder, 's'), backlog: 2048 }), 'listening')
-  const upstream = new HttpUpstream(join(folder, 's'), limits)
+  const upstream = new HttpUpstream(join(folder, 's'), given)
   onTestFinished(async () => {
     upstream.close()
     server.close()
@@ -33,17 +34,17 @@ async function listen(server: Server): Promise<HttpUpstream> {
 }
 
 /** An app that says whatever the test says, one connection like the other. */
-async function sayingApp(onData: (socket: Socket, text: string) => void) {
+async function sayingApp(onData: (socket: Socket, text: string) => void, given = limits) {
   const sockets: Socket[] = []
   const server = createServer((socket) => {
     sockets.push(socket)
     socket.on('error', () => undefined)
     socket.on('data', (chunk) => onData(socket, chunk.toString('latin1')))
   })
-  return { upstream: await listen(server), sockets }
+  return { upstream: await listen(server, given), sockets }
 }
 
-const httpApp = (onRequest: RequestListener) => listen(createHttpServer(onRequest))
+const httpApp = (onRequest: RequestListener, given = limits) => listen(createHttpServer(onRequest), given)
 
 function asked(upstream: HttpUpstream, request: Partial<UpstreamRequest> = {}, options: { fresh?: boolean } = {}) {
   const { promise, resolve, reject } = Promise.withResolvers<UpstreamResponse>()
@@ -169,7 +170,7 @@ test('silence before the head is a timeout, and silence in the body cuts it, but
     if (text.startsWith('GET /body')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun')
     if (text.startsWith('GET /events'))
       socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\nbegun')
-  })
+  }, impatient)
   const events = await asked(upstream, { target: '/events' }).response
   expect(await faultOf(asked(upstream, { target: '/silent' }).response)).toBe('timeout')
   const cut = await asked(upstream, { target: '/body' }).response
@@ -178,14 +179,17 @@ test('silence before the head is a timeout, and silence in the body cuts it, but
 })
 
 test('an upload that goes on is not silent', async () => {
-  const upstream = await httpApp((request, response) => request.resume().on('end', () => response.end('thanks')))
+  const upstream = await httpApp(
+    (request, response) => request.resume().on('end', () => response.end('thanks')),
+    impatient,
+  )
   const body = new PassThrough()
   const { response } = asked(upstream, { method: 'POST', body, bodyLength: null })
   const drip = setInterval(() => body.write('x'), 100)
   setTimeout(() => {
     clearInterval(drip)
     body.end()
-  }, 3 * limits.headTimeoutMs)
+  }, 3 * impatient.headTimeoutMs)
   expect(String(await bodyOf(await response))).toBe('thanks')
 })
 
