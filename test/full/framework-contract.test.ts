@@ -1,0 +1,3 @@
+import { testFrameworks } from '../support/framework-contract.ts'
+
+testFrameworks({ megabytes: 50 })
