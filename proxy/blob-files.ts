@@ -7,11 +7,22 @@ import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import { blobKey } from '../registry/bundle-store/keys.ts'
 import { AppError, codeOf } from '../registry/errors.ts'
 import { download } from './download.ts'
+import { maxReadyBytes, type ReadyResponse } from './ready-response.ts'
 
 export type Blob = { sha256: string; size: number }
 export type BlobSource = Pick<BundleStore, 'localPath' | 'get'>
 
-type Cached = { bytes: Buffer; wasUsed: boolean }
+/**
+ * A blob in memory. `ready` is it with the head it was last sent with, in one piece, from the second such use on; `head` says which that was, and
+ * `readyAt` when it was made.
+ */
+export type CachedBlob = {
+  bytes: Buffer
+  wasUsed: boolean
+  head: string[] | null
+  ready: ReadyResponse | null
+  readyAt: number
+}
 
 const maxMemoryBytes = 64 * 1_048_576
 /** Files up to this size are served from memory. */
@@ -24,7 +35,7 @@ export const maxCachedBytes = 1_048_576
 export class BlobFiles {
   readonly #store: BlobSource
   readonly #directory: string
-  readonly #cached = new Map<string, Cached>()
+  readonly #cached = new Map<string, CachedBlob>()
   #cachedBytes = 0
   readonly #verified = new Map<string, Promise<string>>()
 
@@ -34,12 +45,12 @@ export class BlobFiles {
     this.#directory = directory
   }
 
-  /** The bytes, when they are in memory already. */
-  cached(sha256: string): Buffer | null {
+  /** The blob, when it is in memory already. */
+  cached(sha256: string): CachedBlob | null {
     const cached = this.#cached.get(sha256)
-    if (!cached) return null
+    if (cached === undefined) return null
     cached.wasUsed = true
-    return cached.bytes
+    return cached
   }
 
   /** Reads a small blob into memory. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
@@ -109,15 +120,20 @@ export class BlobFiles {
   // The clock (second chance) instead of an order by use: a use costs one write, where a Map in order of use costs two a request.
   #remember(sha256: string, bytes: Buffer): void {
     if (bytes.length > maxCachedBytes || this.#cached.has(sha256)) return
-    this.#cached.set(sha256, { bytes, wasUsed: false })
-    this.#cachedBytes += bytes.length
+    this.#cached.set(sha256, { bytes, wasUsed: false, head: null, ready: null, readyAt: Number.NEGATIVE_INFINITY })
+    this.#cachedBytes += bytes.length + readyBytes(bytes)
     for (const [oldest, cached] of this.#cached) {
       if (this.#cachedBytes <= maxMemoryBytes) break
       this.#cached.delete(oldest)
-      if (cached.wasUsed) this.#cached.set(oldest, { ...cached, wasUsed: false })
-      else this.#cachedBytes -= cached.bytes.length
+      if (cached.wasUsed) this.#cached.set(oldest, Object.assign(cached, { wasUsed: false }))
+      else this.#cachedBytes -= cached.bytes.length + readyBytes(cached.bytes)
     }
   }
+}
+
+// What a small one may come to hold besides its bytes.
+function readyBytes({ length }: Buffer): number {
+  return length <= maxReadyBytes ? length : 0
 }
 
 // What is being brought now may not be part of a bundle yet.

@@ -1,12 +1,13 @@
 import { createReadStream } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Manifest } from '../registry/manifest.ts'
-import { type BlobFiles, maxCachedBytes } from './blob-files.ts'
+import { type BlobFiles, type CachedBlob, maxCachedBytes } from './blob-files.ts'
 import type { ByteRange } from './byte-range.ts'
 import { askedRange, names, namesWeakly, partHeaders } from './conditions.ts'
 import { decodePath, FileTable } from './file-table.ts'
 import { HeaderRules } from './header-rules.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, writeNotice } from './pages.ts'
+import { ReadyResponse } from './ready-response.ts'
 import { RedirectRules } from './redirect-rules.ts'
 import type { RetainedAssets } from './retained-assets.ts'
 import { type Representation, revalidateControl, type StaticFile } from './static-file.ts'
@@ -33,6 +34,7 @@ export type StaticFilesDeps = {
   onError: (thrown: unknown) => void
 }
 
+const remakeMs = 1_000
 const fileExtension = /\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,10}$/i
 const assetPath = /^\/(assets|static|_next|_astro|_nuxt|_app)\//
 
@@ -140,9 +142,10 @@ export class StaticFiles {
     const head: Head = range
       ? { status: 206, headers: partHeaders(whole, form.size, range) }
       : { status, headers: whole }
-    const bytes = this.#blobs.cached(form.sha256)
+    const cached = this.#blobs.cached(form.sha256)
     if (request.method === 'HEAD' || form.size === 0) writeWhole(response, head)
-    else if (bytes) writeWhole(response, head, cut(bytes, range))
+    else if (cached && head.status === 200 && whole === form.head) writeReady(response, form.head, cached)
+    else if (cached) writeWhole(response, head, cut(cached.bytes, range))
     else void this.#sendFromDisk(call, file, { head, form, range })
   }
 
@@ -178,6 +181,17 @@ type Chosen = { head: Head; form: Representation; range: ByteRange | null }
 function writeWhole(response: ServerResponse, { status, headers }: Head, body?: Buffer): void {
   response.writeHead(status, headers)
   response.end(body)
+}
+
+// What is sent with the same head a second time is kept in one piece. A blob that is sent with several heads by turns (the same file under
+// two paths with rules of their own) is not joined anew each time.
+function writeReady(response: ServerResponse, head: string[], cached: CachedBlob): void {
+  if (cached.head === head && cached.ready?.send(response)) return
+  response.writeHead(200, head)
+  if (cached.head !== head && performance.now() - cached.readyAt > remakeMs) {
+    Object.assign(cached, { head, ready: null, readyAt: performance.now() })
+  } else if (cached.head === head) cached.ready ??= ReadyResponse.of(response, cached.bytes)
+  response.end(cached.bytes)
 }
 
 function cut(bytes: Buffer, range: ByteRange | null): Buffer {

@@ -1,0 +1,125 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+import { expect, test } from 'vitest'
+import { ReadyResponse } from './ready-response.ts'
+
+const body = Buffer.from('a body of some bytes é\n'.repeat(40))
+const head = ['content-type', 'text/plain; charset=utf-8', 'content-length', String(body.length), 'etag', '"abc"']
+const get = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+const last = 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+
+// The first response is made by Node, and those after it are ready. Returns what comes until the connection is closed, Date put aside.
+async function talk(text: string, listener?: RequestListener) {
+  const { server, sent, closed } = serve(listener)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const answer = buffer(socket)
+  socket.write(text)
+  const bytes = await answer
+  server.close()
+  return { text: bytes.toString('latin1').replace(/Date: [^\r]+/g, 'Date: …'), sent, closed }
+}
+
+function serve(listener?: RequestListener) {
+  let ready: ReadyResponse | null = null
+  const sent: string[] = []
+  const closed: number[] = []
+  const server = createServer((request, response) => {
+    response.on('close', () => closed.push(sent.length))
+    listener?.(request, response)
+    if (ready?.send(response)) {
+      sent.push('ready')
+      return
+    }
+    response.writeHead(200, head)
+    ready ??= ReadyResponse.of(response, body)
+    response.end(body)
+    sent.push('made')
+  })
+  return { server, sent, closed }
+}
+
+const oneByOne = async (count: number) => {
+  const { server, sent, closed } = serve()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const texts: string[] = []
+  for (let n = 0; n < count; n++) {
+    socket.write(get)
+    let text = ''
+    while (!text.includes(body.toString('latin1'))) text += (await once(socket, 'data'))[0].toString('latin1')
+    texts.push(text)
+  }
+  socket.end()
+  await once(socket, 'close')
+  server.close()
+  return { texts, sent, closed }
+}
+
+test('a ready response is, byte for byte, the one Node makes, on the same connection, and ends like it', async () => {
+  const { texts, sent, closed } = await oneByOne(4)
+  expect(sent).toEqual(['made', 'ready', 'ready', 'ready'])
+  const plain = texts.map((text) => text.replace(/Date: [^\r]+/, 'Date: …'))
+  expect(new Set(plain).size).toBe(1)
+  expect(plain[0]).toContain('Connection: keep-alive\r\n')
+  for (const text of texts) {
+    const date = /\r\nDate: ([^\r]+)\r\n/.exec(text)?.[1] ?? ''
+    expect(Math.abs(Date.parse(date) - Date.now())).toBeLessThan(60_000)
+    expect(new Date(date).toUTCString()).toBe(date)
+  }
+  expect(closed).toHaveLength(4)
+})
+
+test('requests sent ahead are answered in their order, and a connection that is to be closed is told so', async () => {
+  const { text, sent } = await talk(get + get + get + last)
+  expect(text.split('HTTP/1.1 200 OK')).toHaveLength(5)
+  expect(text.match(/Connection: keep-alive/g)).toHaveLength(3)
+  expect(text.match(/Connection: close/g)).toHaveLength(1)
+  expect(text.split(body.toString('latin1'))).toHaveLength(5)
+  expect(sent).toHaveLength(4)
+  expect(sent.at(-1)).toBe('made')
+})
+
+test('an older client, whose connection ends with the answer, gets one that Node makes', async () => {
+  const { text, sent } = await talk('GET / HTTP/1.0\r\nHost: x\r\n\r\n')
+  expect(text).toContain('Connection: close')
+  expect(sent).toEqual(['made'])
+})
+
+test('a response has not ended before its client has taken it', async () => {
+  const large = Buffer.alloc(60_000, 'x')
+  let ready: ReadyResponse | null = null
+  let begun = 0
+  let ended = 0
+  const server = createServer({ highWaterMark: 1024 }, (_, response) => {
+    begun++
+    response.on('close', () => ended++)
+    if (ready?.send(response)) return
+    response.writeHead(200, ['content-length', String(large.length)])
+    ready ??= ReadyResponse.of(response, large)
+    response.end(large)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  socket.pause()
+  // More than the buffers of both kernels hold: the last of them cannot be with the client.
+  socket.write(get.repeat(400))
+  await expect.poll(() => begun).toBeGreaterThan(5)
+  const [atFirst] = [begun]
+  await expect.poll(() => begun - ended).toBeGreaterThan(0)
+  expect(atFirst).toBeLessThanOrEqual(400)
+  let bytes = 0
+  socket.on('data', (chunk) => {
+    bytes += chunk.length
+  })
+  socket.resume()
+  await expect.poll(() => ended).toBe(400)
+  await expect.poll(() => bytes).toBeGreaterThan(400 * large.length)
+  socket.destroy()
+  server.close()
+})
