@@ -200,6 +200,11 @@ test.each<[string, unknown, string[]]>([
     ['deployments.keepVersions: must be at least 1, not 0'],
   ],
   [
+    'a time to sleep that is none',
+    { deployments: { sleepAfterMin: 0 } },
+    ['deployments.sleepAfterMin: must be a number of idle minutes, at least 1, or false'],
+  ],
+  [
     'a health path without a slash',
     { deployments: { healthCheck: { path: 'health' } } },
     ['deployments.healthCheck.path: must be a path that starts with /, such as /health'],

@@ -12,6 +12,11 @@ const appPath = text
 const urlPath = text.regex(/^\/[^\s?#]*$/, 'must be a path that starts with /, such as /health')
 const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name such as VITE_API_URL')
 
+const idleMinutes = z.custom<number | false>(
+  (value) => value === false || (typeof value === 'number' && value >= 1 && value <= 525_600),
+  'must be a number of idle minutes, at least 1, or false',
+)
+
 const build = z.strictObject({
   bundler: z.enum(['esbuild', 'bun', 'custom']).optional(),
   /** Folder of the app inside the repository, for monorepos. */
@@ -35,6 +40,8 @@ const deployments = z.strictObject({
   canary: z.union([z.literal('skip'), rolloutPolicy]).optional(),
   keepVersions: z.number().int().min(1).max(1000).default(10),
   drainTimeoutSec: seconds(0, 3600).default(30),
+  /** Idle minutes before it sleeps; false: never. Default: 15 for previews and fetch apps, never for the rest. */
+  sleepAfterMin: idleMinutes.optional(),
   healthCheck: z.strictObject({ path: urlPath.optional(), timeoutSec: seconds(0.1, 300).default(5) }).prefault({}),
 })
 

@@ -88,7 +88,7 @@ test('a Node server is published with its files, without git and npm settings', 
     'views/a.txt': 'a',
     '.npmrc': '//r/:_authToken=x',
     'atelier.config.mjs':
-      'export default { deployments: { healthCheck: { path: "/ok", timeoutSec: 2 }, drainTimeoutSec: 7 } }',
+      'export default { deployments: { healthCheck: { path: "/ok", timeoutSec: 2 }, drainTimeoutSec: 7, sleepAfterMin: 20 } }',
   })
   expect(built.deployment.stateReason).toBeNull()
   expect(built.manifest).toMatchObject({
@@ -97,6 +97,7 @@ test('a Node server is published with its files, without git and npm settings', 
     server: { entry: 'server.js' },
     health: { path: '/ok', timeout_sec: 2, strict: true },
     drain_timeout_sec: 7,
+    sleep_after_min: 20,
   })
   expect([...(await serverPaths(built))].sort()).toEqual(['atelier.config.mjs', 'server.js', 'views/a.txt'])
   await expectNothingLeft(built)

@@ -46,6 +46,7 @@ export class Deployment {
   #loaded: Loaded | null = null
   #loading: Promise<Loaded> | null = null
   #retiring: AbortController | null = null
+  #counted = 0
 
   constructor(ref: DeploymentRef, deps: DeploymentDeps) {
     this.ref = ref
@@ -99,6 +100,20 @@ export class Deployment {
       await this.inFlight.cut()
     }
     return { isCut: !isDrained }
+  }
+
+  /** Whether there was a request since this was last asked, or one is in flight. */
+  wasUsed(): boolean {
+    const isUsed = this.inFlight.count > 0 || this.inFlight.begun !== this.#counted
+    this.#counted = this.inFlight.begun
+    return isUsed
+  }
+
+  /** Takes its host as asleep, unless something is in flight. */
+  doze(): boolean {
+    if (this.inFlight.count > 0) return false
+    this.host?.become({ is: 'asleep' })
+    return true
   }
 
   keep(): void {

@@ -22,6 +22,11 @@ export class Deployments {
     return deployment
   }
 
+  /** Those that were used since this was last asked, or are. */
+  used(): string[] {
+    return [...this.#byId.values()].filter((deployment) => deployment.wasUsed()).map(({ ref }) => ref.id)
+  }
+
   forget(id: string): void {
     this.#byId.get(id)?.host?.close()
     this.#byId.delete(id)

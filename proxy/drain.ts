@@ -11,6 +11,12 @@ const cutMs = 2_000
 export class InFlight {
   readonly #ongoing = new Places<Ongoing>()
   #waiting: (() => void)[] = []
+  #begun = 0
+
+  /** How many there have been. */
+  get begun(): number {
+    return this.#begun
+  }
 
   get count(): number {
     return this.#ongoing.size
@@ -24,6 +30,7 @@ export class InFlight {
 
   /** Counts it until `end`, which is told what this returns. */
   begin(one: Ongoing): number {
+    this.#begun++
     return this.#ongoing.take(one)
   }
 

@@ -13,9 +13,9 @@ export type EdgeRouted = Omit<RoutedDeployment, 'envSnapshot'>
 /** `gone` are route ids. */
 export type RouteChange<Of = EdgeRoute> = { changed: Of[]; gone: string[] }
 
-/** What is known of a deployment's host process. `crashed`: the next start comes in `forMs`. */
+/** What is known of a deployment's host process. `asleep`: it starts when it is woken; `crashed`: the next start comes in `forMs`. */
 export type HostState =
-  | { is: 'starting' | 'stopped' }
+  | { is: 'starting' | 'asleep' | 'stopped' }
   | { is: 'up'; sockets: string[]; speaks: Speech }
   | { is: 'crashed'; forMs: number }
 
@@ -65,6 +65,8 @@ export type ToEdge =
   | { type: 'retire'; id: string; turn: number; deadlineMs: number }
   /** The retirement is called off. */
   | { type: 'keep'; id: string }
+  /** To be answered with `dozed`: an edge that has nothing of it in flight takes its host as asleep from now on. */
+  | { type: 'doze'; id: string; turn: number }
   | { type: 'gone'; id: string }
   | { type: 'brought'; digest: string; error: SentError | null }
   | { type: 'ping' }
@@ -77,6 +79,11 @@ export type FromEdge =
   | { type: 'refused'; error: SentError }
   | { type: 'seen'; order: number }
   | { type: 'drained'; id: string; turn: number; isCut: boolean }
+  | { type: 'dozed'; id: string; turn: number; isIdle: boolean }
+  /** A request waits for its host, which is asleep. */
+  | { type: 'wake'; id: string }
+  /** These have been used since the last time, or are in use. */
+  | { type: 'used'; ids: string[] }
   /** A request waits for this deployment, and nothing is known of it. */
   | { type: 'want'; id: string }
   /** The copy of a blob is missing. */

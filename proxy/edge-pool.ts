@@ -109,6 +109,13 @@ export class EdgePool implements Edges {
     }
   }
 
+  async doze(id: string): Promise<boolean> {
+    const answers = Promise.all([...this.#edges].map((edge) => edge.doze(id)))
+    // One that hangs may have something of it in flight.
+    const all = await Promise.race([answers, pause(wordMs, [false])])
+    return !all.includes(false)
+  }
+
   /** Lets what is in flight end, for so long. */
   async close(deadlineMs: number): Promise<void> {
     this.#closing.abort()

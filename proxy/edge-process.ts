@@ -6,6 +6,7 @@ import type { FromEdge, SentError, ToEdge } from './edge-messages.ts'
 export type EdgeProcessLimits = { pingEveryMs: number; maxUnansweredPings: number; edgeStartMs: number }
 export type EdgeEnd = { how: string; livedMs: number }
 
+type Doze = { turn: number; done: (isIdle: boolean) => void }
 type Drain = { turn: number; done: (isCut: boolean) => void }
 
 const entry = join(import.meta.dirname, 'edge-main.ts')
@@ -19,6 +20,7 @@ export class EdgeProcess {
   readonly #limits: EdgeProcessLimits
   #waiting: { order: number; resolve: () => void }[] = []
   readonly #drains = new Map<string, Drain>()
+  readonly #dozes = new Map<string, Doze>()
   readonly #watch: NodeJS.Timeout
   readonly #startedAt = performance.now()
   #markServing: (answer: number | SentError | null) => void = () => undefined
@@ -89,6 +91,17 @@ export class EdgeProcess {
     return promise
   }
 
+  /** Resolves true when it takes the deployment's host as asleep, false when it has something of it in flight. */
+  doze(id: string): Promise<boolean> {
+    if (this.#hasEnded) return Promise.resolve(true)
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const turn = (this.#dozes.get(id)?.turn ?? 0) + 1
+    this.#dozes.get(id)?.done(false)
+    this.#dozes.set(id, { turn, done: resolve })
+    this.tell({ type: 'doze', id, turn })
+    return promise
+  }
+
   /** Lets it end what is in flight, for so long; then it is killed. */
   async close(deadlineMs: number): Promise<void> {
     clearInterval(this.#watch)
@@ -114,6 +127,10 @@ export class EdgeProcess {
     if (message.type === 'drained' && this.#drains.get(message.id)?.turn === message.turn) {
       this.#drains.get(message.id)?.done(message.isCut)
       this.#drains.delete(message.id)
+    }
+    if (message.type === 'dozed' && this.#dozes.get(message.id)?.turn === message.turn) {
+      this.#dozes.get(message.id)?.done(message.isIdle)
+      this.#dozes.delete(message.id)
     }
   }
 
@@ -142,5 +159,7 @@ export class EdgeProcess {
     this.#acknowledge(Number.POSITIVE_INFINITY)
     for (const { done } of this.#drains.values()) done(false)
     this.#drains.clear()
+    for (const { done } of this.#dozes.values()) done(true)
+    this.#dozes.clear()
   }
 }

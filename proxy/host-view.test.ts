@@ -3,7 +3,9 @@ import { HostView } from './host-view.ts'
 import { defaultLimits } from './limits.ts'
 
 const up = (path: string) => ({ is: 'up' as const, sockets: [path], speaks: 'http' as const })
-const view = (limits: Partial<typeof defaultLimits> = {}) => new HostView({ ...defaultLimits, ...limits })
+let wakes = 0
+const view = (limits: Partial<typeof defaultLimits> = {}) =>
+  new HostView({ ...defaultLimits, ...limits }, { wake: () => wakes++ })
 
 test('requests wait for a start, a bounded number of them for a bounded time', async () => {
   const host = view({ maxWaiting: 2 })
@@ -37,6 +39,16 @@ test('F2: a refused connection waits for the process that comes next', async () 
   expect((await next).socketPath).toBe('/run/b.sock')
 })
 
+test('a host that is said to be up where it is keeps the requests on their way', () => {
+  const host = view()
+  host.become(up('/run/a.sock'))
+  const upstream = host.upstream()
+  host.become(up('/run/a.sock'))
+  expect(host.upstream()).toBe(upstream)
+  host.become(up('/run/b.sock'))
+  expect(host.upstream()).not.toBe(upstream)
+})
+
 test('who waits for a host that is stopped is turned away', async () => {
   const host = view()
   const waiting = host.whenUp(1_000)
@@ -44,4 +56,20 @@ test('who waits for a host that is stopped is turned away', async () => {
   await expect(waiting).rejects.toMatchObject({ why: 'stopped' })
   await expect(host.whenUp(1_000)).rejects.toMatchObject({ why: 'stopped' })
   expect(host.upstream()).toBeNull()
+})
+
+test('many requests that find a host asleep wake it once, and all wait for it', async () => {
+  const host = view()
+  host.become({ is: 'asleep' })
+  expect(host.upstream()).toBeNull()
+  wakes = 0
+  const waiting = Array.from({ length: 100 }, () => host.whenUp(2_000))
+  expect(wakes).toBe(1)
+  host.become({ is: 'starting' })
+  host.become(up('/run/a.sock'))
+  expect(new Set((await Promise.all(waiting)).map(({ socketPath }) => socketPath))).toEqual(new Set(['/run/a.sock']))
+  host.become({ is: 'asleep' })
+  void host.whenUp(2_000).catch(() => undefined)
+  expect(wakes).toBe(2)
+  host.close()
 })

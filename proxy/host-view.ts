@@ -29,24 +29,32 @@ const noticeExitMs = 250
  */
 export class HostView {
   readonly #limits: HostViewLimits
+  readonly #wake: () => void
+  #isCalled = false
   #state: HostState = { is: 'starting' }
   #nextStartAt = 0
   #upstream: Upstream | null = null
   #waiting = new Set<{ resolve: (upstream: Upstream) => void; reject: (reason: unknown) => void }>()
   #changed = Promise.withResolvers<void>()
 
-  constructor(limits: HostViewLimits) {
+  /** `wake` tells the main process that somebody waits for a host that is asleep. */
+  constructor(limits: HostViewLimits, { wake }: { wake: () => void }) {
     this.#limits = limits
+    this.#wake = wake
   }
 
   /** Takes what the main process says of it. */
   become(state: HostState): void {
+    // Said again to all when one has fallen asleep too early: requests on their way stay on it.
+    if (isSamePlace(this.#state, state)) return
     this.#upstream?.close()
     this.#state = state
     this.#upstream = state.is === 'up' ? this.#wayTo(state) : null
     this.#changed.resolve()
     this.#changed = Promise.withResolvers<void>()
     if (this.#upstream) for (const waiter of this.#waiting) waiter.resolve(this.#upstream)
+    this.#isCalled = false
+    if (this.#waiting.size > 0) this.#call()
     if (state.is === 'stopped') this.#turnAway(new HostUnavailable('stopped', 1000))
     if (state.is !== 'crashed') return
     this.#nextStartAt = performance.now() + state.forMs
@@ -66,6 +74,7 @@ export class HostView {
     if (untilStart > reuseMs) throw new HostUnavailable('crashed', untilStart)
     if (this.#waiting.size >= this.#limits.maxWaiting) throw new HostUnavailable('busy', reuseMs)
 
+    this.#call()
     const waiter = Promise.withResolvers<Upstream>()
     this.#waiting.add(waiter)
     const timer = setTimeout(() => waiter.reject(new HostUnavailable('starting', reuseMs)), timeoutMs)
@@ -87,6 +96,13 @@ export class HostView {
     this.become({ is: 'stopped' })
   }
 
+  // Once, however many wait.
+  #call(): void {
+    if (this.#state.is !== 'asleep' || this.#isCalled) return
+    this.#isCalled = true
+    this.#wake()
+  }
+
   #wayTo({ sockets: [socketPath = ''], speaks }: HostState & { is: 'up' }): Upstream {
     const Way = speaks === 'channel' ? ChannelUpstream : HttpUpstream
     return new Way(socketPath, this.#limits)
@@ -95,4 +111,8 @@ export class HostView {
   #turnAway(reason: HostUnavailable): void {
     for (const waiter of this.#waiting) waiter.reject(reason)
   }
+}
+
+function isSamePlace(one: HostState, other: HostState): boolean {
+  return one.is === 'up' && other.is === 'up' && one.sockets.join() === other.sockets.join()
 }

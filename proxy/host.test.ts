@@ -89,7 +89,7 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
 
 test('F2: a process that ends is started again: at once, then after longer and longer', async () => {
   const host = startHost()
-  await host.firstStart()
+  await host.started()
   const starts: number[] = []
   for (let crash = 0; crash < 5; crash++) {
     const crashedAt = performance.now()
@@ -111,7 +111,7 @@ test('F2: a process that ends is started again: at once, then after longer and l
 
 test('F2: edge processes are told when it is up, where, and when it comes back after a crash', async () => {
   const host = startHost({ firstBackoffMs: 30_000, maxBackoffMs: 60_000 })
-  await host.firstStart()
+  await host.started()
   const [first] = started
   first?.end('exit code 1')
   await expect.poll(() => started.length).toBe(2)
@@ -131,9 +131,34 @@ test('F2: edge processes are told when it is up, where, and when it comes back a
   expect(states.at(-1)).toEqual({ is: 'stopped' })
 })
 
+test('a host sleeps without a process, and without a start to come, until it is woken', async () => {
+  const host = startHost({ firstBackoffMs: 50, maxBackoffMs: 50 })
+  expect([started.length, host.state()]).toEqual([0, { is: 'asleep' }])
+  await host.started()
+  expect(host.sleep('went to sleep')).toBe(true)
+  expect(started[0]?.isStopped).toBe(true)
+  expect(host.state()).toEqual({ is: 'asleep' })
+  host.wake()
+  host.wake()
+  await host.whenUp(1_000)
+  expect(started.length).toBe(2)
+
+  // Between a crash and the next start.
+  started[1]?.end('exit code 1')
+  await expect.poll(() => started.length).toBe(3)
+  await host.whenUp(1_000)
+  started[2]?.end('exit code 1')
+  await expect.poll(() => host.state()).toMatchObject({ is: 'crashed' })
+  expect(host.sleep('went to sleep again')).toBe(true)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(started.length).toBe(3)
+  expect(lines).toEqual(expect.arrayContaining(['went to sleep', 'woken by a request', 'went to sleep again']))
+  await host.stop()
+})
+
 test('a stopped host starts nothing any more', async () => {
   const host = startHost()
-  await host.firstStart()
+  await host.started()
   started[0]?.end('exit code 1')
   await host.stop()
   await expect(host.whenUp(1_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })

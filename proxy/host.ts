@@ -25,6 +25,7 @@ export type HostLimits = {
 export type Place = { socketPath: string; speaks: Speech }
 
 type State =
+  | { name: 'asleep' }
   | { name: 'starting' }
   | { name: 'ready'; isolate: Isolate; since: number }
   | { name: 'crashed'; nextStartAt: number }
@@ -34,30 +35,51 @@ type State =
 const recoveredMs = 60_000
 
 /**
- * One deployment's host process: started, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
+ * One deployment's host process: asleep until it is woken, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
  * What edge processes must know of it is said as it changes.
  */
 export class Host {
   readonly #spec: HostSpec
   readonly #deps: HostDeps
-  #state: State = { name: 'starting' }
+  #state: State = { name: 'asleep' }
   #starts = 0
   #crashes = 0
   #change = Promise.withResolvers<void>()
   #restart: NodeJS.Timeout | null = null
   #current: Isolate | null = null
-  #firstStart: Promise<void>
+  #ending: Promise<unknown> | null = null
+  #hasSlept = false
+  #started: Promise<void> = Promise.resolve()
 
   constructor(spec: HostSpec, deps: HostDeps) {
     this.#spec = spec
     this.#deps = deps
-    this.#firstStart = this.#start()
-    this.#firstStart.catch(() => undefined) // told to whoever awaits firstStart(); the restart goes on without them
   }
 
-  /** Resolves when the first start has led to a listening app; rejects with its AppError. */
-  firstStart(): Promise<void> {
-    return this.#firstStart
+  /** Starts it, when it is asleep: as it is made, and after `sleep`. */
+  wake(): void {
+    if (this.#state.name !== 'asleep') return
+    if (this.#hasSlept) this.#deps.onLine('platform', 'woken by a request')
+    this.#started = this.#start()
+    this.#started.catch(() => undefined) // told to whoever awaits started(); the restart goes on without them
+  }
+
+  /** Wakes it. Resolves when that has led to a listening app; rejects with its AppError. */
+  started(): Promise<void> {
+    this.wake()
+    return this.#started
+  }
+
+  /** Ends the process, and starts none before it is woken; `why` goes to the app's log. False: it is just starting, or was stopped. */
+  sleep(why: string): boolean {
+    const state = this.#state
+    if (state.name !== 'ready' && state.name !== 'crashed') return false
+    if (this.#restart) clearTimeout(this.#restart)
+    this.#hasSlept = true
+    this.#become({ name: 'asleep' })
+    this.#deps.onLine('platform', why)
+    if (state.name === 'ready') this.#ending = state.isolate.stop(this.#deps.limits.stopGraceMs)
+    return true
   }
 
   /** Where the app listens, if it is up at this moment. */
@@ -73,7 +95,7 @@ export class Host {
     if (state.name === 'crashed') return { is: 'crashed', forMs: Math.max(0, state.nextStartAt - performance.now()) }
     const place = this.place()
     if (place) return { is: 'up', sockets: [place.socketPath], speaks: place.speaks }
-    return { is: state.name === 'stopped' ? 'stopped' : 'starting' }
+    return { is: state.name === 'ready' ? 'starting' : state.name }
   }
 
   /** Waits for the app to be up. Throws APP_CRASHED. */
@@ -96,7 +118,7 @@ export class Host {
     // An app that is not up yet has nothing to finish.
     const graceMs = this.#state.name === 'ready' ? this.#deps.limits.stopGraceMs : 0
     this.#become({ name: 'stopped' })
-    await this.#current?.stop(graceMs)
+    await Promise.all([this.#ending, this.#current?.stop(graceMs)])
   }
 
   async #start(): Promise<void> {

@@ -3,6 +3,7 @@ import type { EdgeProcessLimits } from './edge-process.ts'
 import type { HostLimits } from './host.ts'
 import type { HostViewLimits } from './host-view.ts'
 import type { ListenerLimits } from './listener.ts'
+import type { SleepLimits } from './local-deployment.ts'
 import type { StallLimits } from './stall-watch.ts'
 
 export type ProxyLimits = AppRequestLimits &
@@ -10,7 +11,8 @@ export type ProxyLimits = AppRequestLimits &
   HostViewLimits &
   ListenerLimits &
   StallLimits &
-  EdgeProcessLimits & { closeDeadlineMs: number }
+  EdgeProcessLimits &
+  SleepLimits & { closeDeadlineMs: number; sleepLookMs: number; useReportMs: number }
 
 const seconds = 1000
 
@@ -38,6 +40,11 @@ export const defaultLimits: ProxyLimits = {
   maxUnansweredPings: 6,
   /** An edge process serves this long after its start, or is started anew. */
   edgeStartMs: 30 * seconds,
+  /** A deployment that nobody has used for so long is put to sleep, if its config does not say otherwise and it may be. */
+  sleepAfterMs: 15 * 60 * seconds,
+  sleepLookMs: 5 * seconds,
+  /** Edge processes tell so often which deployments are used. */
+  useReportMs: 5 * seconds,
   /** When the edge itself stops, requests in flight may take this long. */
   closeDeadlineMs: 5 * seconds,
 }

@@ -20,9 +20,20 @@ export type Edges = {
   tell(message: ToEdge): void
   /** Resolves when no edge has a request of it in flight any more; false: the deadline had passed and they cut them, or it was aborted. */
   drain(id: string, options: { deadlineMs: number; signal: AbortSignal }): Promise<boolean>
+  /** Resolves true when every edge has nothing of it in flight, and lets what comes wait and wake its host. */
+  doze(id: string): Promise<boolean>
 }
 
-export type LocalDeploymentDeps = { load: LoadDeployment; edges: Edges; log: Log }
+export type LocalDeploymentDeps = {
+  load: LoadDeployment
+  edges: Edges
+  /** Begins what need not begin at once: the start of a host. */
+  later: (start: () => Promise<void>) => void
+  limits: SleepLimits
+  log: Log
+}
+/** Of deployments whose config does not say. */
+export type SleepLimits = { sleepAfterMs: number }
 
 // A load that failed is tried again by the next request after this long, and by every comparison with the route table.
 const retryAfterMs = 1_000
@@ -36,6 +47,9 @@ export class LocalDeployment {
   #loading: Promise<OnThisMachine> | null = null
   #failure: { error: AppError; at: number } | null = null
   #retiring: AbortController | null = null
+  #usedAt = performance.now()
+  #isDozing = false
+  #holds = 0
   #isClosed = false
 
   constructor(ref: LocalRef, deps: LocalDeploymentDeps) {
@@ -71,6 +85,50 @@ export class LocalDeployment {
     }
   }
 
+  /** There was a request in some edge process, or is. */
+  used(): void {
+    this.#usedAt = performance.now()
+  }
+
+  /** Keeps its host awake while the task lasts. */
+  async awake<Result>(task: () => Promise<Result>): Promise<Result> {
+    this.#holds++
+    try {
+      return await task()
+    } finally {
+      this.#holds--
+      this.used()
+    }
+  }
+
+  /** Starts its host, if it is asleep or about to be. */
+  wake(): void {
+    this.used()
+    const host = this.#loaded?.host
+    if (!host) return
+    if (this.#isDozing) this.#deps.edges.tell({ type: 'host', id: this.ref.id, state: host.state() })
+    this.#isDozing = false
+    host.wake()
+  }
+
+  /** Puts its host to sleep when nobody has used it for as long as it says, or may stay awake for ever. */
+  async sleepIfIdle(): Promise<void> {
+    const host = this.#loaded?.host
+    const afterMs = this.#sleepAfterMs()
+    if (!host || afterMs === null || this.#holds > 0 || performance.now() - this.#usedAt < afterMs) return
+    const { is } = host.state()
+    if ((is !== 'up' && is !== 'crashed') || this.#isDozing || this.#retiring || this.#isClosed) return
+    this.#isDozing = true
+    const isIdle = await this.#deps.edges.doze(this.ref.id)
+    // Woken meanwhile, or no longer wanted at all.
+    if (!this.#isDozing || this.#isClosed) return
+    this.#isDozing = false
+    const minutes = Math.round(afterMs / 60_000)
+    if (isIdle && host.sleep(`went to sleep after ${minutes} idle minutes`)) return
+    this.used()
+    this.#deps.edges.tell({ type: 'host', id: this.ref.id, state: host.state() })
+  }
+
   /** Somebody wants it again: a drain under way is called off. False: it is closed already. */
   keep(): boolean {
     this.#retiring?.abort()
@@ -101,14 +159,31 @@ export class LocalDeployment {
     await loaded?.host?.stop()
   }
 
+  // Null: it is not put to sleep. A server may keep in memory what nobody wants to lose; a fetch app is not meant to.
+  #sleepAfterMs(): number | null {
+    const { kind, sleep_after_min: minutes } = this.#loaded?.manifest ?? {}
+    if (minutes === false || kind === undefined) return null
+    if (typeof minutes === 'number') return minutes * 60_000
+    return kind === 'fetch' || this.ref.environment === 'preview' ? this.#deps.limits.sleepAfterMs : null
+  }
+
+  #pass(message: ToEdge): void {
+    // The time before it was up is nobody's idleness.
+    if (message.type === 'host' && message.state.is === 'up') this.used()
+    if (this.#loaded) this.#deps.edges.tell(message)
+  }
+
   async #loadOnce(): Promise<OnThisMachine> {
     const { load, edges, log } = this.#deps
     const { id, appId } = this.ref
     try {
-      this.#loaded = await load(this.ref, (message) => this.#loaded && edges.tell(message))
+      this.#loaded = await load(this.ref, (message) => this.#pass(message))
       this.#failure = null
       const message = this.told()
       if (message) edges.tell(message)
+      const { host } = this.#loaded
+      // What may sleep is started by whoever needs it first.
+      if (host && this.#sleepAfterMs() === null) this.#deps.later(() => host.started())
       return this.#loaded
     } catch (thrown) {
       const error = toAppError(thrown)

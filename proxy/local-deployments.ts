@@ -40,6 +40,26 @@ export class LocalDeployments {
       reply({ type: 'failed', id, error: { code: 'DEPLOYMENT_STATE', message: `deployment ${id} is not served here` } })
   }
 
+  /** A request waits for its host in some edge process. */
+  wake(id: string): void {
+    this.find(id)?.wake()
+  }
+
+  used(ids: string[]): void {
+    for (const id of ids) this.find(id)?.used()
+  }
+
+  /** Puts those to sleep that nobody uses. */
+  sleepIdle(): void {
+    for (const deployment of this.#byId.values()) {
+      deployment
+        .sleepIfIdle()
+        .catch((thrown: unknown) =>
+          this.#deps.log.error({ deployment: deployment.ref.id, err: thrown }, 'not put to sleep'),
+        )
+    }
+  }
+
   /** Drains and stops every deployment that is not named. */
   keepOnly(wanted: ReadonlySet<string>): void {
     for (const [id, deployment] of this.#byId) if (!wanted.has(id)) this.#retire(deployment)

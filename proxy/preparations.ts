@@ -80,7 +80,8 @@ export class Preparations {
       const ref = await readRoutedDeployment(this.#deps.sql, id)
       if (!ref) throw new AppError('VERSION_PRUNED', 'its bundle is no longer kept')
       this.#held.set(id, performance.now() + heldMs)
-      await this.#check(this.#deps.deployments.want(ref))
+      const deployment = this.#deps.deployments.want(ref)
+      await deployment.awake(() => this.#check(deployment))
       return null
     } catch (thrown) {
       return messageOf(thrown)
@@ -90,7 +91,7 @@ export class Preparations {
   async #check(deployment: LocalDeployment): Promise<void> {
     const { host, manifest } = await deployment.whenLoaded()
     if (!host) return
-    if (!host.place()) await host.firstStart()
+    if (!host.place()) await host.started()
     const { socketPath, speaks } = await host.whenUp(manifest.health.timeout_sec * 1000)
     const label = `${deployment.ref.label}.${this.#deps.appsDomain}`
     await checkHealth({ socketPath, speaks, health: manifest.health, host: label })

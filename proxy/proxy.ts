@@ -1,4 +1,5 @@
 import { chmod, mkdir, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Config } from '../registry/config.ts'
@@ -24,6 +25,7 @@ import { RegistryLink } from './registry-link.ts'
 import { Residents } from './residents.ts'
 import { RetainedBundles } from './retained-bundles.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
+import { StartQueue } from './start-queue.ts'
 
 export type ProxyDeps = {
   sql: Sql
@@ -73,11 +75,15 @@ export async function startProxy(
     known: () => ({ messages: [...deployments.told(), ...retained.told()], routes: known.all() }),
     onAsked: (message, reply) => {
       if (message.type === 'want') deployments.answer(message.id, reply)
+      if (message.type === 'wake') deployments.wake(message.id)
+      if (message.type === 'used') deployments.used(message.ids)
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
     },
   })
   const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit })
-  const deployments = new LocalDeployments({ load, edges, log })
+  const starts = new StartQueue({ atOnce: 2 * availableParallelism(), log })
+  const later = (start: () => Promise<void>) => starts.add(start)
+  const deployments = new LocalDeployments({ load, edges, later, limits, log })
   const retained = new RetainedBundles({
     path: join(directory, 'retained.json'),
     tell: (message) => edges.tell(message),
@@ -91,6 +97,7 @@ export async function startProxy(
   await residents.restore()
   await edges.open({ port, host })
   residents.settle()
+  const sleep = setInterval(() => deployments.sleepIdle(), limits.sleepLookMs)
   const link = new RegistryLink({
     sql,
     edgeId,
@@ -109,6 +116,8 @@ export async function startProxy(
     edgeId,
     edgePids: () => edges.pids,
     async close() {
+      clearInterval(sleep)
+      starts.close()
       await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
       await deployments.close()
       await (await networks).close()

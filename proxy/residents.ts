@@ -26,6 +26,7 @@ export class Residents {
   readonly #deps: ResidentsDeps
   #prunedAt = Number.NEGATIVE_INFINITY
   #isPruning = false
+  #hasFollowed = false
 
   constructor(deps: ResidentsDeps) {
     this.#deps = deps
@@ -52,8 +53,23 @@ export class Residents {
       log.info({ routes: known.all().length }, 'routes changed')
     }
     this.settle()
+    // At a start everything may be new, and most of it unused.
+    if (change && this.#hasFollowed) this.#wake(change.changed)
+    this.#hasFollowed = true
     void this.#prune()
     return seen
+  }
+
+  // Who has just been put before users is started without waiting for the first of them.
+  #wake(changed: Route[]): void {
+    const { deployments, log } = this.#deps
+    for (const ref of changed.flatMap(routedDeployments)) {
+      const deployment = deployments.find(ref.id)
+      deployment?.whenLoaded().then(
+        () => deployment.wake(),
+        (thrown: unknown) => log.debug({ deployment: ref.id, err: thrown }, 'not woken'),
+      )
+    }
   }
 
   /** Loads who is missing and drains who is no longer wanted. */

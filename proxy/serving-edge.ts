@@ -31,6 +31,7 @@ export class ServingEdge {
   readonly #stalls: StallWatch
   readonly #trusted: TrustedProxies
   readonly #edge: Edge
+  readonly #useReport: NodeJS.Timeout
   #listener: Listener | null = null
 
   constructor(settings: EdgeSettings, { send, log }: { send: (message: FromEdge) => void; log: Log }) {
@@ -63,6 +64,7 @@ export class ServingEdge {
       limits,
       log,
     })
+    this.#useReport = setInterval(() => this.#reportUse(), limits.useReportMs)
   }
 
   /** Takes a message. What must not be overtaken by the next one is done when it returns. */
@@ -82,7 +84,8 @@ export class ServingEdge {
         this.#send({ type: 'seen', order: message.order })
         return
       case 'loaded': {
-        const host = message.host && new HostView(this.#settings.limits)
+        const wake = () => this.#send({ type: 'wake', id: message.ref.id })
+        const host = message.host && new HostView(this.#settings.limits, { wake })
         if (message.host) host?.become(message.host)
         this.#deployments.want(message.ref).learn({ manifestPath: message.manifestPath, host })
         return
@@ -105,6 +108,11 @@ export class ServingEdge {
       case 'keep':
         this.#deployments.find(message.id)?.keep()
         return
+      case 'doze': {
+        const isIdle = this.#deployments.find(message.id)?.doze() ?? true
+        this.#send({ type: 'dozed', id: message.id, turn: message.turn, isIdle })
+        return
+      }
       case 'gone':
         this.#deployments.forget(message.id)
         this.#cache.drop(message.id)
@@ -157,9 +165,15 @@ export class ServingEdge {
     if (ended) this.#send({ type: 'drained', id, turn, isCut: ended.isCut })
   }
 
+  #reportUse(): void {
+    const ids = this.#deployments.used()
+    if (ids.length > 0) this.#send({ type: 'used', ids })
+  }
+
   async #close(deadlineMs: number): Promise<void> {
     await this.#listener?.close(deadlineMs)
     this.#stalls.close()
+    clearInterval(this.#useReport)
     process.disconnect?.()
   }
 }

@@ -78,6 +78,11 @@ export const manifest = z.object({
     /** 2xx or 3xx, not just below 500 */ strict: z.boolean(),
   }),
   drain_timeout_sec: z.number().nonnegative(),
+  /** Idle minutes after which its host is put to sleep; false: never; null: as its kind and environment have it. */
+  sleep_after_min: z
+    .union([z.literal(false), z.number().positive()])
+    .nullable()
+    .default(null),
 })
 
 export type Manifest = z.infer<typeof manifest>
