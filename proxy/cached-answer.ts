@@ -11,11 +11,13 @@ import { headerIn, type ResponseHead } from './response-head.ts'
 export type WholeAnswer = { head: ResponseHead; terms: Terms; body: Buffer; at: number }
 
 /** One form in which it is sent. The last two pairs are Age and x-atelier-cache, written anew for each client. */
-type Form = { headers: string[]; body: Buffer }
+type Form = { headers: string[]; body: Buffer; text: string | null }
 
 // For the objects around an entry.
 const overheadBytes = 1_000
 const maxCompressing = 2
+// Up to this size head and body are written as one string: two pieces go another, slower way to the kernel (18 against 14 µs a hit).
+const largestText = 16_384
 
 let compressing = 0
 
@@ -38,7 +40,10 @@ export class CachedAnswer {
   readonly #lastModifiedMs: number
   /** Of every client's response. */
   readonly #headers: string[]
-  #onGrowth: (bytes: number) => void = () => undefined
+  /** Bytes it takes, as near as that can be told. */
+  bytes: number
+  /** Told of bytes that are added later. */
+  onGrowth: ((bytes: number) => void) | null = null
 
   /** `headers` go with every response of the deployment. */
   constructor({ head, terms, body, at }: WholeAnswer, headers: string[]) {
@@ -60,15 +65,8 @@ export class CachedAnswer {
     ]
     this.#mayCompress = mayCompress(own)
     const sent = this.#mayCompress ? [...without(own, 'vary'), 'vary', varyOfCoded(own)] : own
-    this.#plain = { headers: this.#complete(sent), body }
-  }
-
-  /** Bytes it takes, as near as that can be told; it tells of each that is added later. */
-  account(onGrowth: (bytes: number) => void): number {
-    this.#onGrowth = onGrowth
-    const { length } = this.#plain.headers.join('')
-    const coded = this.#coded.values().reduce((sum, { body }) => sum + body.length, 0)
-    return overheadBytes + 2 * length + this.body.length + coded
+    this.#plain = { headers: this.#complete(sent), body, text: null }
+    this.bytes = overheadBytes + 2 * this.#plain.headers.join('').length + bytesOf(body)
   }
 
   /** The same answer after the app has said that it still holds: with its compressed forms, and the headers of the 304 in place of its own. */
@@ -95,7 +93,9 @@ export class CachedAnswer {
     else if (status === 200 && asked.range !== undefined) this.#sendRange(request, response, headers)
     else {
       response.writeHead(status, reason, headers)
-      response.end(form.body)
+      form.text ??= form.body.length > largestText ? null : form.body.toString('latin1')
+      if (form.text === null) response.end(form.body)
+      else response.end(form.text, 'latin1')
     }
   }
 
@@ -151,7 +151,7 @@ export class CachedAnswer {
       const coded = await compressWell(coding, this.body)
       if (coded.length >= this.body.length) return
       this.#keep(coding, coded)
-      this.#onGrowth(coded.length)
+      this.onGrowth?.(bytesOf(coded))
     } finally {
       compressing--
     }
@@ -160,14 +160,20 @@ export class CachedAnswer {
   #keep(coding: Coding, body: Buffer): void {
     if (body === this.body) this.#coded.set(coding, this.#plain)
     else {
+      this.bytes += bytesOf(body)
       const own = this.#plain.headers.slice(0, -4 - this.#headers.length)
-      this.#coded.set(coding, { headers: this.#complete(codedHeaders(own, coding, body.length)), body })
+      this.#coded.set(coding, { headers: this.#complete(codedHeaders(own, coding, body.length)), body, text: null })
     }
   }
 
   #complete(headers: string[]): string[] {
     return [...headers, ...this.#headers, 'age', '0', 'x-atelier-cache', 'hit']
   }
+}
+
+// What is sent as text is kept as text, too.
+function bytesOf({ length }: Buffer): number {
+  return length > largestText ? length : 2 * length
 }
 
 // A string taken out of a longer one keeps all of that in memory.

@@ -25,7 +25,8 @@ const maxVariants = 16
 const slotBytes = 300
 // An address whose answers may not be kept is not waited for by a second request.
 const passForMs = 60_000
-const maxPasses = 2_000
+const maxPasses = 1_000
+const longestPass = 256
 
 /** The answers of apps in the memory of one edge process: bounded in bytes, by deployment. */
 export class ResponseCache {
@@ -128,7 +129,7 @@ export class Shelf {
     if (known && known.vary.join() === vary.join()) return known
     if (known) this.remove(key)
     this.#passes.delete(key)
-    const slot: Slot = { key, target, vary, variants: new Map(), only: null, isUsed: true, bytes: 0, retryAt: 0 }
+    const slot: Slot = { key, target, vary, variants: new Map(), only: null, isUsed: false, bytes: 0, retryAt: 0 }
     this.#slots.set(key, slot)
     this.#grow(slot, slotBytes + 2 * (key.length + target.length))
     return slot
@@ -143,11 +144,10 @@ export class Shelf {
     if (before) this.#take(slot, variant)
     slot.variants.set(variant, answer)
     if (slot.vary.length === 0) slot.only = answer
-    slot.isUsed = true
-    const grow = (bytes: number) => {
-      if (slot.variants.get(variant) === answer && this.#isHere(slot)) this.#grow(slot, bytes)
+    answer.onGrowth = (bytes) => {
+      if (this.#isHere(slot)) this.#grow(slot, bytes)
     }
-    this.#grow(slot, 2 * variant.length + answer.account(grow))
+    this.#grow(slot, 2 * variant.length + answer.bytes)
   }
 
   remove(key: string): void {
@@ -159,6 +159,7 @@ export class Shelf {
 
   /** Remembers that answers of this address may not be kept. */
   pass(key: string, now: number): void {
+    if (key.length > longestPass) return
     const until = this.#passes.get(key)
     if (until !== undefined && until - now > passForMs / 2) return
     if (until !== undefined) this.#passes.delete(key)
@@ -167,7 +168,9 @@ export class Shelf {
     this.#passes.set(key, now + passForMs)
   }
 
+  /** Whether nobody is to wait there for another's answer: it was not for everybody the last time, or the address is too long to be remembered. */
   isPassed(key: string, now: number): boolean {
+    if (key.length > longestPass) return true
     const until = this.#passes.get(key)
     return until !== undefined && now < until
   }
@@ -212,7 +215,8 @@ export class Shelf {
     if (!answer) return
     slot.variants.delete(variant)
     if (slot.only === answer) slot.only = null
-    this.#grow(slot, -(2 * variant.length + answer.account(() => undefined)))
+    answer.onGrowth = null
+    this.#grow(slot, -(2 * variant.length + answer.bytes))
   }
 
   #isHere(slot: Slot): boolean {
