@@ -17,6 +17,7 @@ import { measureRouting } from './routing.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
 import { measureSwaps } from './swaps.ts'
+import { measureWakes } from './wake.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
 
@@ -61,6 +62,8 @@ test('pushes', async ({ atelier }) => {
 test('flips', async () => show(await measureFlips()))
 
 test('swaps', async () => show(await measureSwaps()))
+
+test('wake', async () => show(await measureWakes()))
 
 test('routing', async () => show(await measureRouting()))
 

@@ -8,6 +8,8 @@ export type Row = {
   /** The one number that counts; the median when left out. */
   percentile?: number
   target?: string
+  /** Why it could not be measured. */
+  missing?: string
   /** `missing`: why it could not be measured on this machine. */
   rival?: { what: string; values: number[] } | { what: string; missing: string }
 }
@@ -41,7 +43,8 @@ export async function repeat<T>(times: number, task: (index: number) => Promise<
 
 /** One line a measurement: the number that counts, every raw value, the target, and the rival's number and raw values with the ratio. */
 export function format(row: Row): string {
-  const { what, values, unit, target, rival } = row
+  const { what, values, unit, target, missing, rival } = row
+  if (missing !== undefined) return `${what.padEnd(52)} not measured: ${missing}`
   const parts = [`${what.padEnd(52)} ${shown([numberOf(row, values)], unit)} ${unit}  ${rawOf(values, unit)}`]
   if (target) parts.push(`target ${target}`)
   if (rival && 'missing' in rival) parts.push(`${rival.what} not measured: ${rival.missing}`)
