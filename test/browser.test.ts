@@ -30,3 +30,37 @@ test('a pushed Vite app works in a browser: client-side links, and a reload on a
   await page.evaluate(() => fetch('/assets/none-12345678.js'))
   expect(problems).toContain(`${origin}/assets/none-12345678.js: 404`)
 })
+
+test('a page that was open before a push goes on to load its parts, and so it does after a rollback', async ({
+  atelier,
+}) => {
+  const app = await atelier.createApp('open-page')
+  const repo = await atelier.clone(app)
+  // As bundlers write it: the page's script is named by its content, and so is what it imports when it is needed.
+  const version = (word: string, hash: string) => ({
+    'index.html': `<link rel="icon" href="data:,"><h1>${word}</h1><button>more</button><p></p><script type="module" src="/assets/main-${hash}.js"></script>`,
+    [`assets/main-${hash}.js`]: `document.querySelector('button').onclick = async () => {
+      const { text } = await import('./more-${hash}.js')
+      document.querySelector('p').textContent = text
+    }`,
+    [`assets/more-${hash}.js`]: `export const text = 'more of ${word}'`,
+  })
+  await repo.commit(version('one', 'Ab1Cd2Ef'))
+  await repo.push()
+  await using browser = await openBrowser()
+  const origin = `http://open-page.apps.localhost:${atelier.port}`
+  const first = await openPage(browser, origin)
+
+  await repo.commit({ ...version('two', 'Gh3Ij4Kl'), 'assets/main-Ab1Cd2Ef.js': null, 'assets/more-Ab1Cd2Ef.js': null })
+  await repo.push()
+  const second = await openPage(browser, origin)
+  await second.page.getByRole('heading', { name: 'two' }).waitFor()
+  await first.page.getByRole('button').click()
+  await first.page.getByText('more of one').waitFor()
+
+  await atelier.cli(['rollback', '--app', 'open-page'])
+  await expect.poll(async () => (await atelier.get(app, '/')).body).toContain('one')
+  await second.page.getByRole('button').click()
+  await second.page.getByText('more of two').waitFor()
+  expect([...first.problems, ...second.problems]).toEqual([])
+})

@@ -73,6 +73,36 @@ export function describePushToLive<P extends AnyPlatform>(test: PlatformTest<P>)
       await expect.poll(async () => (await atelier.getFrom(port, 'hello-pr-42', '/')).status, agreeing).toBe(404)
   })
 
+  test('a page that is open finds its chunks after the next push, and files get smaller behind the scenes, at every proxy', async ({
+    atelier,
+  }) => {
+    const app = await atelier.createApp('chunks')
+    const repo = await atelier.clone(app)
+    const chunk = Array.from({ length: 4000 }, (_, n) => `// line ${(n * 31) % 977} of ${(n * n * 31) % 613}\n`).join(
+      '',
+    )
+    await repo.commit({ 'index.html': 'one', 'assets/page-AAAA1111.js': chunk })
+    await repo.push()
+    await expectEverywhere(atelier, 'chunks', 'one')
+    const sizes = async () => {
+      const headers = { 'accept-encoding': 'br' }
+      const asked = atelier.platform.ports.map((port) =>
+        atelier.getFrom(port, app, '/assets/page-AAAA1111.js', { method: 'HEAD', headers }),
+      )
+      return (await Promise.all(asked)).map((answer) => Number(answer.headers['content-length']))
+    }
+    const [first = 0] = await sizes()
+    await expect.poll(async () => (await sizes()).every((size) => size < first)).toBe(true)
+
+    await repo.commit({ 'index.html': 'two', 'assets/page-AAAA1111.js': null, 'assets/page-BBBB2222.js': 'chunk two' })
+    await repo.push()
+    await expectEverywhere(atelier, 'chunks', 'two')
+    for (const port of atelier.platform.ports) {
+      expect(await atelier.getFrom(port, app, '/assets/page-AAAA1111.js')).toMatchObject({ status: 200, body: chunk })
+      expect(await atelier.getFrom(port, app, '/assets/page-CCCC3333.js')).toMatchObject({ status: 404 })
+    }
+  })
+
   test('plain git, with no command of ours: a remote with the token, and a push that creates the app', async ({
     atelier,
   }) => {
