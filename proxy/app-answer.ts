@@ -17,6 +17,8 @@ export type CacheWord = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
 /** A client that waits for an app's answer. `headers` are flat pairs that go with the app's own. */
 export type Client = { request: IncomingMessage; response: ServerResponse; headers: string[] }
 
+const largestJoined = 16_384
+
 /** Sends an answer that is there whole, compressed when that helps. */
 export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trailers: [string, string][] = []): void {
   const { request, response } = client
@@ -27,7 +29,9 @@ export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trai
       head.headers.push('content-length', String(body.length))
     writeHead(client, head, head.headers)
     if (trailers.length > 0) response.addTrailers(trailers)
-    response.end(body)
+    // Text goes out in one write with the head, and Latin-1 is any bytes as text; above this, copying costs more than a second write.
+    if (body.length > largestJoined) response.end(body)
+    else response.end(body.toString('latin1'), 'latin1')
   } else if (isHead || body.length > largestInline) {
     writeHead(client, head, codedHeaders(head.headers, coding, null))
     if (isHead) response.end()

@@ -1,5 +1,11 @@
 import type { Readable } from 'node:stream'
-import { ChannelClient, type ChannelFault, type ChannelResponse } from '../sandbox/isolate/channel-client.ts'
+import {
+  ChannelClient,
+  type ChannelError,
+  type ChannelFault,
+  type ChannelRecipient,
+  type ChannelResponse,
+} from '../sandbox/isolate/channel-client.ts'
 import type { HttpUpstreamLimits } from './http-upstream.ts'
 import {
   type Exchange,
@@ -8,7 +14,6 @@ import {
   UpstreamError,
   type UpstreamFault,
   type UpstreamRequest,
-  type UpstreamResponse,
 } from './upstream.ts'
 
 /** Requests to an isolate over its channel (docs/isolate-channel.md). */
@@ -34,38 +39,46 @@ export class ChannelUpstream implements Upstream {
         body: bodyLength === 0 ? null : body,
         maxBodyBytes: this.#limits.maxBodyBytes,
       },
-      {
-        answered: (answer) => {
-          if (!Buffer.isBuffer(answer.body)) this.#watch(answer, answer.body)
-          recipient.answered(asUpstreamResponse(answer))
-        },
-        failed: ({ fault, message }) => recipient.failed(new UpstreamError(faults[fault], message)),
-      },
+      new Asked(recipient, this.#limits),
     )
   }
 
   close(): void {
     this.#client.close()
   }
+}
 
-  // An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
-  #watch({ pairs }: ChannelResponse, body: Readable): void {
-    const isEndless = pairs.some((text, index) => index % 2 === 1 && text.startsWith('text/event-stream'))
-    if (isEndless) return
-    const timer = setTimeout(
-      () => body.destroy(new Error('the app stopped in mid-response')),
-      this.#limits.idleTimeoutMs,
-    )
-    body.on('data', () => timer.refresh()).once('close', () => clearTimeout(timer))
-    body.pause()
+/** Passes an answer of the channel on as one of an upstream. */
+class Asked implements ChannelRecipient {
+  readonly #recipient: Recipient
+  readonly #limits: HttpUpstreamLimits
+
+  constructor(recipient: Recipient, limits: HttpUpstreamLimits) {
+    this.#recipient = recipient
+    this.#limits = limits
+  }
+
+  answered({ status, reason, pairs, body }: ChannelResponse): void {
+    if (!Buffer.isBuffer(body)) watch(pairs, body, this.#limits.idleTimeoutMs)
+    const number = threeDigits.test(status) ? Number(status) : 0
+    this.#recipient.answered({ status: number, reason, pairs, body, trailers: noTrailers })
+  }
+
+  failed({ fault, message }: ChannelError): void {
+    this.#recipient.failed(new UpstreamError(faults[fault], message))
   }
 }
 
-const threeDigits = /^\d{3}$/
-
-function asUpstreamResponse({ status, reason, pairs, body }: ChannelResponse): UpstreamResponse {
-  return { status: threeDigits.test(status) ? Number(status) : 0, reason, pairs, body, trailers: noTrailers }
+// An event stream may be silent for as long as it likes; a client that is gone is found by TCP's own keep-alive.
+function watch(pairs: string[], body: Readable, idleTimeoutMs: number): void {
+  const isEndless = pairs.some((text, index) => index % 2 === 1 && text.startsWith('text/event-stream'))
+  if (isEndless) return
+  const timer = setTimeout(() => body.destroy(new Error('the app stopped in mid-response')), idleTimeoutMs)
+  body.on('data', () => timer.refresh()).once('close', () => clearTimeout(timer))
+  body.pause()
 }
+
+const threeDigits = /^\d{3}$/
 
 const noTrailers = () => []
 

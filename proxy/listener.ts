@@ -6,6 +6,7 @@ import type { Log } from '../registry/log.ts'
 import { ConnectionCaps } from './connection-caps.ts'
 import type { Edge } from './edge.ts'
 import { handshakeBody } from './guard.ts'
+import { IdleConnections } from './idle-connections.ts'
 import { badRequest, noticeResponse, tooManyConnections } from './pages.ts'
 import { type ListenOptions, listenOn } from './port.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
@@ -13,21 +14,26 @@ import type { TrustedProxies } from './trusted-proxies.ts'
 export type ListenerLimits = { headersTimeoutMs: number; maxConnections: number; maxConnectionsPerClient: number }
 export type ListenerDeps = { limits: ListenerLimits; trusted: TrustedProxies; log: Log }
 
+const keepAliveMs = 65_000
+
 /** The edge's TCP front: an HTTP/1.1 server with the limits of security.md §5 in front of an `Edge`. */
 export class Listener {
   readonly #server: Server
   readonly #edge: Edge
+  readonly #idle: IdleConnections
 
-  private constructor(server: Server, edge: Edge) {
+  private constructor(server: Server, edge: Edge, idle: IdleConnections) {
     this.#server = server
     this.#edge = edge
+    this.#idle = idle
   }
 
   /** Throws PORT_IN_USE. */
   static async open(edge: Edge, where: ListenOptions, deps: ListenerDeps): Promise<Listener> {
-    const server = createEdgeServer(edge, deps)
+    const idle = new IdleConnections(keepAliveMs)
+    const server = createEdgeServer(edge, idle, deps)
     await listenOn(server, where)
-    return new Listener(server, edge)
+    return new Listener(server, edge, idle)
   }
 
   get port(): number {
@@ -42,17 +48,19 @@ export class Listener {
     this.#server.closeIdleConnections()
     await Promise.all([this.#edge.inFlight.drained(deadlineMs), cut])
     this.#server.closeAllConnections()
+    this.#idle.close()
     await closed
   }
 }
 
-function createEdgeServer(edge: Edge, { limits, trusted, log }: ListenerDeps): Server {
+function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, log }: ListenerDeps): Server {
   const caps = new ConnectionCaps(limits.maxConnectionsPerClient, { trusted, log })
   const server = createServer({
     headersTimeout: limits.headersTimeoutMs,
     // Uploads take as long as they take; one that stands still is ended by the stall watch.
     requestTimeout: 0,
-    keepAliveTimeout: 65_000,
+    // `idle` closes them.
+    keepAliveTimeout: 0,
     connectionsCheckingInterval: limits.headersTimeoutMs / 5,
     maxHeaderSize: 16_384,
     requireHostHeader: false,
@@ -67,10 +75,14 @@ function createEdgeServer(edge: Edge, { limits, trusted, log }: ListenerDeps): S
   server.maxConnections = limits.maxConnections
   server.on('connection', (socket) => {
     if (!caps.admit(socket)) edge.turnAway(socket, tooManyConnections())
+    else idle.add(socket)
   })
   server.on('request', (request, response) => edge.handle(request, response))
   server.on('upgrade', (request, socket, head) => {
-    if (socket instanceof Socket) edge.upgrade(request, socket, head)
+    if (socket instanceof Socket) {
+      idle.leave(socket)
+      edge.upgrade(request, socket, head)
+    }
     // Of a handshake with a body in chunks Node makes a stream of its own.
     else socket.end(noticeResponse(badRequest(400, handshakeBody)), () => socket.destroy())
   })
