@@ -22,6 +22,7 @@ class TestIsolate implements Isolate {
   readonly exited: Promise<IsolateExit>
   readonly end: (why: string) => void
   isStopped = false
+  pings = 0
 
   constructor({ socketPath }: IsolateSpec) {
     this.socketPath = socketPath
@@ -36,6 +37,16 @@ class TestIsolate implements Isolate {
 
   speaks() {
     return 'http' as const
+  }
+
+  silent = 0
+
+  ping(): void {
+    this.pings++
+  }
+
+  silentMs(): number {
+    return this.silent
   }
 
   needsProcess(): string | null {
@@ -153,6 +164,21 @@ test('a host sleeps without a process, and without a start to come, until it is 
   await new Promise((resolve) => setTimeout(resolve, 100))
   expect(started.length).toBe(3)
   expect(lines).toEqual(expect.arrayContaining(['went to sleep', 'woken by a request', 'went to sleep again']))
+  await host.stop()
+})
+
+test('I3: a host whose thread has owed a sign of life for long enough is replaced', async () => {
+  const host = startHost()
+  await host.started()
+  host.checkAlive(30_000)
+  if (started[0]) started[0].silent = 29_999
+  host.checkAlive(30_000)
+  expect([started[0]?.pings, started[0]?.isStopped]).toEqual([2, false])
+  if (started[0]) started[0].silent = 30_000
+  host.checkAlive(30_000)
+  expect(started[0]?.isStopped).toBe(true)
+  await expect.poll(() => started.length).toBe(2)
+  expect(lines).toEqual(['its thread was stuck: it answered nothing any more; it is started again now'])
   await host.stop()
 })
 

@@ -33,6 +33,8 @@ type State =
 
 // An app that stayed up this long has recovered: its next crash is again restarted at once.
 const recoveredMs = 60_000
+// No thread that is well takes longer from one turn of its event loop to the next, when it is to end anyway.
+const stuckMs = 3_000
 
 /**
  * One deployment's host process: asleep until it is woken, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
@@ -49,6 +51,7 @@ export class Host {
   #current: Isolate | null = null
   #ending: Promise<unknown> | null = null
   #hasSlept = false
+  #stuck: Isolate | null = null
   #started: Promise<void> = Promise.resolve()
 
   constructor(spec: HostSpec, deps: HostDeps) {
@@ -80,6 +83,19 @@ export class Host {
     this.#deps.onLine('platform', why)
     if (state.name === 'ready') this.#ending = state.isolate.stop(this.#deps.limits.stopGraceMs)
     return true
+  }
+
+  /**
+   * Asks the app's thread for a sign of life; when it has owed one for `stuckAfterMs`, its process is ended, and started again as after a
+   * crash.
+   */
+  checkAlive(stuckAfterMs: number): void {
+    if (this.#state.name !== 'ready' || this.#stuck === this.#state.isolate) return
+    const { isolate } = this.#state
+    isolate.ping()
+    if (isolate.silentMs() < stuckAfterMs) return
+    this.#stuck = isolate
+    void isolate.stop(0)
   }
 
   /** Where the app listens, if it is up at this moment. */
@@ -115,8 +131,9 @@ export class Host {
   /** Ends the process. */
   async stop(): Promise<void> {
     if (this.#restart) clearTimeout(this.#restart)
-    // An app that is not up yet has nothing to finish.
-    const graceMs = this.#state.name === 'ready' ? this.#deps.limits.stopGraceMs : 0
+    // An app that is not up yet has nothing to finish, and one whose thread is stuck cannot.
+    const canFinish = this.#state.name === 'ready' && this.#state.isolate.silentMs() < stuckMs
+    const graceMs = canFinish ? this.#deps.limits.stopGraceMs : 0
     this.#become({ name: 'stopped' })
     await Promise.all([this.#ending, this.#current?.stop(graceMs)])
   }
@@ -157,7 +174,7 @@ export class Host {
   #ended(isolate: Isolate, { error }: IsolateExit): void {
     if (this.#state.name !== 'ready' || this.#state.isolate !== isolate) return
     if (performance.now() - this.#state.since > recoveredMs) this.#crashes = 0
-    this.#crashed(error.message)
+    this.#crashed(isolate === this.#stuck ? 'its thread was stuck: it answered nothing any more' : error.message)
   }
 
   #crashed(why: string): void {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readAppLog } from '../registry/app-logs.ts'
 import { processesSaying } from '../sandbox/throw-away-home.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
@@ -91,12 +92,15 @@ const tries = {
   '/buffers'() { for (;;) held.push(Buffer.alloc(16_000_000, 1)) },
   '/heap'() { for (let i = 0; ; i++) held.push({ i, text: 'x' + i, more: [i, i, i] }) },
   '/spin'() { for (;;) {} },
+  '/slow': () => new Promise((resolve) => setTimeout(() => resolve('slow'), 2500)),
+  '/born': () => born,
   '/fifo'() {
     const fifo = join(tmpdir(), 'fifo-' + process.pid)
     execFileSync('/usr/bin/mkfifo', [fifo])
     return readFileSync(fifo, 'utf8')
   },
 }
+const born = process.hrtime.bigint().toString()
 createServer(async (request, answer) => {
   try {
     answer.end(await (tries[request.url] ?? (() => 'fine'))())
@@ -197,6 +201,29 @@ test('I7, I2: a thread that lies to the platform on the line it reports on is no
 })
 
 describe('I3: a thread that takes all it can get', () => {
+  test.each(['/spin', '/fifo'])(
+    '%s is noticed while requests wait, and the app is back in a new process',
+    async (path) => {
+      await using own = await createDatabase()
+      await using watched = await TestEdge.start(own.url, {
+        limits: { stuckAfterMs: 1_500, useLookMs: 50, useReportMs: 50 },
+        env: { ATELIER_APP_MEMORY_MB: '256' },
+      })
+      await watched.deploy('stuck', { kind: 'server', server: { 'index.mjs': hostile } })
+      // What is only slow is not stuck.
+      const slow = await watched.ask('stuck', '/slow')
+      expect(slow).toMatchObject({ status: 200, body: 'slow' })
+      const before = (await watched.ask('stuck', '/born')).body
+      expect((await watched.ask('stuck', path)).status).toBe(502)
+      const after = await watched.ask('stuck', '/born')
+      expect(after.status).toBe(200)
+      expect(after.body).not.toBe(before)
+      await expect
+        .poll(async () => (await readAppLog(watched.sql, 'stuck')).map(({ text }) => text))
+        .toContainEqual(expect.stringContaining('its thread was stuck'))
+    },
+  )
+
   test.each(['/buffers', '/heap'])('%s ends its own app, which is back at once', async (path) => {
     const app = `eats-${path.slice(1)}`
     await deployHostile(app)

@@ -3,7 +3,7 @@ import type { EdgeProcessLimits } from './edge-process.ts'
 import type { HostLimits } from './host.ts'
 import type { HostViewLimits } from './host-view.ts'
 import type { ListenerLimits } from './listener.ts'
-import type { SleepLimits } from './local-deployment.ts'
+import type { UseLimits } from './local-deployment.ts'
 import type { StallLimits } from './stall-watch.ts'
 
 export type ProxyLimits = AppRequestLimits &
@@ -12,7 +12,7 @@ export type ProxyLimits = AppRequestLimits &
   ListenerLimits &
   StallLimits &
   EdgeProcessLimits &
-  SleepLimits & { closeDeadlineMs: number; sleepLookMs: number; useReportMs: number }
+  UseLimits & { closeDeadlineMs: number; useLookMs: number }
 
 const seconds = 1000
 
@@ -42,7 +42,10 @@ export const defaultLimits: ProxyLimits = {
   edgeStartMs: 30 * seconds,
   /** A deployment that nobody has used for so long is put to sleep, if its config does not say otherwise and it may be. */
   sleepAfterMs: 15 * 60 * seconds,
-  sleepLookMs: 5 * seconds,
+  /** A thread that turns its event loop no more for so long while it is used is replaced. */
+  stuckAfterMs: 30 * seconds,
+  /** So often it is looked who is idle or stuck. */
+  useLookMs: 5 * seconds,
   /** Edge processes tell so often which deployments are used. */
   useReportMs: 5 * seconds,
   /** When the edge itself stops, requests in flight may take this long. */

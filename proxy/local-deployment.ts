@@ -29,11 +29,14 @@ export type LocalDeploymentDeps = {
   edges: Edges
   /** Begins what need not begin at once: the start of a host. */
   later: (start: () => Promise<void>) => void
-  limits: SleepLimits
+  limits: UseLimits
   log: Log
 }
-/** Of deployments whose config does not say. */
-export type SleepLimits = { sleepAfterMs: number }
+/**
+ * `sleepAfterMs`: of deployments whose config does not say. `stuckAfterMs`: a thread that gives no sign of life for so long while it is used is
+ * replaced. `useReportMs`: how often edge processes tell who is used.
+ */
+export type UseLimits = { sleepAfterMs: number; stuckAfterMs: number; useReportMs: number }
 
 // A load that failed is tried again by the next request after this long, and by every comparison with the route table.
 const retryAfterMs = 1_000
@@ -127,6 +130,13 @@ export class LocalDeployment {
     if (isIdle && host.sleep(`went to sleep after ${minutes} idle minutes`)) return
     this.used()
     this.#deps.edges.tell({ type: 'host', id: this.ref.id, state: host.state() })
+  }
+
+  /** Sees that its host gives signs of life while requests wait for it. */
+  checkAlive(): void {
+    const { stuckAfterMs, useReportMs } = this.#deps.limits
+    if (performance.now() - this.#usedAt > 3 * useReportMs) return
+    this.#loaded?.host?.checkAlive(stuckAfterMs)
   }
 
   /** Somebody wants it again: a drain under way is called off. False: it is closed already. */

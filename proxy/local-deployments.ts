@@ -60,6 +60,11 @@ export class LocalDeployments {
     }
   }
 
+  /** Replaces those whose thread is stuck. */
+  checkAlive(): void {
+    for (const deployment of this.#byId.values()) deployment.checkAlive()
+  }
+
   /** Drains and stops every deployment that is not named. */
   keepOnly(wanted: ReadonlySet<string>): void {
     for (const [id, deployment] of this.#byId) if (!wanted.has(id)) this.#retire(deployment)

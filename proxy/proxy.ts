@@ -58,7 +58,7 @@ export async function startProxy(
   { sql, store, key, log, admit, networks = openNetworks(config, log) }: ProxyDeps,
   { host, port = config.httpPort, limits: given }: ProxyOptions = {},
 ): Promise<RunningProxy> {
-  const limits = { ...defaultLimits, ...given }
+  const limits = { ...defaultLimits, stuckAfterMs: config.appLimits.stuckAfterMs, ...given }
   const directory = await openDirectories(config)
   const edgeId = await readEdgeId(join(directory, 'id'))
 
@@ -97,7 +97,10 @@ export async function startProxy(
   await residents.restore()
   await edges.open({ port, host })
   residents.settle()
-  const sleep = setInterval(() => deployments.sleepIdle(), limits.sleepLookMs)
+  const looking = setInterval(() => {
+    deployments.sleepIdle()
+    deployments.checkAlive()
+  }, limits.useLookMs)
   const link = new RegistryLink({
     sql,
     edgeId,
@@ -116,7 +119,7 @@ export async function startProxy(
     edgeId,
     edgePids: () => edges.pids,
     async close() {
-      clearInterval(sleep)
+      clearInterval(looking)
       starts.close()
       await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
       await deployments.close()

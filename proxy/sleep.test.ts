@@ -13,7 +13,7 @@ let database: TestDatabase
 let edge: TestEdge
 
 // Every test would take a quarter of an hour.
-const limits = { sleepAfterMs: 400, sleepLookMs: 50, useReportMs: 50 }
+const limits = { sleepAfterMs: 400, useLookMs: 50, useReportMs: 50 }
 
 beforeAll(async () => {
   database = await createDatabase()
@@ -128,7 +128,7 @@ test('requests that come as an app falls asleep do not fail', async () => {
   await using own = await createDatabase()
   await using nervous = await TestEdge.start(own.url, {
     edges: 2,
-    limits: { sleepAfterMs: 20, sleepLookMs: 5, useReportMs: 5 },
+    limits: { sleepAfterMs: 20, useLookMs: 5, useReportMs: 5 },
   })
   await nervous.deploy('naps', fetchApp())
   const born = new Set<string>()

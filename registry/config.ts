@@ -44,7 +44,8 @@ export type Config = {
   reconcileMs: number
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
-  appLimits: { memoryMb: number; processes: number }
+  /** `stuckAfterMs`: a thread that answers nothing for so long is replaced. */
+  appLimits: { memoryMb: number; processes: number; stuckAfterMs: number }
   /** Of each edge process; `cacheBytes` 0: nothing is cached. */
   responseCache: { cacheBytes: number; cacheEntryBytes: number }
   pushLimits: {
@@ -134,6 +135,7 @@ const environment = z.object({
   ATELIER_BUILD_DISK_MB: count(16, 1_048_576).default(4096),
   ATELIER_BUILD_LOG_MB: count(1, 1024).default(16),
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
+  ATELIER_APP_STUCK_SEC: count(1, 3600).default(30),
   ATELIER_CACHE_MB: count(0, 65_536).default(64),
   ATELIER_CACHE_ENTRY_MB: count(1, 64).default(2),
   ATELIER_PUSH_MAX_MB: count(1, 8192).default(512),
@@ -184,7 +186,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       diskMb: settings.ATELIER_BUILD_DISK_MB,
       outputBytes: settings.ATELIER_BUILD_LOG_MB * 1_048_576,
     },
-    appLimits: { memoryMb: settings.ATELIER_APP_MEMORY_MB, processes: 256 },
+    appLimits: {
+      memoryMb: settings.ATELIER_APP_MEMORY_MB,
+      processes: 256,
+      stuckAfterMs: settings.ATELIER_APP_STUCK_SEC * 1000,
+    },
     responseCache: {
       cacheBytes: settings.ATELIER_CACHE_MB * 1_048_576,
       cacheEntryBytes: settings.ATELIER_CACHE_ENTRY_MB * 1_048_576,

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { Duplex, type Readable } from 'node:stream'
+import { Duplex } from 'node:stream'
 import { AppError, messageOf } from '../registry/errors.ts'
 import { Cgroup } from './cgroups.ts'
 import { closeStrayDescriptors } from './descriptors.ts'
@@ -63,8 +63,8 @@ export type Exit = { code: number | null; signal: NodeJS.Signals | null; cause: 
 export type Launched = {
   /** The top of the job's tree in this process's view; the program itself may be a descendant of it. */
   pid: number
-  /** Whatever comes out of it was written by the program: bound it and check it. */
-  control: Readable | null
+  /** Whatever comes out of it was written by the program: bound it and check it. What is written to it the program may not read. */
+  control: Duplex | null
   /** Resolves, and never rejects, when the whole process tree is gone and all output was handed over. */
   exited: Promise<Exit>
   /** SIGTERM to every process of the tree, SIGKILL after `graceMs`. */
@@ -208,7 +208,7 @@ async function pidOf(child: ChildProcess): Promise<number> {
   return child.pid
 }
 
-function controlOf(child: ChildProcess, { listen = [], control }: Program): Readable | null {
+function controlOf(child: ChildProcess, { listen = [], control }: Program): Duplex | null {
   const pipe = child.stdio.at(3 + listen.length)
   if (!control || !(pipe instanceof Duplex)) return null
   // A reset is the program's end, which `exited` tells.

@@ -20,6 +20,8 @@ export type HostReport =
   /** Where the app's processes listen, as long as it is not ready. */
   | { listeners: Listeners }
   | { daemon: true }
+  /** The thread has answered to what was asked on the pipe; of a thread only. */
+  | { alive: true }
 
 const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
 const hasPlace = /^\S*\/.*:\d+$/m
@@ -30,7 +32,8 @@ const control = new Socket({ fd: spec.controlFd, readable: true, writable: true 
 const endWithParent = () => process.kill(process.pid, 'SIGKILL')
 control.on('error', endWithParent)
 control.on('close', endWithParent)
-control.resume()
+// Whatever is asked, it is whether the thread still turns its event loop.
+control.on('data', () => thread.postMessage({ ping: true } satisfies ToThread))
 
 let thrown: Thrown | null = null
 
@@ -48,6 +51,7 @@ thread.on('message', (message: FromThread) => {
     clearInterval(looking)
     report({ listening: true, speaks: message.speaks })
   }
+  if ('alive' in message) report({ alive: true })
   if ('thrown' in message) thrown = message.thrown
   if ('chdir' in message || 'umask' in message) serve(message)
 })

@@ -75,6 +75,10 @@ export type Isolate = {
   exited: Promise<IsolateExit>
   /** Why a thread could not hold the app and a process may: `addon.node cannot be loaded in a worker thread (…)`; else null. */
   needsProcess(): string | null
+  /** Asks its thread for a sign of life, unless it owes one already. Of a process nothing is known. */
+  ping(): void
+  /** For how long the thread has owed a sign of life; 0 when it owes none. */
+  silentMs(): number
   /** As SIGTERM does: the app's handlers run, or its server drains; what is left after `graceMs` is killed. */
   stop(graceMs: number): Promise<IsolateExit>
 }
@@ -91,6 +95,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     port: null,
     listeners: null,
     isDaemon: false,
+    askedAt: null,
   }
   const lines = {
     stdout: new LineSplitter((line) => spec.onLog('stdout', line)),
@@ -133,6 +138,12 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
       const early = exited.then(({ error }) => Promise.reject(error))
       return Promise.race([listening.promise, early, timer.promise]).finally(() => clearTimeout(timeout))
     },
+    ping: () => {
+      if (spec.runs.kind === 'process' || heard.askedAt !== null) return
+      heard.askedAt = performance.now()
+      launched.control?.write('?')
+    },
+    silentMs: () => (heard.askedAt === null ? 0 : performance.now() - heard.askedAt),
     stop: async (graceMs) => {
       await launched.stop(graceMs)
       return exited
@@ -152,6 +163,8 @@ export type Heard = {
   listeners: Listeners | null
   /** The command ended well and left something running. */
   isDaemon: boolean
+  /** When its thread was asked for a sign of life that it owes. */
+  askedAt: number | null
 }
 
 // Shown are fewer; what Node prints of an error without a listener takes 30.
@@ -254,6 +267,11 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
       if (report && 'port' in report) heard.port = report.port
       if (report && 'listeners' in report) heard.listeners = report.listeners
       if (report && 'daemon' in report) heard.isDaemon = true
+      if (report && 'alive' in report && heard.askedAt !== null) {
+        heard.askedAt = null
+        // Asked for, and for as long as it runs.
+        left += line.length + 1
+      }
     }
   })
 }
@@ -268,6 +286,7 @@ function parseReport(line: string): HostReport | null {
       return { error: readError(report.error) }
     if ('port' in report) return { port: numberOf(report.port) }
     if ('listeners' in report) return { listeners: readListeners(report.listeners) }
+    if ('alive' in report) return { alive: true }
     return 'daemon' in report ? { daemon: true } : null
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null

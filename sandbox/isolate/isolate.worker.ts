@@ -11,16 +11,20 @@ type Call = { answer: MessagePort; done: Int32Array }
 export type FromThread =
   | { listening: true; speaks: Speech }
   | { thrown: Thrown }
+  | { alive: true }
   | ({ chdir: string } & Call)
   | ({ umask: number } & Call)
-export type ToThread = { stop: true }
+export type ToThread = { stop: true } | { ping: true }
 
 const spec: HostSpec = workerData
 const host = parentPort
 if (!host) throw new Error('this script runs in a worker thread')
 
 process.on('uncaughtExceptionMonitor', (error) => host.postMessage({ thrown: describe(error) } satisfies FromThread))
-host.on('message', ({ stop }: ToThread) => stop && stopApp())
+host.on('message', (message: ToThread) => {
+  if ('stop' in message) stopApp()
+  else host.postMessage({ alive: true } satisfies FromThread)
+})
 host.unref()
 
 const server = redirectListen(spec.listenFd)
