@@ -1,3 +1,7 @@
+import { once } from 'node:events'
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { buffer } from 'node:stream/consumers'
+import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cacheable, type Wish, wish } from '../test/support/cacheable.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
@@ -123,6 +127,44 @@ describe('what is kept', () => {
     const head = await place.ask({ method: 'HEAD' })
     expect(head).toMatchObject({ word: 'hit', body: '', status: 200 })
     expect(head.headers['content-length']).toBe('50')
+  })
+
+  test('over a kept-alive connection each hit is whole, of its own form, and as old as it is', async () => {
+    const headers = { ...control('s-maxage=60'), 'content-type': 'text/html', etag: '"v1"' }
+    const { target } = at({ headers, body: 'a line of text\n', times: 200 })
+    const plain = 'a line of text\n'.repeat(200)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const ask = async (asked: Record<string, string> = {}, method = 'GET') => {
+      const request = httpRequest({
+        ...{ host: '127.0.0.1', port: edge.port, agent, path: target, method },
+        headers: { host: edge.hostOf('cached'), ...asked },
+      }).end()
+      const [response] = (await once(request, 'response')) as [IncomingMessage]
+      return { response, bytes: await buffer(response) }
+    }
+    await ask()
+    await expect
+      .poll(async () => (await ask({ 'accept-encoding': 'gzip' })).response.headers['content-encoding'])
+      .toBe('gzip')
+    const ages = new Set<number>()
+    for (const startedAt = performance.now(); performance.now() - startedAt < 2_500; ) {
+      const [get, zipped, head, held] = [
+        await ask(),
+        await ask({ 'accept-encoding': 'gzip' }),
+        await ask({}, 'HEAD'),
+        await ask({ 'if-none-match': '"v1"' }),
+      ]
+      expect(get.bytes.toString()).toBe(plain)
+      expect(gunzipSync(zipped.bytes).toString()).toBe(plain)
+      expect([head.bytes.length, head.response.headers['content-length']]).toEqual([0, String(plain.length)])
+      expect(held.response.statusCode).toBe(304)
+      for (const { response } of [get, zipped, head]) {
+        expect(response.headers).toMatchObject({ 'x-atelier-cache': 'hit', connection: 'keep-alive' })
+        ages.add(Number(response.headers.age))
+      }
+    }
+    agent.destroy()
+    expect(ages.size).toBeGreaterThan(1)
   })
 
   test('conditional requests and ranges are answered from what is kept', async () => {
