@@ -14,6 +14,7 @@ import { measurePushes } from './push.ts'
 import { measureRecovery } from './recovery.ts'
 import { measureRollbacks } from './rollback.ts'
 import { measureRouting } from './routing.ts'
+import { measureSoak } from './soak.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
 import { measureSwaps } from './swaps.ts'
@@ -68,6 +69,8 @@ test('wake', async () => show(await measureWakes()))
 test('routing', async () => show(await measureRouting()))
 
 test('memory of deployments', async ({ atelier }) => show(await measureMemoryPerDeployment(atelier)))
+
+test('hostile soak', async () => show(await measureSoak()))
 
 test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))
 
