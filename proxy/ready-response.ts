@@ -38,15 +38,14 @@ export class ReadyResponse {
    */
   send(response: ServerResponse): boolean {
     const { socket } = response
-    if (!response.shouldKeepAlive || socket === null || socket.writableLength > 0 || !socket.writable) return false
+    if (!response.shouldKeepAlive || socket === null || !socket.writable) return false
     this.#setDate()
     const headed = response as Headed
     headed._header = ' '
     headed._headerSent = true
     socket.write(this.#bytes)
-    // It has ended when the last byte is with the kernel: whoever drains waits for that.
-    if (socket.writableLength === 0) response.end()
-    else socket.write('', () => response.end())
+    // Closes when the last byte is with the kernel, as ever: whoever drains waits for that.
+    response.end()
     return true
   }
 
