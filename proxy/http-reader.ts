@@ -135,13 +135,20 @@ export class HttpReader {
     let connection = ''
     let idleSec: number | null = null
     for (let index = 1; index < lines.length; index++) {
-      const { name, value } = readField(lines[index] ?? '')
+      const line = lines[index] ?? ''
+      const colon = endOfName(line)
+      const name = line.slice(0, colon)
+      const value = trimmed(line, colon + 1)
       const care = cares.of(name)
+      if (care === 'none') {
+        pairs.push(name, value)
+        continue
+      }
       if (care === 'invalid') throw new MalformedResponse('the name of a header holds a character that is not allowed')
       if (care === 'length') length = length === null && /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN
       else if (care === 'coding') coding = coding === null ? value.toLowerCase() : 'several'
-      else if (care === 'connection') connection += `,${value}`
-      else if (care === 'keep-alive') idleSec = Number(/(?:^|[\s,])timeout=(\d{1,6})/i.exec(value)?.[1] ?? Number.NaN)
+      else if (care === 'connection') connection = connection === '' ? value : `${connection},${value}`
+      else if (care === 'keep-alive') idleSec = idleSecIn(value)
       pairs.push(name, value)
     }
     if (Number.isNaN(length)) throw new MalformedResponse('its content-length is no length')
@@ -154,7 +161,7 @@ export class HttpReader {
       this.#takeInterim(status)
       return
     }
-    this.#head = { status, reason, pairs, isKeptAlive, idleSec: Number.isNaN(idleSec) ? null : idleSec }
+    this.#head = { status, reason, pairs, isKeptAlive, idleSec }
     this.#begin(status, coding, length)
   }
 
@@ -217,7 +224,9 @@ export class HttpReader {
     if (end === -1) return this.#hold(chunk, at)
     const trailers: string[] = []
     for (const line of chunk.toString('latin1', at, end).split('\r\n')) {
-      const { name, value } = readField(line)
+      const colon = endOfName(line)
+      const name = line.slice(0, colon)
+      const value = trimmed(line, colon + 1)
       if (cares.of(name) !== 'none' || !field.test(value)) throw new MalformedResponse('a trailer is none')
       trailers.push(name, value)
     }
@@ -263,10 +272,10 @@ export class HttpReader {
   }
 }
 
-function readField(line: string): { name: string; value: string } {
+function endOfName(line: string): number {
   const colon = line.indexOf(':')
   if (colon < 1) throw new MalformedResponse('a header has no name')
-  return { name: line.slice(0, colon), value: trimmed(line, colon + 1) }
+  return colon
 }
 
 // Optional white space is blanks and tabs (RFC 9110 §5.6.3); trim() takes more.
@@ -284,9 +293,22 @@ function isBlank(code: number): boolean {
 
 function keepsAlive(connection: string, byDefault: boolean): boolean {
   if (connection === '') return byDefault
+  if (connection === 'keep-alive') return true
   const options = connection
     .toLowerCase()
     .split(',')
     .map((option) => option.trim())
   return !options.includes('close') && (byDefault || options.includes('keep-alive'))
+}
+
+let lastKeepAlive = ''
+let lastIdleSec: number | null = null
+
+// An app says the same each time.
+function idleSecIn(value: string): number | null {
+  if (value === lastKeepAlive) return lastIdleSec
+  const digits = /(?:^|[\s,])timeout=(\d{1,6})/i.exec(value)?.[1]
+  lastKeepAlive = value
+  lastIdleSec = digits === undefined ? null : Number(digits)
+  return lastIdleSec
 }
