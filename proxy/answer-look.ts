@@ -47,13 +47,19 @@ export class AnswerLook implements AnswerWatch {
       return true
     }
     head.headers = clientHeaders(head.headers)
-    if (call.request.method === 'GET' && !shelf.isPassed(key, performance.now())) {
-      shelf.open(key, call.target, terms.vary)
-      fetchImpersonal(this.#place.again())
-    }
+    if (call.request.method === 'GET' && !shelf.isPassed(key, performance.now())) this.#askImpersonally(terms)
     // Who waits finds the impersonal answer on its way.
     this.#end({ how: 'gone' })
     return false
+  }
+
+  // Once, however many have come with something of their own.
+  #askImpersonally({ vary }: Terms): void {
+    const { shelf, key, call } = this.#place
+    shelf.open(key, call.target, vary)
+    const place = this.#place.again()
+    const isThere = place.answer !== null && performance.now() < place.answer.staleUntil
+    if (!isThere && !place.join()) fetchImpersonal(place)
   }
 
   #send(head: ResponseHead, terms: Terms, body: Buffer | Readable, abort: () => void): void {
@@ -88,7 +94,8 @@ export class AnswerLook implements AnswerWatch {
       if (to && !response.destroyed) body.pipe(to)
       else abort()
     }
-    body.on('data', take)
+    // An upstream may have paused it.
+    body.on('data', take).resume()
     body.on('end', () => {
       if (!this.#isCopying) return
       this.#isCopying = false

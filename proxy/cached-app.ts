@@ -53,7 +53,7 @@ export class CachedApps {
       void this.#wait(place, turn)
       return null
     }
-    if (shelf.isPassed(key, performance.now()) || !isOrdinary(call.request)) return this.#askApp(place, null)
+    if (!shelf.mayWait(key, performance.now()) || !isOrdinary(call.request)) return this.#askApp(place, null)
     if (!place.join()) return this.#askApp(place, new Fill())
     void this.#wait(place, turn)
     return null

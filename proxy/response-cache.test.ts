@@ -301,6 +301,21 @@ describe('answers past their time', () => {
     expect(await place.ask()).toMatchObject({ word: 'miss', status: 200 })
   })
 
+  test('an app that is gone is not seen, either', async () => {
+    await edge.deploy('falls', cacheable())
+    const target = wish('/page', { headers: control('s-maxage=0, stale-while-revalidate=0, stale-if-error=600') })
+    const kept = wish('/kept', { headers: control('s-maxage=1, stale-if-error=600') })
+    expect((await edge.ask('falls', target)).headers['x-atelier-cache']).toBe('bypass')
+    await edge.ask('falls', kept)
+    // The first crash is mended at once, the next ones after longer and longer.
+    const fall = async () => {
+      await edge.ask('falls', '/exit').catch(() => null)
+      const { status, headers } = await edge.ask('falls', kept)
+      return `${status} ${headers['x-atelier-cache']}`
+    }
+    await expect.poll(fall, { timeout: 30_000 }).toBe('200 stale')
+  })
+
   test('a renewal that fails leaves the old answer, and is tried again', async () => {
     const place = at({ headers: control('s-maxage=0, stale-while-revalidate=600') })
     await place.ask()
@@ -355,6 +370,15 @@ describe('many who want the same', () => {
     expect(new Set(all.map(({ body }) => body)).size).toBe(10)
   })
 
+  test('of many first requests with cookies each is answered for itself, and the app asked once more for everybody', async () => {
+    const place = at({ headers: control('s-maxage=60'), delay: 200 })
+    const asked = { headers: { cookie: 'id=1' } }
+    const all = await Promise.all(Array.from({ length: 10 }, () => place.ask(asked)))
+    expect(new Set(all.map(({ word }) => word))).toEqual(new Set(['miss']))
+    await expect.poll(() => place.ask(asked)).toMatchObject({ word: 'hit' })
+    expect(await place.asked()).toBe(11)
+  })
+
   test('the first may leave without failing the others', async () => {
     const place = at({ headers: control('s-maxage=60'), delay: 500 })
     const first = await edge.socket()
@@ -378,6 +402,53 @@ describe('many who want the same', () => {
     expect((await place.ask()).body).toHaveLength(900_000)
     expect(await place.asked()).toBe(1)
     first.destroy()
+  })
+})
+
+describe('fetch apps', () => {
+  beforeAll(async () => {
+    await edge.deploy('fetches', {
+      kind: 'fetch',
+      server: {
+        'index.mjs': `
+let asked = 0
+const forAll = { headers: { 'cache-control': 's-maxage=60' } }
+const pieces = (count, fails) => new ReadableStream({
+  async pull(controller) {
+    if (count-- > 0) { await new Promise((settle) => setTimeout(settle, 20)); return controller.enqueue(new TextEncoder().encode('piece ')) }
+    if (fails) controller.error(new Error('broken'))
+    else controller.close()
+  },
+})
+export default { fetch(request) {
+  asked++
+  const { pathname } = new URL(request.url)
+  if (pathname === '/asked') return new Response(String(asked))
+  if (pathname === '/pieces') return new Response(pieces(10, false), forAll)
+  if (pathname === '/broken') return new Response(pieces(3, true), forAll)
+  return new Response(pathname + ' ' + asked, pathname === '/whole' ? forAll : undefined)
+} }`,
+      },
+    })
+  })
+
+  const word = async (path: string) => {
+    const { headers, body } = await edge.ask('fetches', path)
+    return `${headers['x-atelier-cache']} ${body}`
+  }
+
+  test('are cached whole or in pieces, and asked each time for what says nothing', async () => {
+    const first = await word('/whole')
+    expect(first).toMatch(/^miss/)
+    expect(await word('/whole')).toBe(first.replace('miss', 'hit'))
+    const all = await Promise.all(Array.from({ length: 5 }, () => word('/pieces')))
+    expect(all.filter((one) => one.startsWith('miss'))).toHaveLength(1)
+    expect(new Set(all.map((one) => one.replace(/^\w+ /, '')))).toEqual(new Set(['piece '.repeat(10)]))
+    expect(await word('/other')).toMatch(/^bypass/)
+  })
+
+  test('I4: one that fails in mid-answer is asked again', async () => {
+    for (let turn = 0; turn < 3; turn++) await expect(word('/broken')).rejects.toThrow()
   })
 })
 

@@ -26,7 +26,7 @@ const slotBytes = 300
 // An address whose answers may not be kept is not waited for by a second request.
 const passForMs = 60_000
 const maxPasses = 1_000
-const longestPass = 256
+const longestPass = 512
 
 /** The answers of apps in the memory of one edge process: bounded in bytes, by deployment. */
 export class ResponseCache {
@@ -168,11 +168,15 @@ export class Shelf {
     this.#passes.set(key, now + passForMs)
   }
 
-  /** Whether nobody is to wait there for another's answer: it was not for everybody the last time, or the address is too long to be remembered. */
+  /** Whether it is remembered that answers of this address may not be kept. */
   isPassed(key: string, now: number): boolean {
-    if (key.length > longestPass) return true
     const until = this.#passes.get(key)
     return until !== undefined && now < until
+  }
+
+  /** Whether somebody may wait there for another's answer: not where that would be forgotten, for an address so long is not remembered. */
+  mayWait(key: string, now: number): boolean {
+    return key.length <= longestPass && !this.isPassed(key, now)
   }
 
   /** Throws out a slot that has not been used since the hand last came by. False: there is none. */

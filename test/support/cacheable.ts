@@ -38,6 +38,7 @@ let failing = false
 createServer(async (request, response) => {
   const [path, query = ''] = request.url.split('?')
   if (path === '/asked') return response.end(JSON.stringify({ asked: Object.fromEntries(asked), last: Object.fromEntries(last) }))
+  if (path === '/exit') process.exit(1)
   if (path === '/fail') { failing = query === 'on'; return response.end(String(failing)) }
   const n = (asked.get(path) ?? 0) + 1
   asked.set(path, n)
