@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { serverKey } from '../registry/bundle-store/keys.ts'
 import { type Built, TestWorker } from '../test/support/build-worker.ts'
+import { stepIn } from '../test/support/steps.ts'
 import { unpack } from './source.ts'
 
 const worker = await TestWorker.start()
@@ -43,14 +44,13 @@ test('the log reads like the transcript', async () => {
   const { log, deployment } = await worker.deploy(app, {
     'src/index.ts': 'export default { fetch: (r: Request) => new Response("hi") }',
   })
-  const [heading, bundling, verifying, uploading, live] = log
-  expect(heading).toBe(
+  expect(log[0]).toBe(
     `-----> ${app} ${deployment.version.slice(0, 7)} · fetch app detected (default export with fetch in src/index.ts)`,
   )
-  expect(bundling).toMatch(/^-----> Bundling {4}src\/index.ts → bundle.js \d+ B +\d\.\d s$/)
-  expect(verifying).toMatch(/^-----> Verifying {3}GET \/ → 200 +\d\.\d s$/)
-  expect(uploading).toMatch(/^-----> Uploading {3}server code \d+ B +\d\.\d s$/)
-  expect(live).toMatch(/^-----> Live {8}http:\/\/app-\w+.apps.localhost:8080 +\d\.\d s in all$/)
+  expect(stepIn(log, 'Bundling')).toMatch(/^-----> Bundling {4}src\/index.ts → bundle.js \d+ B +\d\.\d s$/)
+  expect(stepIn(log, 'Verifying')).toMatch(/^-----> Verifying {3}GET \/ → 200 +\d\.\d s$/)
+  expect(stepIn(log, 'Uploading')).toMatch(/^-----> Uploading {3}server code \d+ B +\d\.\d s$/)
+  expect(stepIn(log, 'Live')).toMatch(/^-----> Live {8}http:\/\/app-\w+.apps.localhost:8080 +\d\.\d s in all$/)
 })
 
 test('a fetch app becomes one file with its source map, and its public folder is served beside it', async () => {

@@ -146,7 +146,8 @@ export class HttpReader {
       }
       if (care === 'invalid') throw new MalformedResponse('the name of a header holds a character that is not allowed')
       if (care === 'length') length = length === null && /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN
-      else if (care === 'coding') coding = coding === null ? value.toLowerCase() : 'several'
+      // Node's parser knows no coding with a tab behind it, and reads to the end of the connection.
+      else if (care === 'coding') coding = coding === null && !line.endsWith('\t') ? value.toLowerCase() : 'several'
       else if (care === 'connection') connection = connection === '' ? value : `${connection},${value}`
       else if (care === 'keep-alive') idleSec = idleSecIn(value)
       pairs.push(name, value)

@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
 import type { AnyPlatform, Atelier } from './atelier.ts'
 import { example } from './example.ts'
+import { stepIn } from './steps.ts'
 
 type PlatformTest<P extends AnyPlatform> = (
   name: string,
@@ -34,7 +35,7 @@ export function describePushToLive<P extends AnyPlatform>(test: PlatformTest<P>)
       ['Verifying', 'GET / → 200'],
       ['Uploading', ''],
     ] as const) {
-      expect(pushed.remote).toContainEqual(step(name, detail))
+      expect(stepIn(pushed.remote, name)).toEqual(step(name, detail))
     }
     const versions = () => versionsOf(atelier, 'hello')
     await expect.poll(versions, agreeing).toEqual(atelier.platform.ports.map(() => first))
