@@ -200,6 +200,11 @@ test.each<[string, unknown, string[]]>([
     ['deployments.keepVersions: must be at least 1, not 0'],
   ],
   [
+    'more isolates than there may be',
+    { deployments: { maxIsolates: 5 } },
+    ['deployments.maxIsolates: must be at most 4, not 5'],
+  ],
+  [
     'a time to sleep that is none',
     { deployments: { sleepAfterMin: 0 } },
     ['deployments.sleepAfterMin: must be a number of idle minutes, at least 1, or false'],

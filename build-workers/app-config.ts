@@ -40,6 +40,8 @@ const deployments = z.strictObject({
   canary: z.union([z.literal('skip'), rolloutPolicy]).optional(),
   keepVersions: z.number().int().min(1).max(1000).default(10),
   drainTimeoutSec: seconds(0, 3600).default(30),
+  /** Of a fetch app, under load. Default: the number of cores, at most 4. */
+  maxIsolates: z.number().int().min(1).max(4).optional(),
   /** Idle minutes before it sleeps; false: never. Default: 15 for previews and fetch apps, never for the rest. */
   sleepAfterMin: idleMinutes.optional(),
   healthCheck: z.strictObject({ path: urlPath.optional(), timeoutSec: seconds(0.1, 300).default(5) }).prefault({}),

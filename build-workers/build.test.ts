@@ -88,7 +88,7 @@ test('a Node server is published with its files, without git and npm settings', 
     'views/a.txt': 'a',
     '.npmrc': '//r/:_authToken=x',
     'atelier.config.mjs':
-      'export default { deployments: { healthCheck: { path: "/ok", timeoutSec: 2 }, drainTimeoutSec: 7, sleepAfterMin: 20 } }',
+      'export default { deployments: { healthCheck: { path: "/ok", timeoutSec: 2 }, drainTimeoutSec: 7, sleepAfterMin: 20, maxIsolates: 3 } }',
   })
   expect(built.deployment.stateReason).toBeNull()
   expect(built.manifest).toMatchObject({
@@ -98,6 +98,7 @@ test('a Node server is published with its files, without git and npm settings', 
     health: { path: '/ok', timeout_sec: 2, strict: true },
     drain_timeout_sec: 7,
     sleep_after_min: 20,
+    max_isolates: 3,
   })
   expect([...(await serverPaths(built))].sort()).toEqual(['atelier.config.mjs', 'server.js', 'views/a.txt'])
   await expectNothingLeft(built)

@@ -56,6 +56,7 @@ export function describeBuild({
     redirects: rules.redirects,
     health: healthOf(config),
     drain_timeout_sec: config.deployments.drainTimeoutSec,
+    max_isolates: config.deployments.maxIsolates ?? null,
     sleep_after_min: config.deployments.sleepAfterMin ?? null,
   }
 }

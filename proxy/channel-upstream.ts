@@ -43,6 +43,10 @@ export class ChannelUpstream implements Upstream {
     )
   }
 
+  get inFlight(): number {
+    return this.#client.inFlight
+  }
+
   close(): void {
     this.#client.close()
   }

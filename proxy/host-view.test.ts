@@ -1,3 +1,9 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
 import { expect, test } from 'vitest'
 import { HostView } from './host-view.ts'
 import { defaultLimits } from './limits.ts'
@@ -73,3 +79,52 @@ test('many requests that find a host asleep wake it once, and all wait for it', 
   expect(wakes).toBe(2)
   host.close()
 })
+
+test('of several isolates the one with the fewest requests on their way is chosen, and one that leaves is left in peace', async () => {
+  await using one = await silentServer()
+  await using other = await silentServer()
+  const host = view()
+  const both = { is: 'up' as const, sockets: [one.path, other.path], speaks: 'http' as const }
+  host.become(both)
+  const chosen: string[] = []
+  for (let requests = 0; requests < 4; requests++) {
+    const upstream = host.upstream()
+    chosen.push(upstream?.socketPath ?? '')
+    upstream?.send(
+      { method: 'GET', target: '/', headers: ['host', 'a'], body: Readable.from([]), bodyLength: 0 },
+      { answered: () => undefined, failed: () => undefined },
+    )
+  }
+  expect(chosen).toEqual([one.path, other.path, one.path, other.path])
+
+  const [first] = [host.upstream()]
+  if (!first) throw new Error('nothing is up')
+  expect((await host.whenUpAgain(first, 100)).socketPath).not.toBe(first.socketPath)
+  await expect.poll(() => other.connections()).toBe(2)
+  host.become({ ...both, sockets: [one.path] })
+  expect(host.upstream()?.socketPath).toBe(one.path)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(other.connections()).toBe(2)
+  host.close()
+  await expect.poll(() => [one.connections(), other.connections()]).toEqual([0, 0])
+})
+
+// Takes requests and answers none.
+async function silentServer() {
+  const path = join(await mkdtemp(join(tmpdir(), 'atl-')), 's')
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => socket.destroy()).on('close', () => sockets.delete(socket))
+    socket.resume()
+  }).listen(path)
+  await once(server, 'listening')
+  return {
+    path,
+    connections: () => sockets.size,
+    async [Symbol.asyncDispose]() {
+      server.close()
+      await rm(dirname(path), { recursive: true })
+    },
+  }
+}

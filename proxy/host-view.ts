@@ -22,6 +22,9 @@ export class HostUnavailable extends Error {
 const reuseMs = 2_000
 // Between a process's end and the main process's word of it.
 const noticeExitMs = 250
+// What an isolate that leaves has for the requests on their way.
+const leaveMs = 30_000
+const leaveLookMs = 250
 
 /**
  * A deployment's host process as an edge process sees it: the way to it while it is up, and the requests that wait for it, within bounds,
@@ -33,7 +36,7 @@ export class HostView {
   #isCalled = false
   #state: HostState = { is: 'starting' }
   #nextStartAt = 0
-  #upstream: Upstream | null = null
+  #upstreams: Upstream[] = []
   #waiting = new Set<{ resolve: (upstream: Upstream) => void; reject: (reason: unknown) => void }>()
   #changed = Promise.withResolvers<void>()
 
@@ -47,12 +50,14 @@ export class HostView {
   become(state: HostState): void {
     // Said again to all when one has fallen asleep too early: requests on their way stay on it.
     if (isSamePlace(this.#state, state)) return
-    this.#upstream?.close()
+    const before = this.#upstreams
     this.#state = state
-    this.#upstream = state.is === 'up' ? this.#wayTo(state) : null
+    this.#upstreams = state.is === 'up' ? this.#waysTo(state, before) : []
+    for (const upstream of before) if (!this.#upstreams.includes(upstream)) this.#leave(upstream)
     this.#changed.resolve()
     this.#changed = Promise.withResolvers<void>()
-    if (this.#upstream) for (const waiter of this.#waiting) waiter.resolve(this.#upstream)
+    const [first] = this.#upstreams
+    if (first) for (const waiter of this.#waiting) waiter.resolve(first)
     this.#isCalled = false
     if (this.#waiting.size > 0) this.#call()
     if (state.is === 'stopped') this.#turnAway(new HostUnavailable('stopped', 1000))
@@ -63,12 +68,14 @@ export class HostView {
 
   /** The way to the app, if it is up at this moment. */
   upstream(): Upstream | null {
-    return this.#upstream
+    const upstreams = this.#upstreams
+    return upstreams.length < 2 ? (upstreams[0] ?? null) : upstreams.reduce(lessInFlight)
   }
 
   /** Waits for the app to be up. Throws HostUnavailable. */
   async whenUp(timeoutMs: number): Promise<Upstream> {
-    if (this.#upstream) return this.#upstream
+    const upstream = this.upstream()
+    if (upstream) return upstream
     if (this.#state.is === 'stopped') throw new HostUnavailable('stopped', 1000)
     const untilStart = this.#state.is === 'crashed' ? this.#nextStartAt - performance.now() : 0
     if (untilStart > reuseMs) throw new HostUnavailable('crashed', untilStart)
@@ -88,7 +95,9 @@ export class HostView {
 
   /** Waits for the app to be up after a connection to `failed` was refused: its process has ended, or is about to be seen as ended. */
   async whenUpAgain(failed: Upstream, timeoutMs: number): Promise<Upstream> {
-    if (this.#upstream === failed) await Promise.race([this.#changed.promise, pause(noticeExitMs)])
+    const other = this.#upstreams.find((upstream) => upstream !== failed)
+    if (other) return other
+    if (this.#upstreams.includes(failed)) await Promise.race([this.#changed.promise, pause(noticeExitMs)])
     return this.whenUp(timeoutMs)
   }
 
@@ -103,14 +112,28 @@ export class HostView {
     this.#wake()
   }
 
-  #wayTo({ sockets: [socketPath = ''], speaks }: HostState & { is: 'up' }): Upstream {
+  #waysTo({ sockets, speaks }: HostState & { is: 'up' }, known: Upstream[]): Upstream[] {
     const Way = speaks === 'channel' ? ChannelUpstream : HttpUpstream
-    return new Way(socketPath, this.#limits)
+    return sockets.map((path) => known.find(({ socketPath }) => socketPath === path) ?? new Way(path, this.#limits))
+  }
+
+  // While other isolates go on, this one may be leaving in peace: what is on its way there ends first.
+  #leave(upstream: Upstream): void {
+    const until = performance.now() + leaveMs
+    const look = () => {
+      if (upstream.inFlight === 0 || this.#state.is !== 'up' || performance.now() > until) upstream.close()
+      else setTimeout(look, leaveLookMs).unref()
+    }
+    look()
   }
 
   #turnAway(reason: HostUnavailable): void {
     for (const waiter of this.#waiting) waiter.reject(reason)
   }
+}
+
+function lessInFlight(one: Upstream, other: Upstream): Upstream {
+  return other.inFlight < one.inFlight ? other : one
 }
 
 function isSamePlace(one: HostState, other: HostState): boolean {

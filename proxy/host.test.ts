@@ -49,6 +49,12 @@ class TestIsolate implements Isolate {
     return this.silent
   }
 
+  busyShare: number | null = null
+
+  busy(): number | null {
+    return this.busyShare
+  }
+
   needsProcess(): string | null {
     return null
   }
@@ -91,6 +97,8 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
       },
       socketPath: (start) => join(directory, `${start}.sock`),
       onLine: (_stream, line) => lines.push(line),
+      maxIsolates: 3,
+      hasFreeCore: () => true,
       onState: (state) => states.push(state),
       log,
       limits: { ...defaultLimits, firstBackoffMs: 100, maxBackoffMs: 300, ...limits },
@@ -180,6 +188,33 @@ test('I3: a host whose thread has owed a sign of life for long enough is replace
   await expect.poll(() => started.length).toBe(2)
   expect(lines).toEqual(['its thread was stuck: it answered nothing any more; it is started again now'])
   await host.stop()
+})
+
+test('under load further isolates start beside the first, up to its limit, and end when there is less to do', async () => {
+  const host = startHost()
+  await host.started()
+  const look = async (share: number) => {
+    for (const isolate of started) isolate.busyShare = share
+    host.checkAlive(30_000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  for (let looks = 0; looks < 10; looks++) await look(1)
+  const paths = () => started.filter(({ isStopped }) => !isStopped).map(({ socketPath }) => socketPath)
+  expect(started.length).toBe(3)
+  expect(host.state()).toEqual({ is: 'up', sockets: paths(), speaks: 'http' })
+
+  // The end of one is the end of its own requests: the others go on, and while the first starts again too.
+  started[1]?.end('exit code 1')
+  await expect.poll(() => host.state()).toMatchObject({ sockets: [started[0]?.socketPath, started[2]?.socketPath] })
+  started[0]?.end('exit code 1')
+  await expect.poll(() => started.length).toBe(4)
+  await expect.poll(() => host.state()).toMatchObject({ sockets: [started[3]?.socketPath, started[2]?.socketPath] })
+  for (const state of states.slice(1)) expect(state.is).toBe('up')
+
+  for (let looks = 0; looks < 6; looks++) await look(0.1)
+  expect(host.state()).toMatchObject({ sockets: [started[3]?.socketPath] })
+  await host.stop()
+  expect(started.slice(2).map(({ isStopped }) => isStopped)).toEqual([true, true])
 })
 
 test('a stopped host starts nothing any more', async () => {

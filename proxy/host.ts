@@ -2,6 +2,8 @@ import { AppError, messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Isolate, IsolateExit, IsolateSpec, Speech } from '../sandbox/isolate/isolate.ts'
 import type { HostState } from './edge-messages.ts'
+import { FurtherIsolates } from './further-isolates.ts'
+import { LoadWatch } from './load-watch.ts'
 
 /** What a start needs, but for the socket: each start listens on a path of its own. */
 export type HostSpec = Omit<IsolateSpec, 'socketPath' | 'onLog'>
@@ -9,6 +11,10 @@ export type HostSpec = Omit<IsolateSpec, 'socketPath' | 'onLog'>
 export type HostDeps = {
   start: (spec: IsolateSpec) => Promise<Isolate>
   socketPath: (start: number) => string
+  /** Isolates at a time, at most. */
+  maxIsolates: number
+  /** Whether the machine could give another one a core. */
+  hasFreeCore: () => boolean
   onLine: (stream: 'stdout' | 'stderr' | 'platform', line: string) => void
   onState: (state: HostState) => void
   log: Log
@@ -38,7 +44,7 @@ const stuckMs = 3_000
 
 /**
  * One deployment's host process: asleep until it is woken, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
- * What edge processes must know of it is said as it changes.
+ * What edge processes must know of it is said as it changes. Under load it is joined by further isolates.
  */
 export class Host {
   readonly #spec: HostSpec
@@ -51,12 +57,19 @@ export class Host {
   #current: Isolate | null = null
   #ending: Promise<unknown> | null = null
   #hasSlept = false
-  #stuck: Isolate | null = null
+  readonly #stuck = new WeakSet<Isolate>()
   #started: Promise<void> = Promise.resolve()
+  readonly #further: FurtherIsolates
+  readonly #load = new LoadWatch()
 
   constructor(spec: HostSpec, deps: HostDeps) {
     this.#spec = spec
     this.#deps = deps
+    this.#further = new FurtherIsolates({
+      start: () => this.#startFurther(),
+      onChange: () => this.#deps.onState(this.state()),
+      onLine: (line) => this.#deps.onLine('platform', line),
+    })
   }
 
   /** Starts it, when it is asleep: as it is made, and after `sleep`. */
@@ -79,9 +92,11 @@ export class Host {
     if (state.name !== 'ready' && state.name !== 'crashed') return false
     if (this.#restart) clearTimeout(this.#restart)
     this.#hasSlept = true
+    const { stopGraceMs } = this.#deps.limits
+    const further = this.#further.stop(stopGraceMs)
     this.#become({ name: 'asleep' })
     this.#deps.onLine('platform', why)
-    if (state.name === 'ready') this.#ending = state.isolate.stop(this.#deps.limits.stopGraceMs)
+    this.#ending = Promise.all([further, state.name === 'ready' && state.isolate.stop(stopGraceMs)])
     return true
   }
 
@@ -90,12 +105,23 @@ export class Host {
    * crash.
    */
   checkAlive(stuckAfterMs: number): void {
-    if (this.#state.name !== 'ready' || this.#stuck === this.#state.isolate) return
-    const { isolate } = this.#state
-    isolate.ping()
-    if (isolate.silentMs() < stuckAfterMs) return
-    this.#stuck = isolate
-    void isolate.stop(0)
+    if (this.#state.name !== 'ready') return
+    const isolates = [this.#state.isolate, ...this.#further.all]
+    for (const isolate of isolates) {
+      isolate.ping()
+      if (isolate.silentMs() < stuckAfterMs || this.#stuck.has(isolate)) continue
+      this.#stuck.add(isolate)
+      void isolate.stop(0)
+    }
+    const wish = this.#load.look(isolates.map((isolate) => isolate.busy()))
+    if (wish === 'fewer') this.#further.shrink()
+    if (wish === 'more' && isolates.length < this.#deps.maxIsolates && this.#deps.hasFreeCore())
+      void this.#further.grow()
+  }
+
+  /** Nobody uses it: one isolate is enough. */
+  shrink(): void {
+    this.#further.shrink()
   }
 
   /** Where the app listens, if it is up at this moment. */
@@ -108,9 +134,11 @@ export class Host {
   /** What edge processes must know of it. */
   state(): HostState {
     const state = this.#state
+    const isolates = [...(state.name === 'ready' ? [state.isolate] : []), ...this.#further.all]
+    // While the first is started again the others go on.
+    if (isolates[0])
+      return { is: 'up', sockets: isolates.map(({ socketPath }) => socketPath), speaks: isolates[0].speaks() }
     if (state.name === 'crashed') return { is: 'crashed', forMs: Math.max(0, state.nextStartAt - performance.now()) }
-    const place = this.place()
-    if (place) return { is: 'up', sockets: [place.socketPath], speaks: place.speaks }
     return { is: state.name === 'ready' ? 'starting' : state.name }
   }
 
@@ -134,19 +162,34 @@ export class Host {
     // An app that is not up yet has nothing to finish, and one whose thread is stuck cannot.
     const canFinish = this.#state.name === 'ready' && this.#state.isolate.silentMs() < stuckMs
     const graceMs = canFinish ? this.#deps.limits.stopGraceMs : 0
+    const further = this.#further.stop(graceMs)
     this.#become({ name: 'stopped' })
-    await Promise.all([this.#ending, this.#current?.stop(graceMs)])
+    await Promise.all([this.#ending, further, this.#current?.stop(graceMs)])
+  }
+
+  #launch(): Promise<Isolate> {
+    return this.#deps.start({
+      ...this.#spec,
+      socketPath: this.#deps.socketPath(++this.#starts),
+      onLog: (stream, line) => this.#deps.onLine(stream, line),
+    })
+  }
+
+  async #startFurther(): Promise<Isolate> {
+    const isolate = await this.#launch()
+    try {
+      await isolate.ready(this.#deps.limits.startTimeoutMs)
+      return isolate
+    } catch (thrown) {
+      await isolate.stop(0)
+      throw thrown
+    }
   }
 
   async #start(): Promise<void> {
-    const start = ++this.#starts
     this.#become({ name: 'starting' })
     try {
-      const isolate = await this.#deps.start({
-        ...this.#spec,
-        socketPath: this.#deps.socketPath(start),
-        onLog: (stream, line) => this.#deps.onLine(stream, line),
-      })
+      const isolate = await this.#launch()
       this.#current = isolate
       if (this.#isStopped()) {
         await isolate.stop(0)
@@ -174,7 +217,7 @@ export class Host {
   #ended(isolate: Isolate, { error }: IsolateExit): void {
     if (this.#state.name !== 'ready' || this.#state.isolate !== isolate) return
     if (performance.now() - this.#state.since > recoveredMs) this.#crashes = 0
-    this.#crashed(isolate === this.#stuck ? 'its thread was stuck: it answered nothing any more' : error.message)
+    this.#crashed(this.#stuck.has(isolate) ? 'its thread was stuck: it answered nothing any more' : error.message)
   }
 
   #crashed(why: string): void {

@@ -39,6 +39,10 @@ export class HttpUpstream implements Upstream {
     return exchange
   }
 
+  get inFlight(): number {
+    return this.#all.size - this.#free.length + this.#waiting.length
+  }
+
   close(): void {
     clearInterval(this.#looking)
     for (const connection of this.#all) connection.close()

@@ -12,7 +12,7 @@ export type ProxyLimits = AppRequestLimits &
   ListenerLimits &
   StallLimits &
   EdgeProcessLimits &
-  UseLimits & { closeDeadlineMs: number; useLookMs: number }
+  UseLimits & { closeDeadlineMs: number; useLookMs: number; minFreeCores: number }
 
 const seconds = 1000
 
@@ -44,6 +44,8 @@ export const defaultLimits: ProxyLimits = {
   sleepAfterMs: 15 * 60 * seconds,
   /** A thread that turns its event loop no more for so long while it is used is replaced. */
   stuckAfterMs: 30 * seconds,
+  /** A deployment gets a further isolate only while so much of the machine has nothing to do. */
+  minFreeCores: 0.5,
   /** So often it is looked who is idle or stuck. */
   useLookMs: 5 * seconds,
   /** Edge processes tell so often which deployments are used. */

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Config } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
@@ -14,6 +15,8 @@ import { Host, type HostLimits } from './host.ts'
 import type { LocalBundle, LocalBundles } from './local-bundles.ts'
 import type { LoadDeployment, LocalRef } from './local-deployment.ts'
 
+const mostIsolates = 4
+
 export type LoadDeps = {
   networks: Promise<AppNetworks>
   config: Config
@@ -22,6 +25,7 @@ export type LoadDeps = {
   appLog: AppLogShipper
   log: Log
   limits: HostLimits
+  hasFreeCore: () => boolean
   /** Rejects when no app may be started here now. */
   admit?: () => Promise<void>
 }
@@ -46,6 +50,8 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
         return networks.start((network) => startIsolate({ ...starting, ...network }))
       },
       socketPath: () => socketPath(ref.id),
+      maxIsolates: maxIsolatesOf(manifest),
+      hasFreeCore: deps.hasFreeCore,
       onLine: (stream, line) => deps.appLog.add(ref, stream, line),
       onState: (state) => tell({ type: 'host', id: ref.id, state }),
       log: deps.log,
@@ -53,6 +59,12 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
     })
     return { manifest, manifestPath, host }
   }
+}
+
+// Of what keeps anything in memory between requests two would be two apps.
+function maxIsolatesOf({ kind, max_isolates: most }: Pick<Manifest, 'kind' | 'max_isolates'>): number {
+  if (kind !== 'fetch') return 1
+  return Math.min(most ?? availableParallelism(), mostIsolates)
 }
 
 async function hostSpec(

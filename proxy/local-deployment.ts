@@ -135,8 +135,9 @@ export class LocalDeployment {
   /** Sees that its host gives signs of life while requests wait for it. */
   checkAlive(): void {
     const { stuckAfterMs, useReportMs } = this.#deps.limits
-    if (performance.now() - this.#usedAt > 3 * useReportMs) return
-    this.#loaded?.host?.checkAlive(stuckAfterMs)
+    const isUsed = performance.now() - this.#usedAt <= 3 * useReportMs
+    if (isUsed) this.#loaded?.host?.checkAlive(stuckAfterMs)
+    else this.#loaded?.host?.shrink()
   }
 
   /** Somebody wants it again: a drain under way is called off. False: it is closed already. */

@@ -15,6 +15,7 @@ import { BlobFiles } from './blob-files.ts'
 import { readIfThere, writeWhole } from './durable-file.ts'
 import type { EdgeSettings, ToEdge } from './edge-messages.ts'
 import { EdgePool } from './edge-pool.ts'
+import { FreeCores } from './free-cores.ts'
 import { KnownRoutes } from './known-routes.ts'
 import { defaultLimits, type ProxyLimits } from './limits.ts'
 import { deploymentLoader } from './load.ts'
@@ -80,7 +81,9 @@ export async function startProxy(
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
     },
   })
-  const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit })
+  const cores = new FreeCores()
+  const hasFreeCore = () => cores.count >= limits.minFreeCores
+  const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit, hasFreeCore })
   const starts = new StartQueue({ atOnce: 2 * availableParallelism(), log })
   const later = (start: () => Promise<void>) => starts.add(start)
   const deployments = new LocalDeployments({ load, edges, later, limits, log })
@@ -98,6 +101,7 @@ export async function startProxy(
   await edges.open({ port, host })
   residents.settle()
   const looking = setInterval(() => {
+    cores.look()
     deployments.sleepIdle()
     deployments.checkAlive()
   }, limits.useLookMs)

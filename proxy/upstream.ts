@@ -53,5 +53,7 @@ export interface Upstream {
   readonly speaks: Speech
   /** `fresh`: on a connection that no request has used before. */
   send(request: UpstreamRequest, recipient: Recipient, options?: { fresh?: boolean }): Exchange
+  /** Requests on their way to it. */
+  readonly inFlight: number
   close(): void
 }

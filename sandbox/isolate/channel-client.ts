@@ -85,6 +85,11 @@ export class ChannelClient {
     return { response: promise, abort }
   }
 
+  /** Requests on their way. */
+  get inFlight(): number {
+    return this.#connection?.inFlight ?? 0
+  }
+
   close(): void {
     this.#connection?.close()
   }
@@ -115,6 +120,10 @@ class Connection {
       if (sweeping) clearInterval(sweeping)
       this.#ended('lost')
     })
+  }
+
+  get inFlight(): number {
+    return this.#streams.size
   }
 
   get isUsable(): boolean {

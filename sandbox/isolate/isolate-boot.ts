@@ -20,8 +20,8 @@ export type HostReport =
   /** Where the app's processes listen, as long as it is not ready. */
   | { listeners: Listeners }
   | { daemon: true }
-  /** The thread has answered to what was asked on the pipe; of a thread only. */
-  | { alive: true }
+  /** The thread has answered to what was asked on the pipe; `busy` is the share of the time since the last answer in which it was at work. */
+  | { alive: true; busy: number }
 
 const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
 const hasPlace = /^\S*\/.*:\d+$/m
@@ -43,6 +43,7 @@ const thread = new Worker(new URL('./isolate.worker.mjs', import.meta.url), {
   workerData: { kind: spec.kind, entry: spec.entry, listenFd: spec.listenFd } satisfies HostSpec,
   resourceLimits: { maxOldGenerationSizeMb: spec.heapMb },
 })
+let measured = thread.performance.eventLoopUtilization()
 // A program that the app has started may be the one that listens, and the app itself never will.
 const looking = setInterval(() => report({ listeners: readListeners() ?? { tcp: [], unix: [] } }), 2000)
 
@@ -51,7 +52,7 @@ thread.on('message', (message: FromThread) => {
     clearInterval(looking)
     report({ listening: true, speaks: message.speaks })
   }
-  if ('alive' in message) report({ alive: true })
+  if ('alive' in message) report({ alive: true, busy: measureLoad() })
   if ('thrown' in message) thrown = message.thrown
   if ('chdir' in message || 'umask' in message) serve(message)
 })
@@ -69,6 +70,13 @@ thread.on('exit', (code) => {
 
 process.on('SIGTERM', () => thread.postMessage({ stop: true } satisfies ToThread))
 process.on('uncaughtException', (error) => writeSync(2, `${inspect(error)}\n`))
+
+function measureLoad(): number {
+  const now = thread.performance.eventLoopUtilization()
+  const { utilization } = thread.performance.eventLoopUtilization(now, measured)
+  measured = now
+  return utilization
+}
 
 // chdir and umask belong to the process, so a thread may not call them; it blocks until this thread has done so for it.
 function serve(call: Extract<FromThread, { answer: unknown }>): void {

@@ -79,6 +79,8 @@ export type Isolate = {
   ping(): void
   /** For how long the thread has owed a sign of life; 0 when it owes none. */
   silentMs(): number
+  /** The share of the time between its last two signs of life in which the thread was at work; null: not known. */
+  busy(): number | null
   /** As SIGTERM does: the app's handlers run, or its server drains; what is left after `graceMs` is killed. */
   stop(graceMs: number): Promise<IsolateExit>
 }
@@ -96,6 +98,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     listeners: null,
     isDaemon: false,
     askedAt: null,
+    busy: null,
   }
   const lines = {
     stdout: new LineSplitter((line) => spec.onLog('stdout', line)),
@@ -144,6 +147,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
       launched.control?.write('?')
     },
     silentMs: () => (heard.askedAt === null ? 0 : performance.now() - heard.askedAt),
+    busy: () => heard.busy,
     stop: async (graceMs) => {
       await launched.stop(graceMs)
       return exited
@@ -165,6 +169,7 @@ export type Heard = {
   isDaemon: boolean
   /** When its thread was asked for a sign of life that it owes. */
   askedAt: number | null
+  busy: number | null
 }
 
 // Shown are fewer; what Node prints of an error without a listener takes 30.
@@ -269,6 +274,7 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
       if (report && 'daemon' in report) heard.isDaemon = true
       if (report && 'alive' in report && heard.askedAt !== null) {
         heard.askedAt = null
+        heard.busy = report.busy
         // Asked for, and for as long as it runs.
         left += line.length + 1
       }
@@ -286,7 +292,8 @@ function parseReport(line: string): HostReport | null {
       return { error: readError(report.error) }
     if ('port' in report) return { port: numberOf(report.port) }
     if ('listeners' in report) return { listeners: readListeners(report.listeners) }
-    if ('alive' in report) return { alive: true }
+    if ('alive' in report)
+      return { alive: true, busy: 'busy' in report ? Math.min(Math.max(Number(report.busy) || 0, 0), 1) : 0 }
     return 'daemon' in report ? { daemon: true } : null
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null

@@ -26,7 +26,10 @@ import { connect as connectSql, type Sql } from '../../registry/sql.ts'
 
 /** A bundle as a test writes it: static files and server code by path, both as text. */
 export type TestBundle = Partial<
-  Pick<Manifest, 'spa_fallback' | 'health' | 'drain_timeout_sec' | 'sleep_after_min' | 'header_rules' | 'redirects'>
+  Pick<
+    Manifest,
+    'spa_fallback' | 'health' | 'drain_timeout_sec' | 'sleep_after_min' | 'max_isolates' | 'header_rules' | 'redirects'
+  >
 > & {
   kind: Manifest['kind']
   files?: Record<string, string | Buffer>
@@ -178,6 +181,7 @@ export class TestEdge {
       ...{ header_rules: bundle.header_rules ?? [], redirects: bundle.redirects ?? [] },
       health: bundle.health ?? { path: '/', timeout_sec: 5, strict: false },
       drain_timeout_sec: bundle.drain_timeout_sec ?? 30,
+      max_isolates: bundle.max_isolates ?? null,
       sleep_after_min: bundle.sleep_after_min ?? null,
     }
     const bytes = Buffer.from(JSON.stringify(manifest))
