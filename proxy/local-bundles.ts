@@ -101,18 +101,16 @@ export class LocalBundles {
       const dropped = newestFirst.filter((id) => !isWanted(id)).slice(apps.has(app) ? keptPerApp : 0)
       for (const id of dropped) {
         if (isWanted(id)) continue
-        if (isRetained(id)) await this.#dropAllButManifest(join(this.#directory, app, id))
-        else await rm(join(this.#directory, app, id), { recursive: true, force: true })
+        const directory = join(this.#directory, app, id)
+        const names = await listDirectory(directory)
+        const going = isRetained(id) ? names.filter((name) => name !== 'manifest.json') : names
+        for (const name of going) await rm(join(directory, name), { recursive: true, force: true })
+        if (!isRetained(id)) await rm(directory, { recursive: true, force: true })
+        hasDropped ||= going.length > 0
       }
-      hasDropped ||= dropped.length > 0
       await this.#pruneModules(join(app, modulesName), apps.has(app) ? keptModules : 0)
     }
     if (hasDropped && this.#blobs.keepsCopies) await this.#blobs.keepOnly(await this.#digests())
-  }
-
-  async #dropAllButManifest(directory: string): Promise<void> {
-    for (const name of await listDirectory(directory))
-      if (name !== 'manifest.json') await rm(join(directory, name), { recursive: true, force: true })
   }
 
   // Of every file of the bundles that are here.

@@ -140,8 +140,8 @@ export class RetainedBundles {
     known.bundles = bundles
       .filter(({ manifestKey }) => !seen.has(manifestKey) && seen.add(manifestKey))
       .slice(0, mostPerRoute)
-    const message = this.#message(routeId) ?? ({ type: 'retained', routeId, bundles: [] } as const)
-    if (JSON.stringify(message) !== before) this.#deps.tell(message)
+    const message = this.#message(routeId)
+    if (JSON.stringify(message) !== before) this.#deps.tell(message ?? { type: 'retained', routeId, bundles: [] })
   }
 
   // Both arms of a rollout stand for each other; a route with one deployment that never had another needs nothing.
