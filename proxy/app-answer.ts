@@ -9,6 +9,7 @@ import {
   smallestCompressed,
 } from './compression.ts'
 import type { Coding } from './content-encoding.ts'
+import { sendChecked } from './ready-response.ts'
 import type { ResponseHead } from './response-head.ts'
 
 /** What the cache had to do with an answer, as the header `x-atelier-cache` says it (docs/response-cache.md). */
@@ -17,6 +18,7 @@ export type CacheWord = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
 /** A client that waits for an app's answer. `headers` are flat pairs that go with the app's own. */
 export type Client = { request: IncomingMessage; response: ServerResponse; headers: string[] }
 
+// Above this, copying a body behind its head costs more than a second write.
 const largestJoined = 16_384
 
 /** Sends an answer that is there whole, compressed when that helps. */
@@ -25,13 +27,12 @@ export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trai
   const isHead = request.method === 'HEAD'
   const coding = codingFor(request, head)
   if (coding === null || trailers.length > 0 || (body.length < smallestCompressed && !isHead)) {
-    if (trailers.length === 0 && head.mayHaveBody && !head.hasLength && !isHead)
-      head.headers.push('content-length', String(body.length))
+    const isCounted = head.hasLength || (head.mayHaveBody && !head.hasTrailer && trailers.length === 0)
+    if (isCounted && !head.hasLength && !isHead) head.headers.push('content-length', String(body.length))
+    if (isCounted && body.length <= largestJoined && sendJoined(client, head, isHead ? null : body)) return
     writeHead(client, head, head.headers)
     if (trailers.length > 0) response.addTrailers(trailers)
-    // Text goes out in one write with the head, and Latin-1 is any bytes as text; above this, copying costs more than a second write.
-    if (body.length > largestJoined) response.end(body)
-    else response.end(body.toString('latin1'), 'latin1')
+    response.end(body)
   } else if (isHead || body.length > largestInline) {
     writeHead(client, head, codedHeaders(head.headers, coding, null))
     if (isHead) response.end()
@@ -69,6 +70,10 @@ export function sendStream(
     if (pairs.length > 0) response.addTrailers(pairs)
   })
   body.pipe(openAnswer(client, head))
+}
+
+function sendJoined({ response, headers: more }: Client, head: ResponseHead, body: Buffer | null): boolean {
+  return sendChecked(response, head, [head.headers, more], body)
 }
 
 function writeHead({ response, headers: more }: Client, { status, reason }: ResponseHead, headers: string[]): void {

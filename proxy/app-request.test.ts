@@ -41,6 +41,7 @@ const server = createServer((request, response) => {
     response.addTrailers({ 'x-sum': '42' })
     return response.end()
   }
+  if (path === '/trailers-forgotten') { response.writeHead(200, { trailer: 'x-sum' }); return response.end('body') }
   if (path === '/204') { response.writeHead(204); return response.end() }
   if (path === '/hints') { response.writeEarlyHints({ link: '</a.css>; rel=preload' }); return response.end('after hints') }
   let bytes = 0
@@ -145,6 +146,7 @@ describe('what a client gets', () => {
   test('trailers, 204, HEAD and responses after early hints pass', async () => {
     const trailers = await request(['GET /trailers HTTP/1.1', 'Host: echo.apps.localhost', 'Connection: close'])
     expect(trailers.toLowerCase()).toMatch(/0\r\nx-sum: 42\r\n\r\n$/)
+    expect(await edge.ask('echo', '/trailers-forgotten')).toMatchObject({ status: 200, body: 'body' })
     const empty = await request(['GET /204 HTTP/1.1', 'Host: echo.apps.localhost', 'Connection: close'])
     expect(empty).toMatch(/^HTTP\/1\.1 204 No Content/)
     expect(empty.toLowerCase()).not.toMatch(/content-length|transfer-encoding/)

@@ -13,7 +13,15 @@ function answerOf(bytes: number, tags = ''): CachedAnswer {
   const headers = ['content-type', 'text/html', 'cache-control', 's-maxage=60', 'cache-tag', tags]
   const terms = readTerms(200, headers)
   if (!terms) throw new Error('it would not be kept')
-  const head = { status: 200, reason: 'OK', headers, type: 'text/html', mayHaveBody: true, hasLength: false }
+  const head = {
+    status: 200,
+    reason: 'OK',
+    headers,
+    type: 'text/html',
+    mayHaveBody: true,
+    hasLength: false,
+    hasTrailer: false,
+  }
   return new CachedAnswer({ head, terms, body: Buffer.alloc(bytes), at: performance.now() }, [])
 }
 
@@ -99,7 +107,15 @@ test('an answer that came whole with a whole head keeps its own headers alone in
   const cache = new ResponseCache(limits)
   const terms = readTerms(200, ['cache-control', 's-maxage=60'])
   if (!terms) throw new Error('it would not be kept')
-  const head = { status: 200, reason: 'OK', headers: ['content-type', type], type, mayHaveBody: true, hasLength: false }
+  const head = {
+    status: 200,
+    reason: 'OK',
+    headers: ['content-type', type],
+    type,
+    mayHaveBody: true,
+    hasLength: false,
+    hasTrailer: false,
+  }
   put(cache, 'a', 'k', new CachedAnswer({ head, terms, body: Buffer.alloc(10), at: 0 }, []))
   expect(cache.bytes).toBeLessThan(3_000)
 })

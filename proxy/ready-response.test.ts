@@ -3,7 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
-import { ReadyResponse } from './ready-response.ts'
+import { ReadyResponse, sendChecked } from './ready-response.ts'
 
 const body = Buffer.from('a body of some bytes é\n'.repeat(40))
 const head = ['content-type', 'text/plain; charset=utf-8', 'content-length', String(body.length), 'etag', '"abc"']
@@ -129,4 +129,56 @@ test('a response has not ended before its client has taken it', async () => {
   await expect.poll(() => bytes).toBeGreaterThan(begun * large.length)
   socket.destroy()
   server.close()
+})
+
+test('a checked response is, byte for byte, the one Node makes, on the same connection, and ends like it', async () => {
+  const answers: { status: number; reason: string; headers: string[]; body: Buffer | null }[] = [
+    { status: 200, reason: 'OK', headers: head, body },
+    {
+      status: 404,
+      reason: 'Not here \xe9',
+      headers: ['X-A', '\xff \t', 'content-length', '0'],
+      body: null,
+    },
+    { status: 204, reason: 'No Content', headers: [], body: null },
+    {
+      status: 304,
+      reason: 'Not Modified',
+      headers: ['ETag', '"1"', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2'],
+      body: null,
+    },
+    {
+      status: 200,
+      reason: '',
+      headers: ['DATE', 'yesterday', 'content-length', '3'],
+      body: Buffer.from([0, 128, 255]),
+    },
+  ]
+  for (const { status, reason, headers, body: whole } of answers) {
+    const texts: string[] = []
+    const sent: boolean[] = []
+    const closed: number[] = []
+    for (const isChecked of [true, false]) {
+      const server = createServer({ keepAliveTimeout: 0 }, (_, response) => {
+        response.on('close', () => closed.push(response.statusCode))
+        const isSent =
+          isChecked && sendChecked(response, { status, reason }, [headers.slice(0, 2), headers.slice(2)], whole)
+        if (isChecked) sent.push(isSent)
+        if (isSent) return
+        response.writeHead(status, reason, headers)
+        response.end(whole)
+      })
+      await once(server.listen(0, '127.0.0.1'), 'listening')
+      const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+      const answer = buffer(socket)
+      socket.write(get + get + last)
+      texts.push((await answer).toString('latin1').replace(/Date: [^\r]+ GMT/g, 'Date: …'))
+      server.close()
+    }
+    expect(texts[0]).toBe(texts[1])
+    expect(texts[0]?.match(/HTTP\/1\.1 /g)).toHaveLength(3)
+    // Of requests sent ahead Node has only the first on the connection.
+    expect(sent).toEqual([true, false, false])
+    expect(closed).toEqual(Array.from({ length: 6 }, () => status))
+  }
 })

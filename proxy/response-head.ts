@@ -12,6 +12,8 @@ export type ResponseHead = {
   mayHaveBody: boolean
   /** Whether `headers` say how long the body is. */
   hasLength: boolean
+  /** Whether they say that trailers follow. */
+  hasTrailer: boolean
 }
 
 const dropped = new Set([
@@ -32,10 +34,16 @@ const fieldName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const fieldText = /^[\t\x20-\x7e\x80-\xff]*$/
 const bodyless = new Set([204, 205, 304])
 /** What the name of a response header asks for before the header is passed on. */
-type Care = 'none' | 'drop' | 'refuse' | 'connection' | 'coding' | 'length' | 'type' | 'cookie'
+type Care = 'none' | 'drop' | 'refuse' | 'connection' | 'coding' | 'length' | 'trailer' | 'type' | 'cookie'
 const special: Record<string, Care> = {
   'transfer-encoding': 'coding',
-  ...{ connection: 'connection', 'content-length': 'length', 'content-type': 'type', 'set-cookie': 'cookie' },
+  ...{
+    connection: 'connection',
+    'content-length': 'length',
+    trailer: 'trailer',
+    'content-type': 'type',
+    'set-cookie': 'cookie',
+  },
 }
 const cares = new HeaderNames((lower, name): Care => {
   if (Object.hasOwn(special, lower)) return special[lower] ?? 'none'
@@ -59,6 +67,7 @@ export function readResponseHead(
   let [type, coding, connection]: (string | undefined)[] = []
   const mayHaveBody = !bodyless.has(status)
   let hasLength = false
+  let hasTrailer = false
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] ?? ''
     const value = raw[index + 1] ?? ''
@@ -68,6 +77,7 @@ export function readResponseHead(
       if (care === 'length' && !mayHaveBody) continue
       if (care === 'refuse') return { invalid: 'the name of a header holds a character that is not allowed' }
       if (care === 'length') hasLength = true
+      else if (care === 'trailer') hasTrailer = true
       else if (care === 'type') type = joined(type, value)
       else if (care === 'connection') connection = joined(connection, value)
       else if (care === 'coding') coding = joined(coding, value)
@@ -79,11 +89,14 @@ export function readResponseHead(
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     return { invalid: 'its transfer coding is not chunked' }
   }
-  const named = namedByConnection(connection) ?? (coding === undefined ? null : new Set<string>())
-  if (coding !== undefined) named?.add('content-length')
+  // A body has a length said before it or trailers said after it.
+  let named = namedByConnection(connection)
+  if (coding !== undefined && hasLength) named = new Set(named).add('content-length')
+  if (coding === undefined && hasTrailer) named = new Set(named).add('trailer')
   return {
-    ...{ status, reason: reason || (STATUS_CODES[status] ?? ''), type: type ?? '' },
-    ...{ mayHaveBody, hasLength: hasLength && !named?.has('content-length') },
+    ...{ status, reason: reason || (STATUS_CODES[status] ?? ''), type: type ?? '', mayHaveBody },
+    hasLength: hasLength && named?.has('content-length') !== true,
+    hasTrailer: hasTrailer && named?.has('trailer') !== true,
     headers: named ? without(headers, named) : headers,
   }
 }
