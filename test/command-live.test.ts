@@ -91,6 +91,29 @@ test('variables reach a running app by a redeploy without a build', async ({ ate
   await expect.poll(() => atelier.get('env-app', '/')).toMatchObject({ body: 'one hello' })
 })
 
+test('a cached answer is served until it is purged, on every edge process', async ({ atelier }) => {
+  const folder = await atelier.directory({
+    'package.json': '{"name":"cached","type":"module"}',
+    'index.ts': `let made = 0
+export default { fetch: () => new Response('answer ' + ++made, { headers: { 'cache-control': 's-maxage=600', 'cache-tag': 'answers' } }) }
+`,
+  })
+  await said(atelier, ['deploy', '--app', 'cached-app'], folder)
+  const seen = async () => {
+    const answers = await Promise.all(Array.from({ length: 16 }, () => atelier.get('cached-app', '/')))
+    expect(answers.at(-1)?.headers).not.toHaveProperty('cache-tag')
+    return new Set(answers.map(({ headers, body }) => `${headers['x-atelier-cache']} ${body}`))
+  }
+  await expect.poll(async () => [...(await seen())].filter((one) => !one.startsWith('hit'))).toEqual([])
+  const before = [...(await seen())]
+  expect(await said(atelier, ['purge', '--tag', 'answers', '--app', 'cached-app'], folder)).toBe(
+    'cached-app: tag answers purged on 1 edge\n',
+  )
+  const after = await seen()
+  expect(before.filter((one) => after.has(one))).toEqual([])
+  expect([...after].some((one) => one.startsWith('miss'))).toBe(true)
+})
+
 test('logs -f re-attaches to a running build, and cancel ends it', async ({ atelier }) => {
   const folder = await atelier.directory({
     'package.json': '{"name":"slow","scripts":{"start":"node ."}}',
