@@ -181,6 +181,16 @@ export function fileUnreadable(): Notice {
   }
 }
 
+export function serverBusy(): Notice {
+  return {
+    status: 503,
+    code: 'TOO_MANY_CONNECTIONS',
+    title: 'This server has its hands full',
+    message: 'It has more connections open than it may have. Please try again in a moment.',
+    retryAfterSec: 2,
+  }
+}
+
 export function methodNotAllowed(): Notice {
   return {
     status: 405,

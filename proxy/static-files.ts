@@ -1,12 +1,13 @@
 import { createReadStream } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { codeOf } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import { type BlobFiles, type CachedBlob, maxCachedBytes } from './blob-files.ts'
 import type { ByteRange } from './byte-range.ts'
 import { askedRange, names, namesWeakly, partHeaders } from './conditions.ts'
 import { decodePath, FileTable } from './file-table.ts'
 import { HeaderRules } from './header-rules.ts'
-import { fileUnreadable, methodNotAllowed, pageNotFound, writeNotice } from './pages.ts'
+import { fileUnreadable, methodNotAllowed, pageNotFound, serverBusy, writeNotice } from './pages.ts'
 import { ReadyResponse } from './ready-response.ts'
 import { RedirectRules } from './redirect-rules.ts'
 import type { RetainedAssets } from './retained-assets.ts'
@@ -168,8 +169,11 @@ export class StaticFiles {
     } catch (thrown) {
       this.#onError(thrown)
       if (response.destroyed) return
+      // No descriptor was left: nothing is wrong with the file, and it is there again when somebody has closed one.
+      const isCrowded = ['EMFILE', 'ENFILE'].includes(codeOf(thrown) ?? '')
+      if (isCrowded) writeNotice(call.request, response, serverBusy(), call.headers)
       // Better large than not at all.
-      if (file.forget(form)) this.#send(call, file, head.status === 404 ? 404 : 200)
+      else if (file.forget(form)) this.#send(call, file, head.status === 404 ? 404 : 200)
       else writeNotice(call.request, response, fileUnreadable(), call.headers)
     }
   }
