@@ -72,6 +72,18 @@ test('what is live is made smaller in every form, and the same file is that smal
   expect((await stateOf(next.manifest?.build ?? ''))?.encodingsSha256).toBeNull()
 })
 
+test('the next builds of an app remember what does not get smaller, and ask for it once', async () => {
+  const app = await worker.createApp()
+  const formsOf = (manifest: Manifest | null) => manifest?.files.find(({ path }) => path === 'a.txt')?.encodings ?? []
+  const first = await worker.deploy(app, { 'index.html': '1', 'a.txt': prose(29) })
+  await encodeAll(first.manifest)
+  const second = await worker.deploy(app, { 'index.html': '2', 'a.txt': prose(29) })
+  await sql`delete from encodings`
+  const third = await worker.deploy(app, { 'index.html': '3', 'a.txt': prose(29) })
+  expect(formsOf(second.manifest)).not.toEqual(formsOf(first.manifest))
+  expect(formsOf(third.manifest)).toEqual(formsOf(second.manifest))
+})
+
 test('doing it again, after a crash before it was written down, changes nothing', async () => {
   const { manifest } = await worker.deploy(await worker.createApp(), {
     'index.html': 'a',

@@ -45,17 +45,18 @@ export function mayShrink(size: number, contentType: string): boolean {
   return size >= smallestBytes && size <= largestBytes && isCompressible(contentType)
 }
 
-const remembered = z.record(
-  z.string(),
-  z.array(z.object({ encoding: z.enum(['br', 'zstd', 'gzip']), sha256: z.string(), size: z.number() })),
-)
+/** What a file has got. `isFinal`: it does not get smaller. */
+export type KnownForms = { forms: Encoding[]; isFinal: boolean }
+
+const forms = z.array(z.object({ encoding: z.enum(['br', 'zstd', 'gzip']), sha256: z.string(), size: z.number() }))
+const remembered = z.record(z.string(), z.object({ forms, isFinal: z.boolean() }))
 
 /** Which siblings the files of an app's last build got, by digest: what has not changed is not compressed again. */
 export class EncodingMemory {
   readonly #path: string
-  readonly #known: Map<string, Encoding[]>
+  readonly #known: Map<string, KnownForms>
 
-  private constructor(path: string, known: Map<string, Encoding[]>) {
+  private constructor(path: string, known: Map<string, KnownForms>) {
     this.#path = path
     this.#known = known
   }
@@ -64,13 +65,13 @@ export class EncodingMemory {
     return new EncodingMemory(path, new Map(Object.entries(await readRemembered(path))))
   }
 
-  recall(sha256: string): Encoding[] | null {
+  recall(sha256: string): KnownForms | null {
     return this.#known.get(sha256) ?? null
   }
 
   /** Replaces what was known by the files of this build. */
-  async keep(files: { sha256: string; encodings: Encoding[] }[]): Promise<void> {
-    const known = Object.fromEntries(files.map(({ sha256, encodings }) => [sha256, encodings]))
+  async keep(files: ({ sha256: string } & KnownForms)[]): Promise<void> {
+    const known = Object.fromEntries(files.map(({ sha256, forms, isFinal }) => [sha256, { forms, isFinal }]))
     const temporary = `${this.#path}.${process.pid}`
     await mkdir(dirname(this.#path), { recursive: true })
     await writeFile(temporary, JSON.stringify(known))
@@ -78,7 +79,7 @@ export class EncodingMemory {
   }
 }
 
-async function readRemembered(path: string): Promise<Record<string, Encoding[]>> {
+async function readRemembered(path: string): Promise<Record<string, KnownForms>> {
   try {
     return remembered.parse(JSON.parse(await readFile(path, 'utf8')))
   } catch (thrown) {

@@ -61,7 +61,9 @@ export async function publish(
     const written = writeManifest({ files, server, facts, routes, durationMs })
     await store.put(manifestKey(name), written.bytes, { sha256: written.sha256 })
     await memory.keep(
-      files.map(({ page, siblings }) => ({ sha256: page.sha256, encodings: siblings.map(describeSibling) })),
+      files.map(({ page, siblings, isFinal }) => ({
+        ...{ sha256: page.sha256, forms: siblings.map(describeSibling), isFinal },
+      })),
     )
     return {
       manifestKey: manifestKey(name),
@@ -72,23 +74,25 @@ export async function publish(
   })
 }
 
-type File = { page: Page; siblings: EncodedSibling[] }
+type File = { page: Page; siblings: EncodedSibling[]; isFinal: boolean }
 
 async function encodeAll(
   pages: Page[],
   part: Part | null,
   { sql, memory }: { sql: Sql; memory: EncodingMemory },
 ): Promise<File[]> {
-  // As small as they get, whoever's build they were made for.
-  const best = await recallEncodings(
-    sql,
-    pages.filter(({ size, contentType }) => mayShrink(size, contentType)).map(({ sha256 }) => sha256),
-  )
+  // As small as they get, whoever's build they were made for. A large site is not asked for whole at each push.
+  const shrinking = pages.filter(({ size, contentType }) => mayShrink(size, contentType))
+  const open = shrinking.map(({ sha256 }) => sha256).filter((sha256) => !memory.recall(sha256)?.isFinal)
+  const best = await recallEncodings(sql, open)
   return inTurns(pages, encodedAtOnce, async (page) => {
-    const known = best.get(page.sha256) ?? memory.recall(page.sha256)
-    if (known) return { page, siblings: known.map((sibling) => ({ ...sibling, content: null })) }
+    const final = best.get(page.sha256)
+    const known = final ? { forms: final, isFinal: true } : memory.recall(page.sha256)
+    if (known)
+      return { page, siblings: known.forms.map((form) => ({ ...form, content: null })), isFinal: known.isFinal }
     const isWorth = mayShrink(page.size, page.contentType)
-    return { page, siblings: isWorth ? await encode(await readPage(page, part), page.contentType) : [] }
+    const siblings = isWorth ? await encode(await readPage(page, part), page.contentType) : []
+    return { page, siblings, isFinal: false }
   })
 }
 
@@ -113,6 +117,7 @@ async function uploadable(
   if (lost.length === 0) return missing
   await inTurns(lost, encodedAtOnce, async (file) => {
     file.siblings = await encode(await readPage(file.page, part), file.page.contentType)
+    file.isFinal = false
   })
   return ask()
 }
