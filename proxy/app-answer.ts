@@ -39,7 +39,9 @@ export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trai
     else encode(response, coding).end(body)
   } else {
     const coded = compressInline(coding, body)
-    writeHead(client, head, codedHeaders(head.headers, coding, coded.length))
+    const headers = codedHeaders(head.headers, coding, coded.length)
+    if (sendChecked(response, head, [headers, client.headers], coded)) return
+    writeHead(client, head, headers)
     response.end(coded)
   }
 }

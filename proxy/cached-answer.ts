@@ -60,8 +60,9 @@ export class CachedAnswer {
     this.freshUntil = this.#bornAt + terms.lifetime.freshMs
     this.staleUntil = this.freshUntil + terms.lifetime.staleWhileRevalidateMs
     this.errorUntil = this.freshUntil + Math.max(terms.lifetime.staleIfErrorMs, terms.lifetime.staleWhileRevalidateMs)
+    // A Date of now, beside the Age: written by the edge, so that it has the one form that can be written over.
     const own = [
-      ...without(clientHeaders(this.head.headers), 'content-length', 'age'),
+      ...without(clientHeaders(this.head.headers), 'content-length', 'age', 'date'),
       'content-length',
       String(body.length),
     ]

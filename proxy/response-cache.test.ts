@@ -470,6 +470,21 @@ describe('hostile apps', () => {
     }
   })
 
+  test('I4: a Date of a form of its own does not get into what is sent for it', async () => {
+    const { target } = at({ headers: { ...control('s-maxage=60'), Date: 'then', 'x-after': 'untouched' } })
+    const socket = await edge.socket()
+    const request = `GET ${target} HTTP/1.1\r\nHost: cached.apps.localhost\r\n\r\n`
+    const answers: string[] = []
+    for (let turn = 0; turn < 6; turn++) {
+      socket.write(request)
+      answers.push(String((await once(socket, 'data'))[0]))
+    }
+    socket.destroy()
+    expect(answers.at(-1)).toContain('x-atelier-cache: hit')
+    for (const answer of answers) expect(answer).toContain('\r\nx-after: untouched\r\n')
+    for (const answer of answers.slice(1)) expect(answer).toMatch(/\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/)
+  })
+
   test('I4: a body without end reaches its client and nothing of it stays', async () => {
     const place = at({ headers: control('s-maxage=60'), body: 'x', times: 2_000_000, pieces: 100_000 })
     expect((await place.ask()).body).toHaveLength(2_000_000)
