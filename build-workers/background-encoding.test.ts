@@ -82,6 +82,7 @@ test('the next builds of an app remember what does not get smaller, and ask for 
   const third = await worker.deploy(app, { 'index.html': '3', 'a.txt': prose(29) })
   expect(formsOf(second.manifest)).not.toEqual(formsOf(first.manifest))
   expect(formsOf(third.manifest)).toEqual(formsOf(second.manifest))
+  await encodeAll(third.manifest)
 })
 
 test('doing it again, after a crash before it was written down, changes nothing', async () => {
