@@ -183,7 +183,7 @@ test('F14: an edge process whose event loop is blocked is replaced', async () =>
   await using empty = await createDatabase()
   await using lone = await TestEdge.start(empty.url, {
     edges: 2,
-    limits: { pingEveryMs: 100, maxUnansweredPings: 5 },
+    limits: { pingEveryMs: 200, maxUnansweredPings: 15 },
   })
   await connectToEach(lone.port, lone.edgePids, 1)
   const [blocked = 0, other = 0] = lone.edgePids

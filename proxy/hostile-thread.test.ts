@@ -92,7 +92,7 @@ const tries = {
   '/buffers'() { for (;;) held.push(Buffer.alloc(16_000_000, 1)) },
   '/heap'() { for (let i = 0; ; i++) held.push({ i, text: 'x' + i, more: [i, i, i] }) },
   '/spin'() { for (;;) {} },
-  '/slow': () => new Promise((resolve) => setTimeout(() => resolve('slow'), 2500)),
+  '/slow': () => new Promise((resolve) => setTimeout(() => resolve('slow'), 4000)),
   '/born': () => born,
   '/fifo'() {
     const fifo = join(tmpdir(), 'fifo-' + process.pid)
@@ -206,7 +206,7 @@ describe('I3: a thread that takes all it can get', () => {
     async (path) => {
       await using own = await createDatabase()
       await using watched = await TestEdge.start(own.url, {
-        limits: { stuckAfterMs: 1_500, useLookMs: 50, useReportMs: 50 },
+        limits: { stuckAfterMs: 3_000, useLookMs: 50, useReportMs: 50 },
         env: { ATELIER_APP_MEMORY_MB: '256' },
       })
       await watched.deploy('stuck', { kind: 'server', server: { 'index.mjs': hostile } })
