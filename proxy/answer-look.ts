@@ -25,7 +25,7 @@ export class AnswerLook implements AnswerWatch {
   }
 
   isShared(): boolean {
-    return this.#isCopying || (this.#fill?.waiting ?? 0) > 0
+    return (this.#fill?.waiting ?? 0) > 0
   }
 
   failed(): void {

@@ -504,6 +504,23 @@ describe('hostile apps', () => {
     second.destroy()
   })
 
+  test('E8: an answer for everybody is given up with its client, when nobody else waits for it', async () => {
+    await edge.deploy('left', cacheable())
+    const aborted = async (): Promise<number> => JSON.parse((await edge.ask('left', '/asked')).body).aborted
+    const clients = await Promise.all(
+      Array.from({ length: 20 }, async (_, index) => {
+        const headers = { ...control('s-maxage=60'), 'content-length': '100' }
+        const socket = await edge.socket()
+        socket.write(`GET ${wish(`/${index}`, { headers, never: true })} HTTP/1.1\r\nHost: left.apps.localhost\r\n\r\n`)
+        await once(socket, 'data')
+        return socket
+      }),
+    )
+    expect(await aborted()).toBe(0)
+    for (const socket of clients) socket.destroy()
+    await expect.poll(aborted, { timeout: 5_000 }).toBe(20)
+  })
+
   test('I4: ten thousand tags cost the app its cache, and nobody else anything', async () => {
     const tags = Array.from({ length: 1_500 }, (_, index) => `t${index}`).join()
     const place = at({ headers: { ...control('s-maxage=60'), 'cache-tag': tags } })

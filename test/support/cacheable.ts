@@ -25,7 +25,7 @@ export function wish(path: string, wished: Wish): string {
   return `${path}?${encodeURIComponent(JSON.stringify(wished))}`
 }
 
-/** An app that answers what the query wishes, and says at `/asked` how often each path was asked, and with which headers last. */
+/** An app that answers what the query wishes, and says at `/asked` how often each path was asked, with which headers last, and how many left in mid-answer. */
 export function cacheable(mark = ''): TestBundle {
   return {
     kind: 'server',
@@ -34,12 +34,13 @@ export function cacheable(mark = ''): TestBundle {
 import { createServer } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 const asked = new Map(), last = new Map()
-let failing = false
+let failing = false, aborted = 0
 createServer(async (request, response) => {
   const [path, query = ''] = request.url.split('?')
-  if (path === '/asked') return response.end(JSON.stringify({ asked: Object.fromEntries(asked), last: Object.fromEntries(last) }))
+  if (path === '/asked') return response.end(JSON.stringify({ asked: Object.fromEntries(asked), last: Object.fromEntries(last), aborted }))
   if (path === '/exit') process.exit(1)
   if (path === '/fail') { failing = query === 'on'; return response.end(String(failing)) }
+  response.on('close', () => { if (!response.writableFinished) aborted++ })
   const n = (asked.get(path) ?? 0) + 1
   asked.set(path, n)
   last.set(path, request.headers)
