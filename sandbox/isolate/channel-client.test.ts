@@ -23,13 +23,16 @@ async function listen(onSocket: (socket: Socket) => void): Promise<{ path: strin
 }
 
 /** An isolate that says the preface and then whatever the test says. */
-async function clientOf(onCall: (call: Call, socket: Socket) => void): Promise<ChannelClient> {
+async function clientOf(
+  onCall: (call: Call, socket: Socket) => void,
+  options: { headTimeoutMs?: number } = {},
+): Promise<ChannelClient> {
   const { path } = await listen((socket) => {
     socket.once('data', (first: Buffer) =>
       serveChannel(socket, first.subarray(preface.length), (call) => onCall(call, socket)),
     )
   })
-  const client = new ChannelClient(path)
+  const client = new ChannelClient(path, options)
   onTestFinished(() => client.close())
   return client
 }
@@ -234,3 +237,21 @@ async function failureOf({ response }: ChannelCall): Promise<unknown> {
     return thrown
   }
 }
+
+test('an answer that does not begin in time is given up, but not while the request is still being sent', async () => {
+  const client = await clientOf(
+    async (call) => {
+      for (let chunk = await call.read(); chunk; chunk = await call.read());
+      if (call.method === 'POST') call.answerWhole(200, 'OK', [])
+    },
+    { headTimeoutMs: 400 },
+  )
+  const body = new PassThrough()
+  const uploading = client.send({ ...get, method: 'POST', body })
+  const drip = setInterval(() => body.write('x'), 50)
+  expect(await failureOf(client.send(get))).toMatchObject({ fault: 'late' })
+  expect(await failureOf(client.send(get))).toMatchObject({ fault: 'late' })
+  clearInterval(drip)
+  body.end()
+  expect((await uploading.response).status).toBe('200')
+})

@@ -211,7 +211,7 @@ class Stream implements ChannelExchange {
   id = 0
   readonly #connection: Connection
   readonly #recipient: ChannelRecipient
-  /** Sweeps that it has waited for its answer to begin. */
+  /** Sweeps that it has waited for its answer to begin since something last went to the isolate. */
   #age = 0
   #isAnswered = false
   #isOver = false
@@ -328,6 +328,7 @@ class Stream implements ChannelExchange {
 
   #sendChunk(body: Readable, chunk: Buffer): void {
     if (this.#isOver) return
+    this.#age = 0
     this.#allowance -= chunk.length
     if (this.#allowance < 0) {
       this.#connection.frames.reset(this.id, 'its body is too large')
