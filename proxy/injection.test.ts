@@ -74,6 +74,16 @@ describe.each(['files', 'spa', 'server', 'nobody'])('of %s', (host) => {
   })
 })
 
+test.each(['\t', '\f', '\x01', '\x0b', '\x1b', '\x7f', '\0', '\r', '\n', ' '])(
+  'E10: a path with the character %j is no path, or reaches the app as it is, and is one line there',
+  async (character) => {
+    const answer = await raw('server', `/a${character}b`, 'User-Agent: own')
+    const body = /^HTTP\/1\.1 200 [\s\S]*(\{"url".*\})/.exec(answer)?.[1]
+    if (body === undefined) expect(answer).toMatch(/^HTTP\/1\.1 400 /)
+    else expect(JSON.parse(body)).toMatchObject({ url: `/a${character}b`, agent: 'own' })
+  },
+)
+
 test('E10: a page of ours shows nothing of a request that a browser would take for more than text', async () => {
   for (const host of ['<script>alert(1)</script>', 'a"onload=x', "a'b"]) {
     const answer = await edge.raw(
