@@ -69,6 +69,8 @@ export class Edge {
     } else if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
     else if ('reserved' in found) {
       const call = { target: admitted.target, forwarding: this.#deps.trusted.forwardingOf(request) }
+      // A push may take its time. What still comes of a body when its answer has been given is wanted by nobody.
+      if (!request.complete) response.once('close', () => this.#deps.stalls.add(request, response))
       void this.#deps.controlPlane.serve(found.reserved, request, response, call)
     }
   }

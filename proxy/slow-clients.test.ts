@@ -11,10 +11,11 @@ let edge: TestEdge
 // Says of its clients how many it hears and how much it has written for them.
 const server = `
 import { createServer } from 'node:http'
-const state = { open: 0, written: 0 }
+const state = { begun: 0, open: 0, written: 0 }
 createServer((request, response) => {
   if (request.url === '/state') return response.end(JSON.stringify(state))
   if (request.url === '/') return response.end('fine')
+  state.begun++
   state.open++
   response.on('close', () => state.open--)
   if (request.url === '/upload') return request.resume().on('error', () => undefined)
@@ -29,12 +30,13 @@ createServer((request, response) => {
 }).listen(process.env.PORT)
 `
 const fetchApp = `
-const state = { open: 0, written: 0 }
+const state = { begun: 0, open: 0, written: 0 }
 export default {
   async fetch(request) {
     const { pathname } = new URL(request.url)
     if (pathname === '/state') return Response.json(state)
     if (pathname === '/') return new Response('fine')
+    state.begun++
     state.open++
     if (pathname === '/upload') {
       try { await request.arrayBuffer() } finally { state.open-- }
@@ -57,7 +59,7 @@ beforeAll(async () => {
   await edge.deploy('fetch', { kind: 'fetch', server: { 'index.mjs': fetchApp } })
   await edge.deploy('files', {
     kind: 'static',
-    files: { 'index.html': 'fine', 'big.bin': Buffer.alloc(24_000_000, 1) },
+    files: { 'index.html': 'fine', 'big.bin': Buffer.alloc(64_000_000, 1) },
   })
 })
 
@@ -88,7 +90,7 @@ async function clients(
   return { heard, closed: Promise.all(closed) }
 }
 
-const stateOf = async (app: string): Promise<{ open: number; written: number }> =>
+const stateOf = async (app: string): Promise<{ begun: number; open: number; written: number }> =>
   JSON.parse((await edge.ask(app, '/state')).body)
 const head = (app: string, line: string, ...lines: string[]) =>
   [line, `Host: ${app}.apps.localhost`, ...lines, '', ''].join('\r\n')
@@ -117,22 +119,23 @@ test.each(['server', 'process', 'fetch'])(
   'E5: uploads to a %s app that only drip are ended, at the app too',
   async (app) => {
     const sent = head(app, 'POST /upload HTTP/1.1', 'Content-Length: 100000')
+    const { begun } = await stateOf(app)
     const { closed } = await clients(30, sent, 'x')
-    await expect.poll(async () => (await stateOf(app)).open).toBe(30)
+    await expect.poll(async () => (await stateOf(app)).begun).toBe(begun + 30)
     await closed
     await expect.poll(async () => (await stateOf(app)).open).toBe(0)
   },
 )
 
-test('E5: a body that drips behind an answer that needs none of it is ended: of an unknown host, a file, a page', async () => {
+test('E5: a body that drips behind an answer that needs none of it is ended: of an unknown host, a file, the platform', async () => {
   await Promise.all(
-    ['nobody', 'files'].map(async (app) => {
+    ['nobody.apps.localhost', 'files.apps.localhost', 'api.localhost'].map(async (host) => {
       const { heard, closed } = await clients(
         30,
-        head(app, 'POST / HTTP/1.1', 'Transfer-Encoding: chunked'),
+        ['POST / HTTP/1.1', `Host: ${host}`, 'Transfer-Encoding: chunked', '', ''].join('\r\n'),
         '1\r\nx\r\n',
       )
-      await expect.poll(() => heard.every((answer) => /^HTTP\/1\.1 40\d /.test(answer))).toBe(true)
+      await expect.poll(() => heard.every((answer) => /^HTTP\/1\.1 (404|405|503) /.test(answer))).toBe(true)
       await closed
     }),
   )
@@ -143,19 +146,21 @@ test.each(['server', 'process', 'fetch'])(
   async (app) => {
     const before = await stateOf(app)
     const sockets = await notReading(20, head(app, 'GET /endless HTTP/1.1'))
-    await expect.poll(async () => (await stateOf(app)).open).toBe(20)
+    await expect.poll(async () => (await stateOf(app)).begun).toBe(before.begun + 20)
     await expect.poll(async () => (await stateOf(app)).open).toBe(0)
     // What the kernel takes for a reader who never reads, on both of its ways, and the edge's own buffers.
-    expect((await stateOf(app)).written - before.written).toBeLessThan(20 * 16_000_000)
+    expect((await stateOf(app)).written - before.written).toBeLessThan(20 * 48_000_000)
     for (const socket of sockets) socket.destroy()
   },
 )
 
 test('E5: downloads of a file that nobody reads are ended', async () => {
-  const sockets = await notReading(20, head('files', 'GET /big.bin HTTP/1.1'))
-  await expect.poll(() => edgeProcesses(edge.port).connections).toBeGreaterThanOrEqual(20)
+  // More than a kernel takes for a reader who never reads (37 MB where tcp_rmem is 32); its digest is checked on first use.
+  await edge.ask('files', '/big.bin', { headers: { range: 'bytes=0-0' } })
+  const sockets = await notReading(5, head('files', 'GET /big.bin HTTP/1.1'))
+  await expect.poll(() => edgeProcesses(edge.port).connections).toBeGreaterThanOrEqual(5)
   // Ours stay open until they read; the edge's are gone.
-  await expect.poll(() => edgeProcesses(edge.port).connections).toBe(0)
+  await expect.poll(() => edgeProcesses(edge.port).connections, { timeout: 60_000 }).toBe(0)
   for (const socket of sockets) socket.destroy()
 })
 

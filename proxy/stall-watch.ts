@@ -69,8 +69,9 @@ export class StallWatch {
   }
 }
 
-function waitsForClient({ request, socket }: Progress): boolean {
-  const isUploading = !request.complete && request.readableFlowing === true
+function waitsForClient({ request, response, socket }: Progress): boolean {
+  // When there is an answer, nobody but the client can be the one who takes so long.
+  const isUploading = !request.complete && (response.closed || request.readableFlowing === true)
   return isUploading || socket.writableLength > 0
 }
 
