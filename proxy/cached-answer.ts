@@ -86,14 +86,16 @@ export class CachedAnswer {
     now: number,
   ): void {
     const { headers: asked } = request
-    const form = asked.range === undefined ? this.#formFor(asked['accept-encoding']) : this.#plain
+    // RFC 9110 §14.2: a range is of a GET.
+    const hasRange = request.method === 'GET' && asked.range !== undefined
+    const form = hasRange ? this.#plain : this.#formFor(asked['accept-encoding'])
     const { headers } = form
     const age = Math.max(0, Math.floor((now - this.#bornAt) / 1000))
     headers[headers.length - 3] = String(age)
     headers[headers.length - 1] = word
     const { status, reason } = this.head
     if (status === 200 && this.#holds(asked)) sendNotModified(response, headers)
-    else if (status === 200 && asked.range !== undefined) this.#sendRange(request, response, headers)
+    else if (status === 200 && hasRange) this.#sendRange(request, response, headers)
     else if (word === 'hit' && request.method === 'GET') sendReady(response, this.head, form, age)
     else {
       response.writeHead(status, reason, headers)

@@ -1,14 +1,12 @@
 import { AppFetch } from './app-fetch.ts'
 import { BodyCopy } from './body-copy.ts'
-import { Fill, type Outcome } from './cache-fill.ts'
+import { Fill, longestFillMs, type Outcome } from './cache-fill.ts'
 import type { CachePlace } from './cache-place.ts'
 import { readTerms } from './cache-policy.ts'
 import { impersonalHeaders } from './cache-request.ts'
 import type { CachedAnswer } from './cached-answer.ts'
 import { headerIn, type ResponseHead, readResponseHead } from './response-head.ts'
 import type { UpstreamResponse } from './upstream.ts'
-
-const longestMs = 120_000
 
 /**
  * Asks the app for an answer for everybody, with nothing of the client that happened to come by, and keeps it. Of an address whose answers
@@ -29,7 +27,7 @@ async function fetchOutcome(place: CachePlace): Promise<Outcome> {
   const { call, host, deps, slot, answer } = place
   const headers = impersonalHeaders(call, slot?.vary ?? [], answer)
   const fetch = new AppFetch(host, { target: call.target, headers, waitMs: deps.limits.waitForHostMs })
-  const timer = setTimeout(() => fetch.abort(), longestMs)
+  const timer = setTimeout(() => fetch.abort(), longestFillMs)
   try {
     const upstream = await fetch.response()
     const head = readResponseHead(upstream, { cookieSuffix: deps.cookieSuffix })
@@ -55,21 +53,17 @@ async function keep(place: CachePlace, { head, upstream, answer }: Answered): Pr
   return body === null ? pass(place) : place.keep(head, terms, body)
 }
 
-// RFC 9111 §4.3.4: the headers of the 304 take the place of those kept, but for what is said of the body.
+// RFC 9111 §4.3.4: the headers of the 304 take the place of those kept, but for what is said of the body. What comes of both is judged as if it
+// had come whole: a cookie may come with a 304, too.
 function keepOn(place: CachePlace, answer: CachedAnswer, head: ResponseHead, { pairs }: UpstreamResponse): Outcome {
   const newer = pairsOf(head.headers).filter(([name]) => !/^content-(?!location|security)/i.test(name))
-  const replaced = new Set(newer.map(([name]) => name.toLowerCase()))
+  const replaced = new Set(['age', ...newer.map(([name]) => name.toLowerCase())])
   const older = pairsOf(answer.head.headers).filter(([name]) => !replaced.has(name.toLowerCase()))
   const headers = [...older, ...newer].flat()
-  const saysTerms = headerIn(pairs, 'cache-control') !== undefined || headerIn(pairs, 'cdn-cache-control') !== undefined
-  if (!saysTerms) return place.renew(answer, { ...answer.terms, ageMs: 0 }, headers)
-  const tagged = headerIn(pairs, 'cache-tag') !== undefined
-  const terms = readTerms(answer.head.status, [
-    ...headers,
-    ...(tagged ? ['cache-tag', headerIn(pairs, 'cache-tag') ?? ''] : []),
-  ])
-  if (terms === null) return pass(place)
-  return place.renew(answer, tagged ? terms : { ...terms, tags: answer.terms.tags }, headers)
+  const tags = headerIn(pairs, 'cache-tag')
+  const terms = readTerms(answer.head.status, tags === undefined ? headers : [...headers, 'cache-tag', tags])
+  if (terms === null || headerIn(pairs, 'set-cookie') !== undefined) return pass(place)
+  return place.renew(answer, tags === undefined ? { ...terms, tags: answer.terms.tags } : terms, headers)
 }
 
 function pass({ shelf, key }: CachePlace): Outcome {

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout as pause } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cacheable, type Wish, wish } from '../test/support/cacheable.ts'
@@ -187,6 +188,8 @@ describe('what is kept', () => {
     expect(part).toMatchObject({ status: 206, body: '234' })
     expect(part.headers).toMatchObject({ 'content-range': 'bytes 2-4/10', 'content-length': '3' })
     expect((await place.ask({ headers: { range: 'bytes=10-' } })).status).toBe(416)
+    const head = await place.ask({ method: 'HEAD', headers: { range: 'bytes=2-4' } })
+    expect(head).toMatchObject({ status: 200, headers: { 'content-length': '10' } })
     expect(await place.ask({ headers: { range: 'bytes=2-4', 'if-range': '"v0"' } })).toMatchObject({ status: 200 })
     expect(await place.asked()).toBe(1)
   })
@@ -288,6 +291,26 @@ describe('answers past their time', () => {
       .toMatchObject({ word: 'revalidated', body: '1', status: 200 })
     expect(await place.ask()).toMatchObject({ word: 'hit', body: '1', headers: { 'x-turn': '2' } })
     expect(await place.last()).toMatchObject({ 'if-none-match': '"v1"' })
+  })
+
+  test('A5: a cookie that comes with such a confirmation is nobody else’s', async () => {
+    const headers = { ...control('s-maxage=1'), etag: '"v1"' }
+    const place = at({ headers, validates: true, confirms: { 'set-cookie': 'session=of-whoever-came' } })
+    await place.ask()
+    await expect.poll(place.asked, { timeout: 5_000, interval: 100 }).toBe(1)
+    for (let turn = 0; turn < 15; turn++) {
+      expect((await place.ask()).headers).not.toHaveProperty('set-cookie')
+      await pause(100)
+    }
+    expect(await place.asked()).toBeGreaterThan(1)
+  })
+
+  test('a confirmation that says no more holds on the terms there were, and is as young as it is', async () => {
+    const headers = { ...control('s-maxage=3'), etag: '"v1"', age: '2', 'cache-tag': 'kept' }
+    const place = at({ headers, validates: true, confirms: { 'x-confirmed': 'yes' } })
+    await place.ask()
+    await expect.poll(() => place.ask(), { timeout: 5_000 }).toMatchObject({ word: 'revalidated', body: '1' })
+    expect(await place.ask()).toMatchObject({ word: 'hit', headers: { 'x-confirmed': 'yes', age: '0' } })
   })
 
   test('within stale-if-error an app that fails is not seen', async () => {

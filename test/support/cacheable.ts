@@ -11,6 +11,8 @@ export type Wish = {
   delay?: number
   /** Answers 304 to a request that names its ETag. */
   validates?: boolean
+  /** The headers of that 304, where they are others. */
+  confirms?: Record<string, string>
   /** Ends the connection after so many bytes of the body. */
   cutAt?: number
   /** Sends the body in pieces of so many bytes, without a length. */
@@ -51,7 +53,7 @@ createServer(async (request, response) => {
   const headers = {}
   for (const [name, value] of Object.entries(wish.headers ?? {})) headers[name] = Array.isArray(value) ? value.map(fill) : fill(value)
   if (wish.delay) await pause(wish.delay)
-  if (wish.validates && request.headers['if-none-match'] === headers.etag) { response.writeHead(304, headers); return response.end() }
+  if (wish.validates && request.headers['if-none-match'] === headers.etag) { response.writeHead(304, wish.confirms ?? headers); return response.end() }
   const body = Buffer.from(fill(wish.body ?? '{mark}{n}').repeat(wish.times ?? 1))
   response.writeHead(wish.status ?? 200, wish.pieces || 'content-length' in headers ? headers : { ...headers, 'content-length': body.length })
   if (wish.cutAt !== undefined) { response.write(body.subarray(0, wish.cutAt)); await pause(20); return response.socket.destroy() }
