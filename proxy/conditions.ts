@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { type ByteRange, readRange } from './byte-range.ts'
-import type { Representation, StaticFile } from './static-file.ts'
+import { type Representation, type StaticFile, withValue } from './static-file.ts'
 
 /** A range is of the plain file, or of the form that If-Range names; with any other If-Range (a date too: files here have none) it is no range. */
 export function askedRange(
@@ -16,8 +16,11 @@ export function askedRange(
 
 /** The headers of a 206, from those of the 200. */
 export function partHeaders(whole: string[], size: number, { start, end }: ByteRange): string[] {
-  const length = whole.indexOf('content-length')
-  return [...whole.with(length + 1, String(end - start + 1)), 'content-range', `bytes ${start}-${end}/${size}`]
+  return [
+    ...withValue(whole, 'content-length', String(end - start + 1)),
+    'content-range',
+    `bytes ${start}-${end}/${size}`,
+  ]
 }
 
 /** Whether a list of ETags names one, compared strongly, as If-Match is (RFC 9110 §13.1.1). */

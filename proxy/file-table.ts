@@ -4,6 +4,8 @@ import { StaticFile } from './static-file.ts'
 
 export type Found = { file: StaticFile } | { redirect: string }
 
+const notFoundName = '/404.html'
+
 // `served` is made when the path is first asked for: most of a large site's are not.
 type Entry = { file: ManifestFile; served: { file: StaticFile } | null } | { redirect: string }
 
@@ -15,6 +17,8 @@ export class FileTable {
   readonly #entries = new Map<string, Entry>()
   readonly #headers: string[]
   readonly #rules: HeaderRules
+  /** The length of the longest folder that has a 404.html; -1: there is none. What visitors ask for may have thousands of slashes. */
+  readonly #longestNotFound: number
 
   /** `headers`: flat pairs of every response of the deployment. */
   constructor(files: ManifestFile[], { headers, rules }: { headers: string[]; rules: HeaderRules }) {
@@ -24,6 +28,8 @@ export class FileTable {
     for (const file of servable) this.#entries.set(`/${file.path}`, { file, served: null })
     for (const file of servable) this.#addClean(file)
     for (const file of servable) this.#addRedirect(file)
+    const pages = [...this.#entries.keys()].filter((path) => path.endsWith(notFoundName))
+    this.#longestNotFound = pages.reduce((most, { length }) => Math.max(most, length - notFoundName.length), -1)
   }
 
   /** Looks a decoded path up: a file, its clean name (`/about`, `/docs/`), or the slash that its name lacks or has too many. */
@@ -47,8 +53,10 @@ export class FileTable {
 
   /** The 404.html of the nearest folder above a path. */
   notFoundPage(path: string): StaticFile | null {
-    for (let end = path.lastIndexOf('/'); end >= 0; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) {
-      const page = this.fileFor(path, `${path.slice(0, end)}/404.html`)
+    if (this.#longestNotFound === -1) return null
+    let end = path.lastIndexOf('/', this.#longestNotFound)
+    for (; end >= 0; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) {
+      const page = this.fileFor(path, path.slice(0, end) + notFoundName)
       if (page) return page
     }
     return null

@@ -77,7 +77,15 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
     if (!caps.admit(socket)) edge.turnAway(socket, tooManyConnections())
     else idle.add(socket)
   })
-  server.on('request', (request, response) => edge.handle(request, response))
+  server.on('request', (request, response) => {
+    // What nobody foresaw costs the request that brought it, and not all that are served here.
+    try {
+      edge.handle(request, response)
+    } catch (thrown) {
+      log.error({ err: thrown }, 'request not handled')
+      response.destroy()
+    }
+  })
   server.on('upgrade', (request, socket, head) => {
     if (socket instanceof Socket) {
       idle.leave(socket)

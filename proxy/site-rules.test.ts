@@ -2,6 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { RedirectRule } from '../registry/site-rules.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { TestEdge } from '../test/support/edge.ts'
+import { FileTable } from './file-table.ts'
+import { HeaderRules } from './header-rules.ts'
 import { RedirectRules } from './redirect-rules.ts'
 
 let database: TestDatabase
@@ -200,4 +202,48 @@ test('no path makes a pattern go back and try again: five hundred that nearly fi
   const rules = new RedirectRules([...plain, ...patterns])
   const hostile = `/${'a/'.repeat(7000)}`
   for (let n = 0; n < 100; n++) expect(rules.find(hostile, hostile, { forced: false })).toBeNull()
+})
+
+test('a header whose value is the name of another one costs neither that nor the edge anything', async () => {
+  const named = (value: string) => [{ path: '/*', set: [['Content-Type', value] as [string, string]], unset: [] }]
+  const live = await edge.deploy('named', {
+    kind: 'static',
+    header_rules: named('cache-control'),
+    files: { 'index.html': 'v1', 'part.html': '0123456789' },
+  })
+  const files = { 'index.html': 'v2', 'part.html': '0123456789' }
+  const next = await edge.prepare('named', { kind: 'static', header_rules: named('content-length'), files })
+  const pids = edge.edgePids
+  await edge.sql`
+    update routes
+    set candidate_deployment = ${next.id}, weight = 50, generation = generation + 1
+    where live_deployment = ${live.id}
+  `
+  const seen = new Set<string>()
+  await expect
+    .poll(async () => {
+      const { body, headers } = await edge.ask('named', '/', { headers: html })
+      expect(headers).toMatchObject({ 'content-length': '2' })
+      if (headers['set-cookie']) seen.add(`${body} ${headers['cache-control']}`)
+      return [...seen].sort()
+    })
+    .toEqual(['v1 private, max-age=0, must-revalidate', 'v2 private, max-age=0, must-revalidate'])
+  for (let turn = 0; turn < 10; turn++) {
+    const { status, headers } = await edge.ask('named', '/part.html', { headers: { range: 'bytes=2-4' } })
+    expect({ status, headers }).toMatchObject({ status: 206, headers: { 'content-length': '3' } })
+  }
+  expect(edge.edgePids).toEqual(pids)
+})
+
+test('a path of thousands of slashes costs no more than another', () => {
+  const page = { content_type: 'text/html', sha256: '0'.repeat(64), size: 1, encodings: [] }
+  const files = ['404.html', 'a/404.html', 'a/a/index.html'].map((path) => ({ ...page, path }))
+  const table = new FileTable(files, { headers: [], rules: new HeaderRules([]) })
+  expect(table.notFoundPage('/b')).toBe(table.fileFor('/', '/404.html'))
+  expect(table.notFoundPage('/a')).toBe(table.fileFor('/', '/404.html'))
+  expect(table.notFoundPage('/a/a/b')).toBe(table.fileFor('/', '/a/404.html'))
+  const startedAt = performance.now()
+  for (let turn = 0; turn < 100; turn++)
+    expect(table.notFoundPage('/b'.repeat(7_000))).toBe(table.fileFor('/', '/404.html'))
+  expect(performance.now() - startedAt).toBeLessThan(2_000)
 })

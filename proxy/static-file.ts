@@ -87,6 +87,12 @@ function describe(file: ManifestFile, { blob: { sha256, size }, encoding, header
   return { ...{ sha256, size, encoding, etag, head }, notModified: without(head, aboutTheBody) }
 }
 
+/** The headers with another value for one of them, which is looked for by its name: a site may have given another header that name as value. */
+export function withValue(headers: string[], name: string, value: string): string[] {
+  const at = headers.findIndex((text, index) => index % 2 === 0 && text === name)
+  return at === -1 ? [...headers, name, value] : headers.with(at + 1, value)
+}
+
 // What a client that has the body knows already.
 const aboutTheBody = new Set(['content-type', 'content-length', 'content-encoding', 'accept-ranges'])
 

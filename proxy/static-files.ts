@@ -11,7 +11,7 @@ import { fileUnreadable, methodNotAllowed, pageNotFound, serverBusy, writeNotice
 import { ReadyResponse } from './ready-response.ts'
 import { RedirectRules } from './redirect-rules.ts'
 import type { RetainedAssets } from './retained-assets.ts'
-import { type Representation, revalidateControl, type StaticFile } from './static-file.ts'
+import { type Representation, revalidateControl, type StaticFile, withValue } from './static-file.ts'
 
 /**
  * A request that may be for a file. `headers` are flat pairs that go with every response, `visitor` those that go with a page while
@@ -204,7 +204,7 @@ function cut(bytes: Buffer, range: ByteRange | null): Buffer {
 
 // A page that carries somebody's cookie is nothing for a shared cache.
 function personal({ head }: Representation, visitor: string[]): string[] {
-  return [...head.with(head.indexOf('cache-control') + 1, 'private, max-age=0, must-revalidate'), ...visitor]
+  return [...withValue(head, 'cache-control', 'private, max-age=0, must-revalidate'), ...visitor]
 }
 
 function redirect({ response, headers }: StaticCall, status: number, location: string): void {
