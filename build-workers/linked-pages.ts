@@ -4,6 +4,7 @@ import type { Page } from './pack-pages.ts'
 import { unfit } from './walk.ts'
 
 type Link = { path: string; target: string }
+type Journey = { path: string; links: number }
 type Place = { at: string; path: string; inside: string[] }
 
 const mostHops = 40
@@ -59,9 +60,11 @@ export class LinkedPages {
     }
   }
 
-  /** Where a link ends, after all the links it leads through. */
-  #resolve({ path, target }: Link, hops = 0): string {
-    if (hops > mostHops) throw unfit(path, 'is a symlink that leads in a circle')
+  // Where a link ends, after all the links it leads through. As the kernel does, all are counted, not how deep they lie: each may lead through
+  // the next one twice.
+  #resolve({ path, target }: Link, from: Journey = { path, links: 0 }): string {
+    if (++from.links > mostHops)
+      throw unfit(from.path, `is a symlink that leads through more than ${mostHops} links, or in a circle`)
     let place = parentOf(path)
     for (const step of target.split('/')) {
       if (step === '.') continue
@@ -69,7 +72,7 @@ export class LinkedPages {
       else {
         place = place === '' ? step : `${place}/${step}`
         const through = this.#links.get(place)
-        if (through) place = this.#resolve(through, hops + 1)
+        if (through) place = this.#resolve(through, from)
       }
     }
     if (this.#pages.has(place) || this.#children.has(place)) return place
