@@ -1,6 +1,6 @@
 import { cpus, release, totalmem } from 'node:os'
 import { beforeAll } from 'vitest'
-import { test } from '../test/support/atelier.ts'
+import { Atelier, test } from '../test/support/atelier.ts'
 import { measureCached } from './cached.ts'
 import { measureDecide, showSimulation } from './canary.ts'
 import { measureEdge } from './edge.ts'
@@ -53,9 +53,14 @@ test('recovery', async ({ atelier }) => show(await measureRecovery(atelier)))
 
 test('start', async () => show(await measureStart()))
 
-test('idle memory', async ({ atelier }) => show(await measureMemory(atelier, 'idle, no app')))
+// Platforms of their own: the other measurements leave apps behind, which run.
+test('idle memory', async () => {
+  await using atelier = await Atelier.start()
+  show(await measureMemory(atelier, 'idle, no app'))
+})
 
-test('pushes', async ({ atelier }) => {
+test('pushes', async () => {
+  await using atelier = await Atelier.start()
   show(await measurePushes(atelier))
   show(await measureMemory(atelier, 'three live apps'))
 })
