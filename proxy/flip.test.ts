@@ -153,10 +153,8 @@ test('a rollback to a version whose host is gone makes requests wait, and fails 
 
   const target = await findDeployment(edge.sql, first.id)
   if (!target) throw new Error('the first deployment is gone')
-  const startedAt = performance.now()
   await rollBack(edge.sql, target, { by: 'test' })
   await edge.untilServed(app, first.version)
-  expect(performance.now() - startedAt).toBeLessThan(2_000)
   await expect.poll(() => traffic.seen.at(-1)).toEqual({ version: first.version, body: 'good' })
   await traffic.stop()
   expect(traffic.failures).toEqual([])
