@@ -8,7 +8,7 @@ import { readTerms, type Terms } from './cache-policy.ts'
 import { isOrdinary } from './cache-request.ts'
 import { clientHeaders } from './cached-answer.ts'
 import { fetchImpersonal } from './impersonal-fetch.ts'
-import type { ResponseHead } from './response-head.ts'
+import { headerIn, type ResponseHead } from './response-head.ts'
 import type { UpstreamResponse } from './upstream.ts'
 
 /** Looks at the answer to a client's own request, and keeps a copy of one that is for everybody. */
@@ -34,7 +34,7 @@ export class AnswerLook implements AnswerWatch {
 
   take(head: ResponseHead, answer: UpstreamResponse, abort: () => void): boolean {
     const { shelf, key, call } = this.#place
-    const terms = readTerms(head.status === 304 ? 200 : head.status, answer.pairs)
+    const terms = this.#isTooLong(head) ? null : readTerms(head.status === 304 ? 200 : head.status, answer.pairs)
     if (terms === null) {
       const now = performance.now()
       if (head.status < 500 && (this.#fill || shelf.isPassed(key, now))) shelf.pass(key, now)
@@ -76,7 +76,8 @@ export class AnswerLook implements AnswerWatch {
     if (!call.response.destroyed) sendWhole(client, sent, body)
   }
 
-  // The copy takes all that comes at once, up to its bounds; a client that reads slowly, or leaves, holds nobody else up.
+  // As fast as the client reads, as long as it is alone: what it does not read would wait in this process's memory. When others wait, the copy
+  // takes all that comes, up to its bounds, and a client that reads slowly, or leaves, holds nobody up.
   #sendStream(
     client: Client,
     { sent, head, body, abort }: { sent: ResponseHead; head: ResponseHead; body: Readable; abort: () => void },
@@ -85,21 +86,29 @@ export class AnswerLook implements AnswerWatch {
   ): void {
     const { response } = client
     const to = response.destroyed ? null : openAnswer(client, sent)
+    const goOn = () => {
+      if (this.#isCopying) body.resume()
+    }
     const giveUp = () => {
+      clearTimeout(tooLong)
       this.#isCopying = false
       copy.drop()
+      to?.off('drain', goOn)
       this.#end(this.#tooLarge())
       body.off('data', take)
       if (to && !response.destroyed) body.pipe(to)
       else abort()
     }
     const take = (chunk: Buffer) => {
-      if (!response.destroyed) to?.write(chunk)
+      const isFull = !response.destroyed && to?.write(chunk) === false
       if (!copy.add(chunk)) giveUp()
+      else if (isFull && !this.isShared()) body.pause()
     }
     // One that trickles without end would go on for nobody when its client has left, and take room for copies from all other apps.
     const tooLong = setTimeout(giveUp, longestFillMs)
     body.on('close', () => clearTimeout(tooLong))
+    if (this.#fill) this.#fill.onWait = goOn
+    to?.on('drain', goOn)
     // An upstream may have paused it.
     body.on('data', take).resume()
     body.on('end', () => {
@@ -117,6 +126,10 @@ export class AnswerLook implements AnswerWatch {
       this.#end({ how: 'failed' })
       response.destroy()
     })
+  }
+
+  #isTooLong({ hasLength, headers }: ResponseHead): boolean {
+    return hasLength && Number(headerIn(headers, 'content-length')) > this.#place.cache.limits.cacheEntryBytes
   }
 
   #tooLarge(): Outcome {

@@ -15,6 +15,8 @@ export const longestFillMs = 120_000
 /** An answer on its way into the cache. Those who want the same wait for it, up to a time counted from its beginning. */
 export class Fill {
   waiting = 0
+  /** Told when somebody begins to wait. */
+  onWait: (() => void) | null = null
   readonly #startedAt = performance.now()
   readonly #over = Promise.withResolvers<Outcome>()
 
@@ -29,6 +31,7 @@ export class Fill {
     const tooLong = Promise.withResolvers<null>()
     const timer = setTimeout(() => tooLong.resolve(null), leftMs)
     this.waiting++
+    this.onWait?.()
     try {
       return await Promise.race([this.#over.promise, tooLong.promise])
     } finally {
