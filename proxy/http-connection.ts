@@ -140,8 +140,13 @@ export class HttpConnection implements HttpListener {
 
   #release(exchange: HttpExchange): void {
     this.#exchange = null
-    if (!this.#isKeptAlive || !exchange.isSent) this.#socket.destroy()
-    else this.#deps.onFree(this)
+    if (!this.#isKeptAlive || !exchange.isSent) {
+      this.#socket.destroy()
+      return
+    }
+    // The last piece of a body may have been more than its slow reader had room for.
+    this.#socket.resume()
+    this.#deps.onFree(this)
   }
 
   #readKeepAlive({ isKeptAlive, idleSec }: HttpHead): void {
@@ -188,6 +193,7 @@ export class HttpExchange implements Exchange {
   readonly #maxBodyBytes: number
   #connection: HttpConnection | null = null
   #body: Readable | null = null
+  #outgoing: Readable | null = null
   #trailers: string[] = []
   #isOver = false
   isSent: boolean
@@ -219,15 +225,14 @@ export class HttpExchange implements Exchange {
 
   abort(): void {
     if (this.#isOver) return
-    this.#isOver = true
+    this.#finish()
     this.#connection?.destroy()
     this.#body?.destroy(new UpstreamError('lost', 'the request was given up'))
   }
 
   fail(error: UpstreamError): void {
-    const isOver = this.#isOver || this.isAnsweredWhole
-    this.#isOver = true
-    if (isOver) return
+    if (this.#isOver) return
+    this.#finish()
     if (this.#body) this.#body.destroy(error)
     else this.#recipient.failed(error)
   }
@@ -237,6 +242,7 @@ export class HttpExchange implements Exchange {
     if (this.isSent || this.#isOver) return
     setImmediate(() => socket.uncork())
     const { body, bodyLength } = this.request
+    this.#outgoing = body
     let left = this.#maxBodyBytes
     const drained = () => void body.resume()
     socket.on('drain', drained)
@@ -262,9 +268,9 @@ export class HttpExchange implements Exchange {
   whole({ status, reason, pairs }: HttpHead, body: Buffer, trailers: string[]): void {
     this.isHeard = true
     this.isAnsweredWhole = true
-    const isOver = this.#isOver
-    this.#isOver = this.isSent
-    if (!isOver) this.#recipient.answered({ status, reason, pairs, body, trailers: () => trailers })
+    if (this.#isOver) return
+    this.#finish()
+    this.#recipient.answered({ status, reason, pairs, body, trailers: () => trailers })
   }
 
   begun({ status, reason, pairs }: HttpHead): void {
@@ -294,8 +300,14 @@ export class HttpExchange implements Exchange {
   ended(trailers: string[]): void {
     this.isAnsweredWhole = true
     this.#trailers = trailers
-    this.#isOver = this.isSent
+    this.#finish()
     this.#body?.push(null)
+  }
+
+  #finish(): void {
+    this.#isOver = true
+    // What is left of its body nobody will read, and behind it stands the client's next request.
+    this.#outgoing?.resume()
   }
 }
 

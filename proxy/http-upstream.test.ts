@@ -90,6 +90,43 @@ test('requests beyond the last connection wait for one, and those given up meanw
   for (const index of [0, 2]) expect((await waiting[index]?.response)?.status).toBe(200)
 })
 
+test('requests that wait for a connection as long as others wait for an answer are told so', async () => {
+  const { upstream, sockets } = await sayingApp(
+    (socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\nbegun'),
+    { ...impatient, headTimeoutMs: 2_000 },
+  )
+  const streams = await Promise.all(Array.from({ length: 1024 }, () => asked(upstream).response))
+  expect(await faultOf(asked(upstream).response)).toBe('timeout')
+  expect(sockets).toHaveLength(1024)
+  expect(streams.every(({ body }) => (body as Readable).destroyed)).toBe(false)
+})
+
+test('a connection whose last answer a slow reader took late carries the next one', async () => {
+  const big = 'x'.repeat(100_000)
+  const { upstream, sockets } = await sayingApp((socket, text) =>
+    socket.write(text.startsWith('GET /big') ? `HTTP/1.1 200 OK\r\ncontent-length: ${big.length}\r\n\r\n${big}` : ok),
+  )
+  const { body } = await asked(upstream, { target: '/big' }).response
+  if (Buffer.isBuffer(body)) throw new Error('it came whole')
+  // More than one piece of it is there before the first is read.
+  await expect.poll(() => body.readableLength).toBeGreaterThan(65_536)
+  expect(await bodyOf({ body } as UpstreamResponse)).toHaveLength(big.length)
+  expect(String(await bodyOf(await asked(upstream).response))).toBe('ok')
+  expect(sockets).toHaveLength(1)
+})
+
+test('what is left of a body that the app has answered without is read and dropped', async () => {
+  const { upstream } = await sayingApp((socket) => {
+    socket.pause()
+    setTimeout(() => socket.write(ok), 200)
+  })
+  let left = 300
+  const body = new Readable({ read: () => void body.push(left-- > 0 ? Buffer.alloc(65_536) : null) })
+  const answer = await asked(upstream, { method: 'POST', body, bodyLength: 300 * 65_536 }).response
+  expect(answer.status).toBe(200)
+  await expect.poll(() => body.readableEnded, { timeout: 10_000 }).toBe(true)
+})
+
 test('a connection that the app has closed is not used, and one that it closes under a request is stale', async () => {
   const { upstream, sockets } = await sayingApp((socket, text) =>
     text.startsWith('GET /close') ? socket.destroy() : socket.write(ok),

@@ -20,7 +20,7 @@ export class HttpUpstream implements Upstream {
   readonly #all = new Set<HttpConnection>()
   /** The one used last is used first, so that those nobody needs grow old. */
   readonly #free: HttpConnection[] = []
-  #waiting: HttpExchange[] = []
+  #waiting: { exchange: HttpExchange; since: number }[] = []
   readonly #looking: NodeJS.Timeout
 
   constructor(socketPath: string, limits: HttpUpstreamLimits) {
@@ -34,7 +34,7 @@ export class HttpUpstream implements Upstream {
     const exchange = new HttpExchange(request, recipient, this.#limits)
     const connection = (fresh ? null : this.#takeFree()) ?? (this.#all.size < maxConnections ? this.#connect() : null)
     if (connection) exchange.on(connection)
-    else if (this.#waiting.length < maxWaiting) this.#waiting.push(exchange)
+    else if (this.#waiting.length < maxWaiting) this.#waiting.push({ exchange, since: performance.now() })
     else process.nextTick(() => exchange.fail(new UpstreamError('unsent', 'the app has all connections in use')))
     return exchange
   }
@@ -46,7 +46,7 @@ export class HttpUpstream implements Upstream {
   close(): void {
     clearInterval(this.#looking)
     for (const connection of this.#all) connection.close()
-    for (const exchange of this.#waiting.splice(0)) exchange.fail(new UpstreamError('unsent', 'the app has ended'))
+    for (const { exchange } of this.#waiting.splice(0)) exchange.fail(new UpstreamError('unsent', 'the app has ended'))
   }
 
   #takeFree(): HttpConnection | null {
@@ -83,12 +83,22 @@ export class HttpUpstream implements Upstream {
   }
 
   #nextWaiting(): HttpExchange | null {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) if (!next.isOver) return next
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift())
+      if (!next.exchange.isOver) return next.exchange
     return null
   }
 
   #look(): void {
     const now = performance.now()
     for (const connection of this.#all) connection.look(now)
+    if (this.#waiting.length > 0) this.#lookAtWaiting(now)
+  }
+
+  // All connections may be in event streams, which end when they like.
+  #lookAtWaiting(now: number): void {
+    const { headTimeoutMs } = this.#limits
+    for (const { exchange, since } of this.#waiting)
+      if (now - since >= headTimeoutMs) exchange.fail(new UpstreamError('timeout', 'no connection was free in time'))
+    this.#waiting = this.#waiting.filter(({ exchange }) => !exchange.isOver)
   }
 }
