@@ -160,6 +160,32 @@ test('a rollback to a version whose host is gone makes requests wait, and fails 
   expect(traffic.failures).toEqual([])
 })
 
+test('a rollback to a version whose old process is still ending fails no request, then or later', async () => {
+  const app = 'back-at-once'
+  const slowToEnd = (body: string): TestBundle => ({
+    kind: 'server',
+    server: {
+      'index.js': `process.on('SIGTERM', () => undefined)
+require('node:http').createServer((_, response) => setTimeout(() => response.end('${body}'), 50)).listen(3000)`,
+    },
+  })
+  const first = await edge.deploy(app, slowToEnd('good'))
+  await edge.deploy(app, slowToEnd('bad'))
+  const sockets = async () => (await readdir(join(edge.config.runDir, 'i'))).filter((name) => name.startsWith(first.id))
+  const target = await findDeployment(edge.sql, first.id)
+  if (!target) throw new Error('the first deployment is gone')
+  // It has been told to end, and takes its five seconds.
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect(await sockets()).not.toEqual([])
+  await rollBack(edge.sql, target, { by: 'test' })
+  await edge.untilServed(app, first.version)
+  const traffic = new Traffic(app)
+  await new Promise((resolve) => setTimeout(resolve, 7_000))
+  await traffic.stop()
+  expect(traffic.seen.length).toBeGreaterThan(20)
+  expect(traffic.failures).toEqual([])
+})
+
 test('a version that does not come up never gets a request, and the reason reaches who asked', async () => {
   const fetchApp = bundles.fetch ?? (() => ({ kind: 'static' }))
   await edge.deploy('picky', fetchApp('works'))

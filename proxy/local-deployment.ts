@@ -67,17 +67,17 @@ export class LocalDeployment {
 
   /** Loads it once, however many ask. Throws an AppError; a failure is remembered for a second. */
   async whenLoaded(): Promise<OnThisMachine> {
+    if (this.#isClosed) throw new AppError('DEPLOYMENT_STATE', `deployment ${this.ref.id} is no longer served here`)
     if (this.#loaded) return this.#loaded
     if (this.#loading) return this.#loading
-    if (this.#isClosed) throw new AppError('DEPLOYMENT_STATE', `deployment ${this.ref.id} is no longer served here`)
     if (this.#failure && performance.now() - this.#failure.at < retryAfterMs) throw this.#failure.error
     this.#loading = this.#loadOnce()
     return this.#loading
   }
 
-  /** What an edge process must know of it; null while it is not loaded. */
+  /** What an edge process must know of it; null while it is not loaded, and when it is closed. */
   told(): ToEdge | null {
-    if (!this.#loaded) return null
+    if (!this.#loaded || this.#isClosed) return null
     const { id, version, appId, environment, label } = this.ref
     const { manifestPath, host } = this.#loaded
     return {
@@ -157,8 +157,9 @@ export class LocalDeployment {
     const isDrained = await this.#deps.edges.drain(this.ref.id, { deadlineMs, signal: retiring.signal })
     if (retiring.signal.aborted) return false
     if (!isDrained) this.#deps.log.warn({ deployment: this.ref.id }, 'drain deadline passed')
-    await this.close()
+    // Before its host ends, which takes seconds: wanted again meanwhile it is told anew, and none of this one's words come after that.
     this.#deps.edges.tell({ type: 'gone', id: this.ref.id })
+    await this.close()
     return true
   }
 
@@ -181,17 +182,21 @@ export class LocalDeployment {
   #pass(message: ToEdge): void {
     // The time before it was up is nobody's idleness.
     if (message.type === 'host' && message.state.is === 'up') this.used()
-    if (this.#loaded) this.#deps.edges.tell(message)
+    if (this.#loaded) this.#tell(message)
+  }
+
+  #tell(message: ToEdge): void {
+    if (!this.#isClosed) this.#deps.edges.tell(message)
   }
 
   async #loadOnce(): Promise<OnThisMachine> {
-    const { load, edges, log } = this.#deps
+    const { load, log } = this.#deps
     const { id, appId } = this.ref
     try {
       this.#loaded = await load(this.ref, (message) => this.#pass(message))
       this.#failure = null
       const message = this.told()
-      if (message) edges.tell(message)
+      if (message) this.#tell(message)
       const { host } = this.#loaded
       // What may sleep is started by whoever needs it first.
       if (host && this.#sleepAfterMs() === null) this.#deps.later(() => host.started())
@@ -200,7 +205,7 @@ export class LocalDeployment {
       const error = toAppError(thrown)
       this.#failure = { error, at: performance.now() }
       log.error({ deployment: id, app: appId, err: error }, 'deployment cannot be loaded')
-      edges.tell({ type: 'failed', id, error: { code: error.code, message: error.message } })
+      this.#tell({ type: 'failed', id, error: { code: error.code, message: error.message } })
       throw error
     } finally {
       this.#loading = null
