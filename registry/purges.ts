@@ -24,7 +24,8 @@ export async function insertPurge(sql: Db, { app, all, tags, paths, by }: Purge 
 
 /**
  * The purges that were not there yet in the snapshot in which an edge last read them, and the snapshot of now. `purges` null: that cannot be
- * told, for the edge has never read them or the database is another one; everything is to be forgotten.
+ * told, for the edge has never read them or the database is another one; everything is to be forgotten. A row whose transaction has yet to come was
+ * made in another database, and came here with a backup.
  */
 export async function readPurges(sql: Db, since: string | null): Promise<{ purges: Purge[] | null; snapshot: string }> {
   const [read] = await sql<{ purges: Purge[]; snapshot: string; isKnown: boolean }[]>`
@@ -39,6 +40,7 @@ export async function readPurges(sql: Db, since: string | null): Promise<{ purge
                from purges
                where made_in >= pg_snapshot_xmin(${since}::pg_snapshot)
                  and not pg_visible_in_snapshot(made_in, ${since}::pg_snapshot)
+                 and pg_visible_in_snapshot(made_in, pg_current_snapshot())
              ),
              '[]'
            ) as purges

@@ -69,6 +69,19 @@ test('what an edge has read is not told again; one that never read, or whose dat
   expect((await readPurges(plane.sql, '99999999:99999999:')).purges).toBe(null)
 })
 
+test('what came with a backup of a database with more transactions is not told again and again', async () => {
+  const { sql } = plane
+  const { snapshot } = await readPurges(sql, null)
+  await sql`
+    insert into purges (id, app_id, tags, paths, everything, by, made_in)
+    values ('restored', ${app}, '{}', '{}', true, 'test', '9999999999')
+  `
+  await purge({ tags: ['now'] })
+  for (let turn = 0; turn < 2; turn++)
+    expect((await readPurges(sql, snapshot)).purges).toEqual([{ app, all: false, tags: ['now'], paths: [] }])
+  await sql`delete from purges where id = 'restored'`
+})
+
 test('a purge that commits after a later one is not missed', async () => {
   const { sql } = plane
   let since = (await readPurges(sql, null)).snapshot
