@@ -235,7 +235,8 @@ function writeFailure({ request, response, headers }: AppCall, notice: pages.Not
 
 // What a shared cache may keep carries nobody's cookie.
 function isShared({ pairs }: UpstreamResponse): boolean {
-  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(headerIn(pairs, 'cache-control') ?? '')
+  const control = `${headerIn(pairs, 'cache-control')}, ${headerIn(pairs, 'cdn-cache-control')}`
+  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(control)
 }
 
 // The parser has made sure that a request has one framing at most.

@@ -266,6 +266,23 @@ describe('A5: who asks leaves no trace in what everybody gets', () => {
   })
 })
 
+test('a page that a CDN in front may keep carries the cookie of no visitor of a rollout', async () => {
+  const live = await edge.deploy('split', cacheable('old '))
+  const next = await edge.prepare('split', cacheable('new '))
+  await edge.sql`
+    update routes
+    set candidate_deployment = ${next.id}, weight = 50, generation = generation + 1
+    where live_deployment = ${live.id}
+  `
+  const type = { 'content-type': 'text/html' }
+  const ask = (path: string, headers: Record<string, string>) =>
+    edge.ask('split', wish(path, { headers: { ...type, ...headers } }), { headers: { 'x-own': '1' } })
+  await expect.poll(async () => (await ask('/own', {})).headers['set-cookie'], { timeout: 5_000 }).toBeDefined()
+  for (const headers of [control('public, max-age=60'), { 'cdn-cache-control': 'max-age=60' }])
+    for (let turn = 0; turn < 5; turn++)
+      expect((await ask(`/shared${turn}`, headers)).headers).not.toHaveProperty('set-cookie')
+})
+
 describe('answers past their time', () => {
   test('within stale-while-revalidate the old one is served at once, and the app asked once, behind', async () => {
     const place = at({ headers: control('s-maxage=0, stale-while-revalidate=31535940'), delay: 200 })
