@@ -178,6 +178,48 @@ test('an aborted request is aborted at the isolate, and its number is never used
   expect((await client.send({ ...get, target: '/next' }).response).status).toBe('204')
 })
 
+test('an isolate that reads nothing is not sent requests without end, however many are given up', async () => {
+  const client = await clientOfHostile((_, socket) => socket.pause())
+  const long = { ...get, pairs: ['x-long', 'x'.repeat(60_000)] }
+  const faults: string[] = []
+  const ask = () => client.ask(long, { answered: () => undefined, failed: ({ fault }) => faults.push(fault) })
+  for (let round = 0; round < 25; round++) {
+    const exchanges = Array.from({ length: 100 }, ask)
+    await turns(2)
+    for (const exchange of exchanges) exchange.abort()
+  }
+  expect(faults.length).toBeGreaterThan(1_000)
+  expect(new Set(faults)).toEqual(new Set(['unsent']))
+})
+
+test('an isolate that says it has read what it has not is not sent a body without end', async () => {
+  let isReading = false
+  const client = await clientOfHostile((frames, socket) => {
+    socket.pause()
+    const granting = setInterval(() => {
+      for (let frame = 0; frame < 100; frame++) frames.window(first, 0xffff_ffff)
+      if (isReading) socket.resume()
+    }, 1)
+    onTestFinished(() => clearInterval(granting))
+  })
+  let left = 200_000_000
+  const body = new Readable({
+    read: () => {
+      left -= 65_536
+      body.push(left > 0 ? Buffer.alloc(65_536) : null)
+    },
+  })
+  client.ask({ ...get, method: 'POST', body }, { answered: () => undefined, failed: () => undefined })
+  await expect.poll(() => left).toBeLessThan(150_000_000)
+  for (let quiet = 0, before = left; quiet < 20; quiet = left === before ? quiet + 1 : 0) {
+    before = left
+    await turns(20)
+  }
+  expect(left).toBeGreaterThan(100_000_000)
+  isReading = true
+  await expect.poll(() => left, { timeout: 10_000 }).toBeLessThanOrEqual(0)
+})
+
 test('requests in hand are lost with the connection, and the next makes a new one', async () => {
   const sockets: Socket[] = []
   const client = await clientOf((call, socket) => {

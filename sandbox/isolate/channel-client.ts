@@ -106,6 +106,7 @@ class Connection {
   #greeting: Buffer | null = Buffer.alloc(0)
   readonly #whenAccepted: (() => void)[] = []
   #failure: string | null = null
+  #wasFull = false
 
   constructor(path: string, headTimeoutMs: number | null) {
     this.#socket = connect(path)
@@ -115,6 +116,7 @@ class Connection {
     this.#socket.on('error', (error) => {
       this.#failure ??= `${codeOf(error) ?? ''} ${messageOf(error)}`.trim()
     })
+    this.#socket.on('drain', () => this.#drained())
     const sweeping = headTimeoutMs === null ? null : setInterval(() => this.#sweep(), headTimeoutMs / sweeps)
     this.#socket.on('close', () => {
       if (sweeping) clearInterval(sweeping)
@@ -126,12 +128,19 @@ class Connection {
     return this.#streams.size
   }
 
+  /** More waits to be read there than an isolate that keeps to its window can owe. */
+  get isFull(): boolean {
+    if (this.#socket.writableLength <= mostUnread) return false
+    this.#wasFull = true
+    return true
+  }
+
   get isUsable(): boolean {
     return !this.#socket.destroyed && this.#socket.writable
   }
 
   ask(request: ChannelRequest, recipient: ChannelRecipient): ChannelExchange {
-    if (this.#streams.size >= frameLimits.streams) return refused(recipient)
+    if (this.#streams.size >= frameLimits.streams || this.isFull) return refused(recipient)
     const stream = new Stream(this, request.method, recipient)
     const place = this.#streams.take(stream)
     const use = (this.#uses[place] ?? 0) + 1
@@ -183,6 +192,12 @@ class Connection {
     if (stream?.id === id) stream.take(type, isEnd, payload)
   }
 
+  #drained(): void {
+    if (!this.#wasFull) return
+    this.#wasFull = false
+    for (const stream of this.#streams) stream.goOn()
+  }
+
   // One timer for all: a timer for each costs more than the rest of a small request.
   #sweep(): void {
     for (const stream of this.#streams) stream.age()
@@ -194,9 +209,12 @@ class Connection {
   }
 }
 
+// As much as all its streams may hold. Requests that were given up take no stream any more, and wait to be read all the same.
+const mostUnread = frameLimits.streams * frameLimits.window
+
 function refused(recipient: ChannelRecipient): ChannelExchange {
   let isGivenUp = false
-  const full = new ChannelError('unsent', `the isolate has ${frameLimits.streams} requests in hand`)
+  const full = new ChannelError('unsent', 'the isolate takes no more requests at the moment')
   process.nextTick(() => isGivenUp || recipient.failed(full))
   const abort = () => {
     isGivenUp = true
@@ -270,10 +288,15 @@ class Stream implements ChannelExchange {
     else if (type === frameType.data) this.#takeData(isEnd, payload)
     else if (type === frameType.window) {
       this.#credit += readWindow(payload)
-      if (this.#credit > 0) this.#outgoing?.resume()
+      this.goOn()
     } else if (type === frameType.reset)
       this.fail(new ChannelError('refused', payload.toString('utf8').replace(/[^ -~]/g, '?')))
     else throw new ProtocolError(`a frame of type ${type} from an isolate`)
+  }
+
+  // It may say that it has read what it has not.
+  goOn(): void {
+    if (this.#credit > 0 && !this.#connection.isFull) this.#outgoing?.resume()
   }
 
   #takeHead(isEnd: boolean, payload: Buffer): void {
@@ -338,7 +361,7 @@ class Stream implements ChannelExchange {
     for (let at = 0; at < chunk.length; at += frameLimits.data)
       this.#connection.frames.data(this.id, chunk.subarray(at, at + frameLimits.data), false)
     this.#credit -= chunk.length
-    if (this.#credit <= 0) body.pause()
+    if (this.#credit <= 0 || this.#connection.isFull) body.pause()
   }
 
   #finish(): void {
