@@ -22,6 +22,10 @@ export class InFlight {
     return this.#ongoing.size
   }
 
+  [Symbol.iterator](): Iterator<Ongoing> {
+    return this.#ongoing[Symbol.iterator]()
+  }
+
   /** Counts it until it closes. */
   add(one: Ongoing & EventEmitter): void {
     const place = this.begin(one)

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Log } from '../registry/log.ts'
 import {
@@ -46,6 +46,7 @@ export class Edge {
   // Connections that end with a refusal. The parser goes on reading them, and what stands behind a request with two readings is not one.
   readonly #refused = new WeakSet<Socket>()
   readonly #appDeps: AppRequestDeps
+  #isClosing = false
 
   constructor(deps: EdgeDeps) {
     const { limits, log, appsDomain } = deps
@@ -56,6 +57,7 @@ export class Edge {
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     if (this.#refused.has(request.socket)) return
+    if (this.#isClosing) response.shouldKeepAlive = false
     const admitted = checkRequest(request)
     const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
     if (found && 'route' in found && 'target' in admitted) {
@@ -102,6 +104,12 @@ export class Edge {
         onFailure: (error) => platformNoticeFor(error, found.reserved),
       })
     }
+  }
+
+  /** From now on every answer is the last on its connection, and says so: what a client sent after it would be cut. */
+  lastAnswers(): void {
+    this.#isClosing = true
+    for (const one of this.inFlight) if (one instanceof ServerResponse) one.shouldKeepAlive = false
   }
 
   /**

@@ -44,6 +44,7 @@ export class Listener {
   async close(deadlineMs: number): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
+    this.#edge.lastAnswers()
     const cut = this.#edge.cutEndless()
     this.#server.closeIdleConnections()
     await Promise.all([this.#edge.inFlight.drained(deadlineMs), cut])
