@@ -1,4 +1,5 @@
 import { cpus, release, totalmem } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll } from 'vitest'
 import { Atelier, test } from '../test/support/atelier.ts'
 import { measureCached } from './cached.ts'
@@ -21,6 +22,9 @@ import { measureSwaps } from './swaps.ts'
 import { measureWakes } from './wake.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
+
+// The first seconds after a start prove the walls, with programs of their own.
+const settleMs = 5_000
 
 const show = (rows: Row[]) => {
   for (const row of rows) console.log(format(row))
@@ -56,6 +60,7 @@ test('start', async () => show(await measureStart()))
 // Platforms of their own: the other measurements leave apps behind, which run.
 test('idle memory', async () => {
   await using atelier = await Atelier.start()
+  await pause(settleMs)
   show(await measureMemory(atelier, 'idle, no app'))
 })
 
