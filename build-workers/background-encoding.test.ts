@@ -114,6 +114,33 @@ test('a build is one worker’s at a time, and another’s when that one is gone
   expect(await claimEncoding(sql)).toBeNull()
 })
 
+test.each([
+  ['kept for pages that are open', 'pruned_at', true],
+  ['gone', 'files_pruned_at', false],
+] as const)('the files of a build that is pruned meanwhile are %s', async (_, column, isKept) => {
+  const files = { 'index.html': 'a', 'a.txt': prose(column.length) }
+  const { manifest } = await worker.deploy(await worker.createApp(), files)
+  const build = manifest?.build ?? ''
+  const put: typeof store.put = async (key, ...rest) => {
+    if (key.includes('encodings-')) await sql`update builds set ${sql(column)} = now() where id = ${build}`
+    return store.put(key, ...rest)
+  }
+  const pruning = new Proxy(store, {
+    get: (target, name) => {
+      const member: unknown = Reflect.get(target, name, target)
+      if (name === 'put') return put
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  })
+  const encoding = await BackgroundEncoding.start({ sql, store: pruning, log })
+  const refs = async () =>
+    (await sql`select sha256 from blob_refs where build_id = ${build}`).map(({ sha256 }) => sha256)
+  if (isKept) await expect.poll(async () => (await stateOf(build))?.encodedAt).not.toBeNull()
+  else await expect.poll(refs).toEqual([])
+  await encoding.close()
+  for (const { sha256 } of isKept ? (manifest?.files ?? []) : []) expect(await refs()).toContain(sha256)
+})
+
 test('forms that have been collected are made again by the build that counts on them', async () => {
   const text = prose(17)
   const { manifest } = await worker.deploy(await worker.createApp(), { 'index.html': 'a', 'a.txt': text })

@@ -89,7 +89,7 @@ export class BackgroundEncoding {
         'forms of a build are as small as they get',
       )
       if (isKept) return true
-      // Pruned while it was at work, and with it its references.
+      // Its files were pruned while it was at work, and with them their references.
       await sql`delete from blob_refs where build_id = ${build.id}`
       if (sha256) await store.remove(encodingsKey(nameOf(build), sha256))
       return true

@@ -100,14 +100,17 @@ export async function releaseEncodingClaim(sql: Db, buildId: string): Promise<vo
   `
 }
 
-/** The build is done; `sha256` is that of its better forms, null when its manifest has the best. False: the build has been pruned meanwhile. */
+/**
+ * The build is done; `sha256` is that of its better forms, null when its manifest has the best. False: its files have been pruned meanwhile. Those of a
+ * version nobody can go back to are still there for pages that are open.
+ */
 export async function finishEncoding(sql: Db, buildId: string, sha256: string | null): Promise<boolean> {
   const finished = await sql`
     update builds
     set encoded_at = now(),
         encodings_sha256 = ${sha256}
     where id = ${buildId}
-      and pruned_at is null
+      and files_pruned_at is null
     returning id
   `
   return finished.length === 1
