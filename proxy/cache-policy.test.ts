@@ -116,5 +116,5 @@ test('whatever is kept, RFC 9111 lets a shared cache keep, and for no longer', (
     }),
     { numRuns: 3_000 },
   )
-  expect(kept).toBeGreaterThan(50)
+  expect(kept).toBeGreaterThan(10)
 })
