@@ -114,7 +114,7 @@ test('whatever is kept, RFC 9111 lets a shared cache keep, and for no longer', (
       if (staleWhileRevalidateMs > 0)
         expect(/must-revalidate|proxy-revalidate/.test(given['cache-control'])).toBe(false)
     }),
-    { numRuns: 3_000 },
+    { numRuns: 12_000 },
   )
-  expect(kept).toBeGreaterThan(10)
+  expect(kept).toBeGreaterThan(50)
 })
