@@ -17,6 +17,7 @@ import {
 import { AppError } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { ManifestFile } from '../registry/manifest.ts'
+import { dropBlobRefs } from '../registry/retention.ts'
 import { channels } from '../registry/routes.ts'
 import type { Sql } from '../registry/sql.ts'
 import { Wakeup } from '../registry/wakeup.ts'
@@ -90,7 +91,7 @@ export class BackgroundEncoding {
       )
       if (isKept) return true
       // Its files were pruned while it was at work, and with them their references.
-      await sql`delete from blob_refs where build_id = ${build.id}`
+      await dropBlobRefs(sql, build.id)
       if (sha256) await store.remove(encodingsKey(nameOf(build), sha256))
       return true
     } catch (thrown) {

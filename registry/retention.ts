@@ -116,6 +116,11 @@ export async function collectDeletedApps(sql: Sql, store: BundleStore): Promise<
   return deleted
 }
 
+/** Lets go of the blobs of a build whose files are pruned; what no other build refers to is collected in time. */
+export async function dropBlobRefs(sql: Db, buildId: string): Promise<void> {
+  await sql`delete from blob_refs where build_id = ${buildId}`
+}
+
 // builds/<app>/… and sources/<app>/…
 function appOf(key: string): string {
   return key.split('/')[1] ?? ''
@@ -124,5 +129,5 @@ function appOf(key: string): string {
 async function removeBundle(sql: Db, store: BundleStore, build: OldBuild): Promise<void> {
   const keys = await store.list(buildPrefix({ app: build.appId, version: build.version, build: build.id }))
   await store.remove(keys)
-  await sql`delete from blob_refs where build_id = ${build.id}`
+  await dropBlobRefs(sql, build.id)
 }
