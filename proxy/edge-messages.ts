@@ -2,9 +2,9 @@ import type { Config } from '../registry/config.ts'
 import type { Purge } from '../registry/purges.ts'
 import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { Speech } from '../sandbox/isolate/isolate.ts'
-import type { DeploymentRef } from './deployment.ts'
+import type { DeploymentRef } from './edge/deployment.ts'
+import type { BundleOnDisk } from './edge/static/retained-assets.ts'
 import type { ProxyLimits } from './limits.ts'
-import type { BundleOnDisk } from './retained-assets.ts'
 
 /** A route as an edge process has it: nothing of an app's environment comes there, sealed or not. */
 export type EdgeRoute = Omit<Route, 'live' | 'candidate'> & { live: EdgeRouted | null; candidate: EdgeRouted | null }

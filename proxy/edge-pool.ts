@@ -5,8 +5,8 @@ import type { Purge } from '../registry/purges.ts'
 import type { Route } from '../registry/routes.ts'
 import type { EdgeSettings, FromEdge, ListenOn, RouteChange, SentError, ToEdge } from './edge-messages.ts'
 import { EdgeProcess, type EdgeProcessLimits } from './edge-process.ts'
+import type { Edges } from './hosts/local-deployment.ts'
 import { edgeRoute } from './known-routes.ts'
-import type { Edges } from './local-deployment.ts'
 import { canSharePorts, claimPort } from './port.ts'
 
 export type EdgePoolDeps = {

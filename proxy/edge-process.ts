@@ -9,7 +9,7 @@ export type EdgeEnd = { how: string; livedMs: number }
 type Doze = { turn: number; done: (isIdle: boolean) => void }
 type Drain = { turn: number; done: (isCut: boolean) => void }
 
-const entry = join(import.meta.dirname, 'edge-main.ts')
+const entry = join(import.meta.dirname, 'edge/main.ts')
 
 /** One edge process as the main process has it: told things in order, heard, watched, and gone at the latest when it is killed. */
 export class EdgeProcess {

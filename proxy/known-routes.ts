@@ -1,6 +1,6 @@
 import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { EdgeRoute, RouteChange } from './edge-messages.ts'
-import type { LocalRef } from './local-deployment.ts'
+import type { LocalRef } from './hosts/local-deployment.ts'
 
 /** The route table as the registry last told it. */
 export class KnownRoutes {

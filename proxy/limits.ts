@@ -1,10 +1,10 @@
-import type { AppRequestLimits } from './app-request.ts'
+import type { AppRequestLimits } from './edge/app/app-request.ts'
+import type { HostViewLimits } from './edge/app/host-view.ts'
+import type { ListenerLimits } from './edge/listener.ts'
+import type { StallLimits } from './edge/stall-watch.ts'
 import type { EdgeProcessLimits } from './edge-process.ts'
-import type { HostLimits } from './host.ts'
-import type { HostViewLimits } from './host-view.ts'
-import type { ListenerLimits } from './listener.ts'
-import type { UseLimits } from './local-deployment.ts'
-import type { StallLimits } from './stall-watch.ts'
+import type { HostLimits } from './hosts/host.ts'
+import type { UseLimits } from './hosts/local-deployment.ts'
 
 export type ProxyLimits = AppRequestLimits &
   HostLimits &

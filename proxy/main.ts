@@ -4,7 +4,7 @@ import { createLog } from '../registry/log.ts'
 import { loadKey } from '../registry/secrets.ts'
 import { onShutdown, refuseToStart, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
-import { watchAppIsolation } from './isolation.ts'
+import { watchAppIsolation } from './hosts/isolation.ts'
 import { openNetworks, startProxy } from './proxy.ts'
 
 const config = readConfig(process.env)

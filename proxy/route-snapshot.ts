@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { messageOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Route } from '../registry/routes.ts'
-import { listDirectory, writeWhole } from './durable-file.ts'
+import { listDirectory, writeWhole } from './bundles/durable-file.ts'
 
 const format = 1
 const keptSnapshots = 3

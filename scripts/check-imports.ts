@@ -10,6 +10,11 @@ const allowed: Record<string, string[]> = {
   'git-gateway/': ['git-gateway/', 'registry/', 'sandbox/'],
   'build-workers/': ['build-workers/', 'registry/', 'sandbox/'],
   'proxy/': ['proxy/', 'registry/', 'sandbox/'],
+  // An edge process knows the main process by its messages alone.
+  'proxy/edge/': [
+    ...['proxy/edge/', 'proxy/bundles/', 'proxy/edge-messages.ts', 'proxy/limits.ts', 'proxy/port.ts'],
+    ...['registry/', 'sandbox/'],
+  ],
   'registry/': ['registry/'],
   'registry/api/': ['registry/'],
   'registry/console/': ['registry/'],

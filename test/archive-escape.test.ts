@@ -9,7 +9,7 @@ import { createGzip, createZstdCompress } from 'node:zlib'
 import { Header, type HeaderData, Pax } from 'tar'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { unpack } from '../build-workers/source.ts'
-import { unpackServerCode } from '../proxy/server-code.ts'
+import { unpackServerCode } from '../proxy/bundles/server-code.ts'
 import { repackSource } from '../registry/api/source-archive.ts'
 import { FileStore } from '../registry/bundle-store/file.ts'
 

@@ -1,0 +1,269 @@
+import { type IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Log } from '../../registry/log.ts'
+import type { EdgeRoute } from '../edge-messages.ts'
+import {
+  type AppRequest,
+  type AppRequestDeps,
+  type AppRequestLimits,
+  noticeFor as appNoticeFor,
+} from './app/app-request.ts'
+import { refuse, type Upgrades } from './app/upgrades.ts'
+import type { CachedApps } from './cache/cached-app.ts'
+import type { ControlPlane } from './control-plane.ts'
+import { noticeFor as platformNoticeFor } from './control-plane.ts'
+import type { Deployment, Loaded } from './deployment.ts'
+import type { Deployments } from './deployments.ts'
+import { InFlight } from './drain.ts'
+import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
+import * as pages from './pages.ts'
+import { type RouteTable, refOf } from './route-table.ts'
+import { assignVisitor } from './split.ts'
+import type { StallWatch } from './stall-watch.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
+
+export type EdgeDeps = {
+  table: RouteTable
+  deployments: Deployments
+  apps: CachedApps
+  controlPlane: ControlPlane
+  upgrades: Upgrades
+  stalls: StallWatch
+  trusted: TrustedProxies
+  appsDomain: string
+  limits: AppRequestLimits
+  log: Log
+}
+
+/** `asked` is there when the app is. */
+type Visit = { routeId: string; deployment: Deployment; visitor: string[]; asked: AppRequest | null }
+
+/** What the edge does with a request: host → route → arm → file or app. Knows no sockets of its own: `listener.ts` gives it requests. */
+export class Edge {
+  readonly inFlight = new InFlight()
+  readonly #deps: EdgeDeps
+  readonly #endless = new InFlight()
+  // Connections that end with a refusal. The parser goes on reading them, and what stands behind a request with two readings is not one.
+  readonly #refused = new WeakSet<Socket>()
+  readonly #appDeps: AppRequestDeps
+  #isClosing = false
+
+  constructor(deps: EdgeDeps) {
+    const { limits, log, appsDomain } = deps
+    this.#deps = deps
+    const onEndless = (endless: ServerResponse) => this.#endless.add(endless)
+    this.#appDeps = { limits, log, cookieSuffix: appsDomain, onEndless }
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#refused.has(request.socket)) return
+    if (this.#isClosing) response.shouldKeepAlive = false
+    const admitted = checkRequest(request)
+    const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
+    if (found && 'route' in found && 'target' in admitted) {
+      this.#serveRoute(found.route, admitted, request, response)
+      return
+    }
+    this.inFlight.add(response)
+    if ('status' in admitted) {
+      this.#refused.add(request.socket)
+      pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
+    } else if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
+    else if ('reserved' in found) {
+      const call = { target: admitted.target, forwarding: this.#deps.trusted.forwardingOf(request) }
+      // A push may take its time. What still comes of a body when its answer has been given is wanted by nobody.
+      if (!request.complete) response.once('close', () => this.#deps.stalls.add(request, response))
+      void this.#deps.controlPlane.serve(found.reserved, request, response, call)
+    }
+  }
+
+  /** A WebSocket handshake. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    if (this.#refused.has(socket)) {
+      socket.destroySoon()
+      return
+    }
+    this.#count(socket, this.#endless)
+    const admitted = checkHandshake(request)
+    const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
+    if ('status' in admitted) refuse({ request, socket }, pages.badRequest(admitted.status, admitted.reason))
+    else if (!found) refuse({ request, socket }, pages.unknownHost(admitted.host))
+    else if ('route' in found) void this.#upgradeRoute(found.route, admitted, { request, socket, head })
+    else {
+      this.#deps.upgrades.pass({
+        ...{
+          request,
+          socket,
+          head,
+          target: admitted.target,
+          headers: [],
+          forwarding: this.#deps.trusted.forwardingOf(request),
+        },
+        address: this.#deps.controlPlane.address(found.reserved),
+        onFailure: (error) => platformNoticeFor(error, found.reserved),
+      })
+    }
+  }
+
+  /** From now on every answer is the last on its connection, and says so: what a client sent after it would be cut. */
+  lastAnswers(): void {
+    this.#isClosing = true
+    for (const one of this.inFlight) if (one instanceof ServerResponse) one.shouldKeepAlive = false
+  }
+
+  /**
+   * Cuts what has no end of its own: event streams and WebSockets, whose clients connect again by themselves. Resolves when they are gone.
+   */
+  async cutEndless(): Promise<void> {
+    await this.#endless.cut()
+  }
+
+  /** A connection that is to be used for nothing, whatever it has sent. */
+  turnAway(socket: Socket, notice: pages.Notice): void {
+    this.#refused.add(socket)
+    socket.end(pages.noticeResponse(notice), () => socket.destroy())
+  }
+
+  // A WebSocket is not cut like a response: it is told.
+  #count(socket: Socket, inFlight: InFlight): void {
+    const ongoing = { destroy: () => this.#deps.upgrades.end(socket) }
+    const place = inFlight.begin(ongoing)
+    socket.once('close', () => inFlight.end(place))
+  }
+
+  // Of what follows, a body may still be on its way.
+  #writeNotice(request: IncomingMessage, response: ServerResponse, notice: pages.Notice): void {
+    if (!request.complete) this.#deps.stalls.add(request, response)
+    pages.writeNotice(request, response, notice)
+  }
+
+  #serveRoute(route: EdgeRoute, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
+    const visit = this.#visit(route, request)
+    if (!visit) {
+      this.inFlight.add(response)
+      this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
+      return
+    }
+    const { deployment } = visit
+    const { stalls } = this.#deps
+    // In the same turn of the event loop as the choice: from here on a drain waits for this request.
+    const here = this.inFlight.begin(response)
+    const there = deployment.inFlight.begin(response)
+    const progress = stalls.begin(request, response)
+    response.on('close', () => {
+      this.inFlight.end(here)
+      deployment.inFlight.end(there)
+      stalls.end(progress)
+      visit.asked?.over()
+    })
+    const loaded = deployment.loaded
+    if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
+    else void this.#serveWhenLoaded(visit, target, request, response)
+  }
+
+  #serveLoaded(
+    visit: Visit,
+    { files, host }: Pick<Loaded, 'files' | 'host'>,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    const { routeId, deployment, visitor } = visit
+    const call = { request, response, target, routeId, headers: deployment.headers, visitor }
+    const isBegun = files.serve(call)
+    if (isBegun === true) return
+    if (isBegun !== false) {
+      void isBegun.then(() => {
+        if (!response.destroyed) this.#serveLoaded(visit, { files, host }, target, request, response)
+      })
+      return
+    }
+    if (!host) {
+      pages.writeNotice(request, response, pages.pageNotFound(), deployment.headers)
+      return
+    }
+    const { ref, headers } = deployment
+    const forwarding = this.#deps.trusted.forwardingOf(request)
+    // As the site's own rules may have rewritten it.
+    const appCall = { request, response, target: call.target, headers, visitor, ref, forwarding }
+    visit.asked = this.#deps.apps.serve(appCall, host, this.#appDeps)
+  }
+
+  async #serveWhenLoaded(
+    visit: Visit,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { deployment } = visit
+    try {
+      const loaded = await within(deployment.whenLoaded(), this.#deps.limits.waitForHostMs)
+      if (response.destroyed) return
+      if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
+      else pages.writeNotice(request, response, pages.appStarting(deployment.ref.appId, 2), deployment.headers)
+    } catch (thrown) {
+      if (response.destroyed) return
+      pages.writeNotice(
+        request,
+        response,
+        appNoticeFor(thrown, deployment.ref.appId, this.#deps.limits),
+        deployment.headers,
+      )
+    }
+  }
+
+  async #upgradeRoute(
+    route: EdgeRoute,
+    { target }: Admitted,
+    { request, socket, head }: { request: IncomingMessage; socket: Socket; head: Buffer },
+  ): Promise<void> {
+    const visit = this.#visit(route, request)
+    if (!visit) {
+      refuse({ request, socket }, pages.neverDeployed(route.appId, route.branch))
+      return
+    }
+    const { deployment } = visit
+    const { ref, headers } = deployment
+    this.#count(socket, deployment.inFlight)
+    try {
+      const { host } = await deployment.whenLoaded()
+      if (!host) {
+        refuse({ request, socket }, pages.pageNotFound())
+        return
+      }
+      const { socketPath, speaks } = await host.whenUp(this.#deps.limits.waitForHostMs)
+      if (socket.destroyed) return
+      if (speaks === 'channel') {
+        refuse({ request, socket }, pages.noUpgrades(ref.appId))
+        return
+      }
+      const onFailure = () => pages.connectionLost(ref.appId)
+      const forwarding = this.#deps.trusted.forwardingOf(request)
+      const address = { socketPath }
+      this.#deps.upgrades.pass({ request, socket, head, target, address, forwarding, headers, onFailure })
+    } catch (thrown) {
+      refuse({ request, socket }, appNoticeFor(thrown, ref.appId, this.#deps.limits))
+    }
+  }
+
+  // Without awaiting anything, so that no flip comes between the choice and the count of requests in flight.
+  #visit(route: EdgeRoute, request: IncomingMessage): Visit | null {
+    const { arm, setCookie } = assignVisitor(route, request.headers.cookie)
+    const chosen = arm === 'candidate' ? route.candidate : route.live
+    if (!chosen) return null
+    const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
+    return { routeId: route.id, deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie], asked: null }
+  }
+}
+
+/** What the promise brings, or null after `timeoutMs`. */
+async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value | null> {
+  const { promise: tooLong, resolve } = Promise.withResolvers<null>()
+  const timer = setTimeout(() => resolve(null), timeoutMs)
+  try {
+    return await Promise.race([promise, tooLong])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,145 @@
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readAppLog } from '../../registry/app-logs.ts'
+import { findDeployment } from '../../registry/deployments.ts'
+import { awaitRouteSeen } from '../../registry/edges.ts'
+import { rollBack } from '../../registry/rollback.ts'
+import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
+import { type TestBundle, TestEdge } from '../../test/support/edge.ts'
+import { processesOf } from '../../test/support/processes.ts'
+
+let database: TestDatabase
+let edge: TestEdge
+
+// Every test would take a quarter of an hour.
+const limits = { sleepAfterMs: 400, useLookMs: 50, useReportMs: 50 }
+
+beforeAll(async () => {
+  database = await createDatabase()
+  edge = await TestEdge.start(database.url, { edges: 2, limits })
+})
+
+afterAll(async () => {
+  await edge?.[Symbol.asyncDispose]()
+  await database?.[Symbol.asyncDispose]()
+})
+
+const fetchApp = (more: Partial<TestBundle> = {}): TestBundle => ({
+  kind: 'fetch',
+  server: {
+    'index.js': `const born = process.hrtime.bigint().toString()
+const events = () => new Response(new ReadableStream({ start: (controller) => controller.enqueue('begun') }))
+export default { fetch: (request) => new URL(request.url).pathname === '/stream' ? events() : new Response(born) }`,
+  },
+  ...more,
+})
+const server = (more: Partial<TestBundle> = {}): TestBundle => ({
+  kind: 'server',
+  server: {
+    'index.mjs': `import { createServer } from 'node:http'
+const born = process.hrtime.bigint().toString()
+createServer((request, response) => response.end(born)).listen(process.env.PORT)`,
+  },
+  ...more,
+})
+
+const hosts = (app: string) => processesOf(join(edge.config.home, 'edge/apps', app)).length
+const asleep = (app: string) => expect.poll(() => hosts(app)).toBe(0)
+const platformLog = async (app: string) =>
+  (await readAppLog(edge.sql, app)).filter(({ stream }) => stream === 'platform').map(({ text }) => text)
+
+test('an app that nobody uses costs no process, and many first requests wake it once', async () => {
+  await edge.deploy('idle', fetchApp())
+  const before = (await edge.ask('idle', '/')).body
+  expect(hosts('idle')).toBeGreaterThan(0)
+  await asleep('idle')
+
+  const answers = await Promise.all(Array.from({ length: 100 }, () => edge.ask('idle', '/')))
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+  const born = new Set(answers.map(({ body }) => body))
+  expect(born.size).toBe(1)
+  expect(born).not.toContain(before)
+  await expect
+    .poll(() => platformLog('idle'))
+    .toEqual(
+      expect.arrayContaining([expect.stringMatching(/^went to sleep after \d+ idle minutes$/), 'woken by a request']),
+    )
+})
+
+test('a server app sleeps when its config says so or it is a preview; a fetch app does not when its config says so', async () => {
+  await edge.deploy('sleepless', fetchApp({ sleep_after_min: false }))
+  await edge.deploy('server', server())
+  await edge.deploy('told', server({ sleep_after_min: 0.005 }))
+  await edge.deploy('server', server(), 'pr/1')
+  const previews = () => processesOf(join(edge.config.home, 'edge/apps/server')).length
+  const both = previews()
+  await asleep('told')
+  await expect.poll(previews).toBeLessThan(both)
+  expect(previews()).toBeGreaterThan(0)
+  expect(hosts('sleepless')).toBeGreaterThan(0)
+  expect((await edge.ask('told', '/')).status).toBe(200)
+  expect((await edge.ask('server-pr-1', '/')).status).toBe(200)
+})
+
+test('what is open is use: an app with a stream does not sleep, and does when the stream has ended', async () => {
+  await edge.deploy('streams', fetchApp())
+  await edge.deploy('beside', fetchApp())
+  const { body } = await edge.ask('streams', '/')
+  const stream = await edge.socket()
+  stream.write(`GET /stream HTTP/1.1\r\nHost: ${edge.hostOf('streams')}\r\n\r\n`)
+  await once(stream, 'data')
+  await asleep('beside')
+  await edge.ask('beside', '/')
+  await asleep('beside')
+  expect((await edge.ask('streams', '/')).body).toBe(body)
+  stream.destroy()
+  await asleep('streams')
+})
+
+test('a rollback to a version, and a flip from one, that is asleep', async () => {
+  const first = await edge.deploy('back', fetchApp())
+  const { body } = await edge.ask('back', '/')
+  await asleep('back')
+  await edge.deploy('back', fetchApp())
+  await asleep('back')
+  const target = await findDeployment(edge.sql, first.id)
+  if (!target) throw new Error('the first deployment is gone')
+  await rollBack(edge.sql, target, { by: 'test' })
+  expect(await awaitRouteSeen(edge.sql, first.id)).toBe(true)
+  const answer = await edge.ask('back', '/')
+  expect(answer).toMatchObject({ status: 200, headers: { 'x-atelier-deployment': first.version } })
+  expect(answer.body).not.toBe(body)
+})
+
+test('after a restart only what may not sleep is started before somebody asks', async () => {
+  await edge.deploy('waits', fetchApp())
+  await edge.deploy('stays', server())
+  await edge.shut()
+  expect([hosts('waits'), hosts('stays')]).toEqual([0, 0])
+  await edge.open()
+  await expect.poll(() => hosts('stays')).toBeGreaterThan(0)
+  expect((await edge.ask('stays', '/')).status).toBe(200)
+  expect(hosts('waits')).toBe(0)
+  expect((await edge.ask('waits', '/')).status).toBe(200)
+})
+
+test('requests that come as an app falls asleep do not fail', async () => {
+  await using own = await createDatabase()
+  await using nervous = await TestEdge.start(own.url, {
+    edges: 2,
+    limits: { sleepAfterMs: 20, useLookMs: 5, useReportMs: 5 },
+  })
+  await nervous.deploy('naps', fetchApp())
+  const born = new Set<string>()
+  const ask = async () => {
+    for (let round = 0; round < 15; round++) {
+      const { status, body } = await nervous.ask('naps', '/')
+      expect(status).toBe(200)
+      born.add(body)
+      await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 60))
+    }
+  }
+  await Promise.all([ask(), ask(), ask()])
+  expect(born.size).toBeGreaterThan(2)
+})
