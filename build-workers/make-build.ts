@@ -7,6 +7,7 @@ import { appUrl, type Config } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { AppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
+import type { RolloutPolicy } from '../registry/rollout-policy.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
@@ -58,6 +59,7 @@ export type MadeBuild = Published & {
   framework: string
   publicEnvHash: string
   keepVersions: number
+  rolloutPolicy: RolloutPolicy | 'skip' | null
 }
 
 /** Where the deployment moves on; each throws when the attempt is no longer this worker's. */
@@ -105,6 +107,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     framework: facts.framework,
     publicEnvHash: facts.public_env_hash,
     keepVersions: context.app.config.deployments.keepVersions,
+    rolloutPolicy: context.app.config.deployments.canary ?? null,
   }
 }
 

@@ -7,7 +7,10 @@ import type { BundleOnDisk } from './edge/static/retained-assets.ts'
 import type { ProxyLimits } from './limits.ts'
 
 /** A route as an edge process has it: nothing of an app's environment comes there, sealed or not. */
-export type EdgeRoute = Omit<Route, 'live' | 'candidate'> & { live: EdgeRouted | null; candidate: EdgeRouted | null }
+export type EdgeRoute = Omit<Route, 'live' | 'candidate' | 'warm'> & {
+  live: EdgeRouted | null
+  candidate: EdgeRouted | null
+}
 export type EdgeRouted = Omit<RoutedDeployment, 'envSnapshot'>
 
 /** `gone` are route ids. */

@@ -4,7 +4,7 @@ import { edgeRoute, KnownRoutes } from './known-routes.ts'
 
 const route = (given: Partial<Route>): Route => ({
   ...{ id: 'r1', appId: 'hello', environment: 'production', branch: 'main', label: 'hello', generation: 1, weight: 0 },
-  ...{ live: null, candidate: null },
+  ...{ live: null, candidate: null, warm: null, rollout: null },
   ...given,
 })
 
@@ -39,8 +39,13 @@ test('a route that is gone is gone, and one made anew under its name begins anew
 test("an app's environment does not go to edge processes, sealed or not", () => {
   const routed = { id: 'd1', version: '1.0.0', number: 1, manifestKey: 'm', manifestSha256: 'x' }
   const sealed = { SECRET: { value: 'sealed', runtime_only: true } }
+  const { warm: _, ...known } = route({})
   const told = edgeRoute(
-    route({ live: { ...routed, envSnapshot: sealed }, candidate: { ...routed, envSnapshot: sealed } }),
+    route({
+      live: { ...routed, envSnapshot: sealed },
+      candidate: { ...routed, envSnapshot: sealed },
+      warm: { ...routed, envSnapshot: sealed },
+    }),
   )
-  expect(told).toEqual({ ...route({}), live: routed, candidate: routed })
+  expect(told).toEqual({ ...known, live: routed, candidate: routed })
 })

@@ -30,18 +30,19 @@ export class KnownRoutes {
   }
 }
 
-/** The deployments a route names, live first. */
+/** The deployments a route names, live first, the one kept warm last. */
 export function routedDeployments(route: Route): LocalRef[] {
   const { appId, environment, label } = route
-  return [route.live, route.candidate].flatMap((deployment) =>
+  return [route.live, route.candidate, route.warm].flatMap((deployment) =>
     deployment ? [{ ...deployment, appId, environment, label }] : [],
   )
 }
 
 /** The route as edge processes are told of it. */
 export function edgeRoute(route: Route): EdgeRoute {
+  const { warm: _, ...rest } = route
   return {
-    ...route,
+    ...rest,
     live: route.live && withoutEnv(route.live),
     candidate: route.candidate && withoutEnv(route.candidate),
   }

@@ -18,6 +18,17 @@ const routedDeployment = z.object({
   manifestSha256: z.string().regex(/^[0-9a-f]{64}$/),
   envSnapshot: z.record(z.string(), z.object({ value: z.string(), runtime_only: z.boolean() })),
 })
+const id = z.string().regex(/^[a-z0-9]{6,32}$/)
+const routedRollout = z.object({
+  id,
+  stage: z.int().nonnegative(),
+  segment: z.int().nonnegative(),
+  from: id,
+  to: id,
+  slowMs: z.number().nullable(),
+  tooSlowMs: z.number().nullable(),
+  warmupSec: z.number().nonnegative(),
+})
 const route = z.object({
   id: z.string(),
   appId: z.string().regex(/^[a-z][a-z0-9-]{0,37}$/),
@@ -28,6 +39,8 @@ const route = z.object({
   weight: z.number().min(0).max(100),
   live: routedDeployment.nullable(),
   candidate: routedDeployment.nullable(),
+  warm: routedDeployment.nullable().default(null),
+  rollout: routedRollout.nullable().default(null),
 })
 const snapshot = z.object({ format: z.literal(format), routes: z.array(route) })
 

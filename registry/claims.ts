@@ -1,5 +1,6 @@
 import type { Deployment } from './deployments.ts'
 import { codeOf } from './errors.ts'
+import type { RolloutPolicy } from './rollout-policy.ts'
 import type { Db, Sql } from './sql.ts'
 
 /** A deployment taken by a worker; the attempt number fences everything the worker writes. */
@@ -104,6 +105,8 @@ export type NewBuild = {
   durationMs: number
   /** How many production versions of the app are kept for going back to; default 10. */
   keepVersions?: number
+  /** How it wants to be rolled out; null: as the defaults say. */
+  rolloutPolicy?: RolloutPolicy | 'skip' | null
 }
 
 /** Ties a stored bundle to the deployment, once, and only for the worker that holds the attempt. False: fenced off. */
@@ -119,10 +122,11 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     await tx`
-      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions)
+      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy)
       values (
         ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256}, ${build.kind}, ${build.framework}, ${build.manifestKey},
-        ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10}
+        ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10},
+        ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null}
       )
     `
     await tx`

@@ -54,6 +54,8 @@ export type Deployment = {
   refMovedAt: Date | null
   /** When it went live for the first time; a rollback to it leaves this as it is. */
   liveAt: Date | null
+  /** When it first took traffic, be it 5 % of it. */
+  trafficAt: Date | null
   createdAt: Date
   createdBy: string
 }

@@ -1,11 +1,11 @@
-import { appendBuildLog, formatSeconds, stepLine } from './build-logs.ts'
-import { appUrl, type Config } from './config.ts'
-import { type Deployment, findDeployment } from './deployments.ts'
+import { type Deployment, moveDeployment } from './deployments.ts'
 import { type EdgeReport, readPreparation } from './edges.ts'
-import { AppError } from './errors.ts'
+import { lockWithRoute, nameOf, putLive, type Release } from './live.ts'
+import { insertRollout, readRolloutPolicy } from './rollout.ts'
+import { endOpenRollout } from './rollout-ends.ts'
+import type { RolloutPolicy } from './rollout-policy.ts'
 import { channels } from './routes.ts'
 import type { Db, Sql } from './sql.ts'
-import { shortVersion } from './version.ts'
 import { Wakeup } from './wakeup.ts'
 
 export type Preparation = { ready: EdgeReport[]; failed: EdgeReport[]; waitingFor: number }
@@ -58,29 +58,36 @@ export async function markPrepared(sql: Db, claim: { id: string; attempt: number
 }
 
 /**
- * Puts a prepared deployment before its users, in one transaction: the live one is superseded, this one is live, the route points at it
- * with the next generation, and the closing lines are in its log. Idempotent: a deployment that is live already is returned as it is.
- * Null: it is not prepared, or no longer on its way.
+ * Puts a prepared deployment before its users, in one transaction: as the candidate of a rollout, which begins at 0 % and is led from there on, or
+ * all at once where there is nothing to compare with or nobody wants to (`readRolloutPolicy`). Idempotent: one that is out already is returned as
+ * it is. Null: it is not prepared, or no longer on its way.
  */
-export async function goLive(
+export async function bringOut(sql: Sql, deploymentId: string, release: Release): Promise<Deployment | null> {
+  return releaseBy(sql, deploymentId, release, readRolloutPolicy)
+}
+
+/** The same, always all at once: the live one is superseded and this one is live. */
+export async function goLive(sql: Sql, deploymentId: string, release: Release): Promise<Deployment | null> {
+  return releaseBy(sql, deploymentId, release, async () => null)
+}
+
+async function releaseBy(
   sql: Sql,
   deploymentId: string,
-  { config, by }: { config: Config; by: string },
+  { config, by }: Release,
+  choosePolicy: (tx: Db, deployment: Deployment) => Promise<RolloutPolicy | null>,
 ): Promise<Deployment | null> {
   return sql.begin(async (tx) => {
     const deployment = await lockWithRoute(tx, deploymentId)
     if (!deployment?.routeId) return null
-    if (deployment.state === 'live') return deployment
+    if (deployment.state === 'live' || deployment.state === 'canary') return deployment
     if (deployment.state !== 'uploading' || !deployment.preparedAt) return null
 
-    const previous = await replaceLive(tx, deployment, {
-      to: 'superseded',
-      by,
-      reason: `replaced by ${nameOf(deployment)}`,
-    })
-    const live = await setLive(tx, deployment, { by, reason: null })
-    await appendBuildLog(tx, deployment.id, closingLines(live, previous, config))
-    return live
+    await endOpenRollout(tx, deployment, { to: 'cancelled', by, reason: `replaced by ${nameOf(deployment)}` })
+    const policy = await choosePolicy(tx, deployment)
+    if (!policy) return putLive(tx, deployment, { config, by })
+    await insertRollout(tx, deployment, { policy, by })
+    return moveDeployment(tx, deployment.id, { from: 'uploading', to: 'canary', by })
   })
 }
 
@@ -110,92 +117,4 @@ export async function removePreview(
     await tx`delete from routes where id = ${route.id}`
     return true
   })
-}
-
-export async function findLive(sql: Db, app: string): Promise<Deployment | null> {
-  const [live] = await sql<Deployment[]>`
-    select *
-    from deployments
-    where app_id = ${app}
-      and environment = 'production'
-      and state = 'live'
-  `
-  return live ?? null
-}
-
-// The route's row is the lock under which everything about who is live changes.
-export async function lockWithRoute(tx: Db, deploymentId: string): Promise<Deployment | null> {
-  await tx`
-    select r.id
-    from routes r
-    join deployments d on d.route_id = r.id
-    where d.id = ${deploymentId}
-    for update of r
-  `
-  return findDeployment(tx, deploymentId)
-}
-
-export async function replaceLive(
-  tx: Db,
-  next: Deployment,
-  { to, by, reason }: { to: 'superseded' | 'rolled_back'; by: string; reason: string },
-): Promise<Deployment | null> {
-  const [previous] = await tx<Deployment[]>`
-    update deployments
-    set state = case when number < ${next.number} then 'superseded' else ${to} end,
-        state_by = ${by},
-        state_reason = ${reason}
-    where route_id = ${next.routeId}
-      and state = 'live'
-    returning *
-  `
-  return previous ?? null
-}
-
-export async function setLive(
-  tx: Db,
-  next: Deployment,
-  { by, reason }: { by: string; reason: string | null },
-): Promise<Deployment> {
-  const [live] = await tx<Deployment[]>`
-    update deployments
-    set state = 'live',
-        state_by = ${by},
-        state_reason = ${reason},
-        live_at = coalesce(live_at, clock_timestamp())
-    where id = ${next.id}
-    returning *
-  `
-  if (!live) throw new AppError('INTERNAL', `deployment ${next.id} vanished under its lock`)
-  await tx`
-    update routes
-    set live_deployment = ${next.id},
-        candidate_deployment = null,
-        weight = 0,
-        generation = generation + 1,
-        updated_at = now()
-    where id = ${next.routeId}
-  `
-  return live
-}
-
-function closingLines(live: Deployment, previous: Deployment | null, config: Config): string[] {
-  const took = Date.now() - live.createdAt.getTime()
-  const last = previous?.liveAt
-    ? `, last time ${formatSeconds(previous.liveAt.getTime() - previous.createdAt.getTime())}`
-    : ''
-  const lines = [
-    `${stepLine('Live', appUrl(config, live.label), null).padEnd(63)} ${formatSeconds(took)} in all${last}`,
-  ]
-  if (previous && live.environment === 'production') {
-    // The same version may be deployed twice in a row, with other variables: then only the number names the one before.
-    const name = previous.version === live.version ? `v${previous.number}` : shortVersion(previous.version)
-    lines.push(`       back: atelier rollback ${name}`)
-  }
-  return lines
-}
-
-/** As people call it: `3f2a91c (v17)`. */
-export function nameOf(deployment: Deployment): string {
-  return `${shortVersion(deployment.version)} (v${deployment.number})`
 }

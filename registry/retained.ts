@@ -48,7 +48,7 @@ export function hadUsersLately(sql: Db) {
     and (
       d.state in ('superseded', 'rolled_back')
       or d.state in ('failed', 'cancelled')
-        and exists (select from deployment_events e where e.deployment_id = d.id and e.from_state = 'canary')
+        and d.traffic_at is not null
     )
   )`
 }

@@ -1,7 +1,10 @@
-import { type Deployment, findByVersion } from './deployments.ts'
+import { type Deployment, findByVersion, findDeployment } from './deployments.ts'
 import { awaitRouteSeen } from './edges.ts'
 import { AppError } from './errors.ts'
-import { awaitPrepared, findLive, lockWithRoute, nameOf, replaceLive, requestPrepare, setLive } from './release.ts'
+import { findLive, lockWithRoute, nameOf, replaceLive, setLive } from './live.ts'
+import { awaitPrepared, requestPrepare } from './release.ts'
+import { findOpenRollout } from './rollout.ts'
+import { endOpenRollout, revertRollout } from './rollout-ends.ts'
 import type { Db, Sql } from './sql.ts'
 import { shortVersion } from './version.ts'
 
@@ -73,13 +76,20 @@ export async function rollBack(
     const deployment = await lockWithRoute(tx, target.id)
     if (!deployment?.routeId)
       throw new AppError('DEPLOYMENT_NOT_FOUND', `deployment ${target.id} is gone; see: atelier deploys`)
-    if (deployment.state === 'live') return { live: deployment, previous: deployment }
+    const open = await findOpenRollout(tx, deployment.routeId)
+    if (deployment.state === 'live') {
+      if (!open || open.state === 'reverting' || open.toDeployment === deployment.id)
+        return { live: deployment, previous: deployment }
+      await revertRollout(tx, open, { to: 'rolled_back', by, sentence: `${reason} to ${nameOf(deployment)}` })
+      return { live: deployment, previous: (await findDeployment(tx, open.toDeployment)) ?? deployment }
+    }
     if (deployment.state !== 'superseded' && deployment.state !== 'rolled_back') {
       throw new AppError(
         'DEPLOYMENT_STATE',
         `${nameOf(deployment)} is ${deployment.state} and was never live; see: atelier deploys`,
       )
     }
+    await endOpenRollout(tx, deployment, { to: 'rolled_back', by, reason: `${reason} to ${nameOf(deployment)}` })
     const previous = await replaceLive(tx, deployment, {
       to: 'rolled_back',
       by,

@@ -2,6 +2,7 @@ import type { Environment, Target } from './branches.ts'
 import type { EnvSnapshot } from './env-vars.ts'
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
+import type { RoutedRollout } from './rollout.ts'
 import { type Db, violatedConstraint } from './sql.ts'
 
 /** What an edge needs to know to serve one deployment. */
@@ -25,11 +26,14 @@ export type Route = {
   weight: number
   live: RoutedDeployment | null
   candidate: RoutedDeployment | null
+  /** Of a rollout at 100 %: the old deployment, kept ready to go back to. */
+  warm: RoutedDeployment | null
+  rollout: RoutedRollout | null
 }
 
 /**
  * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
- * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id.
+ * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
  */
 export const channels = {
   routes: 'routes',
@@ -40,6 +44,8 @@ export const channels = {
   appLogs: 'app_logs',
   purges: 'purges',
   encodings: 'encodings',
+  rollouts: 'rollouts',
+  rolloutReports: 'rollout_reports',
 } as const
 
 /** The whole table as the edges compare it. */
@@ -51,10 +57,13 @@ export async function readRoutes(sql: Db): Promise<Route[]> {
 export async function readRoutesSeen(sql: Db): Promise<{ routes: Route[]; snapshot: string | null }> {
   const rows = await sql<(Route & { snapshot: string })[]>`
     select r.id, r.app_id, r.environment, r.branch, r.label, r.generation, r.weight,
-           ${routed(sql, 'live_deployment')} as live,
-           ${routed(sql, 'candidate_deployment')} as candidate,
+           ${routed(sql, 'r.live_deployment')} as live,
+           ${routed(sql, 'r.candidate_deployment')} as candidate,
+           case when o.from_deployment <> r.live_deployment then ${routed(sql, 'o.from_deployment')} end as warm,
+           ${routedRollout(sql)} as rollout,
            pg_current_snapshot()::text as snapshot
     from routes r
+    left join rollouts o on o.route_id = r.id and o.ended_at is null and o.state <> 'reverting'
     order by r.label
   `
   return { routes: rows.map(({ snapshot: _, ...route }) => route), snapshot: rows[0]?.snapshot ?? null }
@@ -105,7 +114,7 @@ export async function ensureRoute(sql: Db, app: string, { environment, branch, l
   }
 }
 
-function routed(sql: Db, column: 'live_deployment' | 'candidate_deployment') {
+function routed(sql: Db, column: 'r.live_deployment' | 'r.candidate_deployment' | 'o.from_deployment') {
   return sql`(
     select jsonb_build_object(
       'id', d.id, 'version', d.version, 'number', d.number,
@@ -113,6 +122,18 @@ function routed(sql: Db, column: 'live_deployment' | 'candidate_deployment') {
     )
     from deployments d
     join builds b on b.id = d.build_id
-    where d.id = r.${sql(column)}
+    where d.id = ${sql(column)}
+  )`
+}
+
+function routedRollout(sql: Db) {
+  return sql`(
+    select jsonb_build_object(
+      'id', o.id, 'stage', s.stage, 'segment', s.ordinal, 'from', o.from_deployment, 'to', o.to_deployment,
+      'slowMs', s.slow_ms, 'tooSlowMs', s.too_slow_ms, 'warmupSec', o.policy #> '{autoRollback,warmupSec}'
+    )
+    from rollout_segments s
+    where s.rollout_id = o.id
+      and s.ordinal = o.segment
   )`
 }

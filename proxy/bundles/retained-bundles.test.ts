@@ -41,6 +41,7 @@ const route = (live: string, candidate: string | null = null): Route => {
     ...{ id: 'r', appId: 'app', environment: 'production', branch: 'main', label: 'app', generation: 1, weight: 0 },
     live: routed(live),
     candidate: candidate === null ? null : routed(candidate),
+    ...{ warm: null, rollout: null },
   }
 }
 const change = (changed: Route) => retained.change({ changed: [changed], gone: [] })

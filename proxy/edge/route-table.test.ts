@@ -4,7 +4,7 @@ import { RouteTable } from './route-table.ts'
 
 const route = (given: Partial<EdgeRoute>): EdgeRoute => ({
   ...{ id: 'r1', appId: 'hello', environment: 'production', branch: 'main', label: 'hello', generation: 1, weight: 0 },
-  ...{ live: null, candidate: null },
+  ...{ live: null, candidate: null, rollout: null },
   ...given,
 })
 const table = () => new RouteTable({ domain: 'example.com', appsDomain: 'apps.example.com' })

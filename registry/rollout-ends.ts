@@ -1,0 +1,82 @@
+import { appendBuildLog } from './build-logs.ts'
+import { type Deployment, findDeployment, moveDeployment } from './deployments.ts'
+import { AppError, type ErrorCode } from './errors.ts'
+import { putLive, type Release, setLive } from './live.ts'
+import { endRollout, findOpenRollout, type NewSegment, openSegment, type Rollout } from './rollout.ts'
+import type { Db } from './sql.ts'
+
+// The three ways a rollout ends: at 100 %, back at the old deployment, or because something else takes its route.
+
+/**
+ * The last stage of a rollout, in one transaction with the caller's: the new deployment is live and the old one superseded, though kept warm; the
+ * segment at 100 % is watched for one window more. The caller holds the route's row.
+ */
+export async function completeRollout(
+  tx: Db,
+  rollout: Rollout,
+  { config, by, slowMs, tooSlowMs }: Release & Pick<NewSegment, 'slowMs' | 'tooSlowMs'>,
+): Promise<Deployment> {
+  const candidate = await findDeployment(tx, rollout.toDeployment)
+  if (!candidate) throw new AppError('INTERNAL', `the rollout ${rollout.id} has lost its deployment`)
+  const live = candidate.state === 'live' ? candidate : await putLive(tx, candidate, { config, by })
+  await openSegment(tx, rollout, { opens: 'stage', percent: 100, slowMs, tooSlowMs, by })
+  return live
+}
+
+/**
+ * Back to the old deployment, in one transaction with the caller's: no visitor is sent to the new one any more, which ends `failed` (a verdict),
+ * `rolled_back` (a person) or `cancelled` (a newer push). The rollout is `reverting` until the edges have followed. The caller holds the
+ * route's row.
+ */
+export async function revertRollout(
+  tx: Db,
+  rollout: Rollout,
+  {
+    to,
+    by,
+    sentence,
+    errorCode = null,
+  }: { to: RevertedTo; by: string; sentence: string; errorCode?: ErrorCode | null },
+): Promise<void> {
+  const candidate = await findDeployment(tx, rollout.toDeployment)
+  const isLive = candidate?.state === 'live'
+  if (candidate && (isLive || candidate.state === 'canary')) {
+    const from = candidate.state
+    await moveDeployment(tx, candidate.id, {
+      from,
+      to: isLive && to === 'cancelled' ? 'rolled_back' : to,
+      by,
+      reason: sentence,
+      errorCode,
+    })
+    await appendBuildLog(tx, candidate.id, [sentence])
+  }
+  const old = isLive ? await findDeployment(tx, rollout.fromDeployment) : null
+  if (old) await setLive(tx, old, { by, reason: sentence })
+  else
+    await tx`
+      update routes
+      set candidate_deployment = null,
+          weight = 0,
+          generation = generation + 1,
+          updated_at = now()
+      where id = ${rollout.routeId}
+    `
+  await endRollout(tx, rollout, { state: 'reverting', sentence, by })
+}
+
+export type RevertedTo = 'failed' | 'rolled_back' | 'cancelled'
+
+/** Makes way on a route: a rollout that is under way is over, and its candidate ends as `to`. The caller holds the route's row. */
+export async function endOpenRollout(
+  tx: Db,
+  next: Pick<Deployment, 'id' | 'routeId'>,
+  { to, by, reason }: { to: RevertedTo; by: string; reason: string },
+): Promise<Deployment | null> {
+  const open = next.routeId === null ? null : await findOpenRollout(tx, next.routeId)
+  if (!open || open.toDeployment === next.id) return null
+  const candidate = await moveDeployment(tx, open.toDeployment, { from: 'canary', to, by, reason })
+  const state = candidate || open.state === 'reverting' ? 'aborted' : 'done'
+  await endRollout(tx, open, { state, sentence: reason, by })
+  return candidate
+}
