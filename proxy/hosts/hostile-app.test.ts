@@ -51,7 +51,6 @@ describe.each(['server', 'process'])('an app of kind %s', (kind) => {
     '/switch-bare',
     '/garbage',
     '/huge-head',
-    '/interim',
     '/nothing',
   ])('I4: a response like %s costs its own request alone: 502', async (path) => {
     const neighbour = edge.ask('good', '/')
@@ -59,6 +58,14 @@ describe.each(['server', 'process'])('an app of kind %s', (kind) => {
     expect(answer).toMatch(/^HTTP\/1\.1 502 Bad Gateway/)
     expect(answer).not.toContain('BO')
     expect(await neighbour).toMatchObject({ status: 200, body: 'fine' })
+    expect(await get('/')).toMatch(/^HTTP\/1\.1 200 OK/)
+  })
+
+  test.each(['/interim', '/interim-huge'])('I4: interim responses without end like %s end in a 502', async (path) => {
+    const answer = await get(path)
+    expect(answer).toMatch(/HTTP\/1\.1 502 Bad Gateway/)
+    expect(answer.match(/HTTP\/1\.1 10[23]/g)?.length).toBeLessThanOrEqual(16)
+    expect(answer.length).toBeLessThan(80_000)
     expect(await get('/')).toMatch(/^HTTP\/1\.1 200 OK/)
   })
 

@@ -20,6 +20,8 @@ export type Wish = {
   /** Waits so long between pieces. */
   pause?: number
   never?: boolean
+  /** Sends early hints with this link before. */
+  hint?: string
 }
 
 /** A path that asks such an app for that answer. */
@@ -52,6 +54,7 @@ createServer(async (request, response) => {
   const fill = (text) => text.replaceAll('{n}', String(n)).replaceAll('{mark}', '${mark}')
   const headers = {}
   for (const [name, value] of Object.entries(wish.headers ?? {})) headers[name] = Array.isArray(value) ? value.map(fill) : fill(value)
+  if (wish.hint) response.writeEarlyHints({ link: wish.hint })
   if (wish.delay) await pause(wish.delay)
   if (wish.validates && request.headers['if-none-match'] === headers.etag) { response.writeHead(304, wish.confirms ?? headers); return response.end() }
   const body = Buffer.from(fill(wish.body ?? '{mark}{n}').repeat(wish.times ?? 1))

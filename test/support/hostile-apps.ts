@@ -23,6 +23,7 @@ const answers = {
   '/garbage': 'good day\\r\\n\\r\\n',
   '/huge-head': 'HTTP/1.1 200 OK\\r\\nX: ' + 'a'.repeat(1_000_000) + '\\r\\n\\r\\n',
   '/interim': 'HTTP/1.1 102 Processing\\r\\n\\r\\n'.repeat(5000),
+  '/interim-huge': ('HTTP/1.1 103 Early Hints\\r\\nLink: ' + 'a'.repeat(60_000) + '\\r\\n\\r\\n').repeat(10),
   '/nothing': '',
   '/cut': 'HTTP/1.1 200 OK\\r\\nContent-Length: 20\\r\\n\\r\\nBO',
   '/cut-chunk': 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n5\\r\\nBO',

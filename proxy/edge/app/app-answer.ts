@@ -10,7 +10,7 @@ import {
 } from './compression.ts'
 import type { Coding } from './content-encoding.ts'
 import { sendChecked } from './ready-response.ts'
-import type { ResponseHead } from './response-head.ts'
+import { type ResponseHead, readInterimHeaders } from './response-head.ts'
 
 /** What the cache had to do with an answer, as the header `x-atelier-cache` says it (docs/response-cache.md). */
 export type CacheWord = 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
@@ -20,6 +20,15 @@ export type Client = { request: IncomingMessage; response: ServerResponse; heade
 
 // Above this, copying a body behind its head costs more than a second write.
 const largestJoined = 16_384
+
+/**
+ * Passes on what an app says before its answer: early hints above all. Not that it takes the body, which the client has asked of the edge and been
+ * told; and not to a client of HTTP/1.0, for which it would be the answer (RFC 9110 §15.2).
+ */
+export function sendInterim({ request, response }: Omit<Client, 'headers'>, status: number, pairs: string[]): void {
+  if (status === 100 || request.httpVersion !== '1.1' || response.headersSent) return
+  response.writeInformation(status, readInterimHeaders(pairs))
+}
 
 /** Sends an answer that is there whole, compressed when that helps. */
 export function sendWhole(client: Client, head: ResponseHead, body: Buffer, trailers: [string, string][] = []): void {

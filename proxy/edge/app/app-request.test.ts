@@ -43,7 +43,17 @@ const server = createServer((request, response) => {
   }
   if (path === '/trailers-forgotten') { response.writeHead(200, { trailer: 'x-sum' }); return response.end('body') }
   if (path === '/204') { response.writeHead(204); return response.end() }
-  if (path === '/hints') { response.writeEarlyHints({ link: '</a.css>; rel=preload' }); return response.end('after hints') }
+  if (path === '/hints') {
+    response.writeInformation(102)
+    response.writeInformation(103, {
+      link: '</a.css>; rel=preload', 'x-name': 'caf\u00e9',
+    })
+    response.writeInformation(103, {
+      link: '</b.css>; rel=preload', connection: 'x-internal', 'x-internal': 'secret', 'content-length': '9',
+      'set-cookie': 'a=1', 'x-atelier-deployment': 'forged', 'cache-tag': 'a',
+    })
+    return response.end('after hints')
+  }
   let bytes = 0
   request.on('data', (chunk) => { bytes += chunk.length })
   request.on('end', () => response.end(JSON.stringify({ method: request.method, url: request.url, raw: request.rawHeaders, bytes })))
@@ -143,7 +153,7 @@ describe('what a client gets', () => {
     expect(headers['x-internal']).toBeUndefined()
   })
 
-  test('trailers, 204, HEAD and responses after early hints pass', async () => {
+  test('trailers, 204 and HEAD pass', async () => {
     const trailers = await request(['GET /trailers HTTP/1.1', 'Host: echo.apps.localhost', 'Connection: close'])
     expect(trailers.toLowerCase()).toMatch(/0\r\nx-sum: 42\r\n\r\n$/)
     expect(await edge.ask('echo', '/trailers-forgotten')).toMatchObject({ status: 200, body: 'body' })
@@ -151,7 +161,42 @@ describe('what a client gets', () => {
     expect(empty).toMatch(/^HTTP\/1\.1 204 No Content/)
     expect(empty.toLowerCase()).not.toMatch(/content-length|transfer-encoding/)
     expect(await edge.ask('echo', '/', { method: 'HEAD' })).toMatchObject({ status: 200, body: '' })
-    expect(await edge.ask('echo', '/hints')).toMatchObject({ status: 200, body: 'after hints' })
+  })
+
+  test('early hints come before the answer, with nothing of what only the edge or the answer may say', async () => {
+    const answer = await request(['GET /hints HTTP/1.1', 'Host: echo.apps.localhost', 'Connection: close'])
+    const heads = answer.split('\r\n\r\n')
+    expect(heads.slice(0, 3)).toEqual([
+      'HTTP/1.1 102 Processing',
+      'HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nx-name: caf\xe9',
+      'HTTP/1.1 103 Early Hints\r\nlink: </b.css>; rel=preload',
+    ])
+    expect(heads[3]).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+    expect(heads.slice(4)).toEqual(['after hints'])
+  })
+
+  test('early hints of a request that waits behind another on its connection come in its turn', async () => {
+    const socket = await edge.socket()
+    const answer = buffer(socket)
+    const host = 'Host: echo.apps.localhost'
+    socket.write(`POST /one HTTP/1.1\r\n${host}\r\nContent-Length: 2\r\n\r\na`)
+    socket.write(`bGET /hints HTTP/1.1\r\n${host}\r\n\r\nGET /204 HTTP/1.1\r\n${host}\r\nConnection: close\r\n\r\n`)
+    const lines = (await answer).toString('latin1').match(/^.*HTTP\/1\.1 \d+|after hints/gm)
+    const said = [
+      'HTTP/1.1 200',
+      'HTTP/1.1 102',
+      'HTTP/1.1 103',
+      'HTTP/1.1 103',
+      'HTTP/1.1 200',
+      'after hintsHTTP/1.1 204',
+    ]
+    expect(lines?.map((line) => line.replace(/^.*}(?=HTTP)/, ''))).toEqual(said)
+  })
+
+  test('an HTTP/1.0 client gets no early hints, for which it would take the answer', async () => {
+    const answer = await request(['GET /hints HTTP/1.0', 'Host: echo.apps.localhost'])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200'])
+    expect(answer).toMatch(/after hints$/)
   })
 
   test('an HTTP/1.0 client is answered without chunks', async () => {

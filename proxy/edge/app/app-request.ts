@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Log } from '../../../registry/log.ts'
 import type { DeploymentRef } from '../deployment.ts'
 import * as pages from '../pages.ts'
-import { type CacheWord, sendStream, sendWhole } from './app-answer.ts'
+import { type CacheWord, sendInterim, sendStream, sendWhole } from './app-answer.ts'
 import { HostUnavailable, type HostView } from './host-view.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
 import { headerIn, type ResponseHead, readResponseHead, readTrailers } from './response-head.ts'
@@ -113,6 +113,11 @@ export class AppRequest implements Recipient {
     if (this.#isShared()) return
     this.#watch?.failed()
     this.#exchange?.abort()
+  }
+
+  interim(status: number, pairs: string[]): void {
+    const { response } = this.#call
+    if (!this.#isOver && !response.destroyed) sendInterim(this.#call, status, pairs)
   }
 
   answered(answer: UpstreamResponse): void {

@@ -104,6 +104,10 @@ export class HttpConnection implements HttpListener {
     this.#fail(this.#isConnected ? 'lost' : 'unsent', 'the app has ended')
   }
 
+  interim(status: number, pairs: string[]): void {
+    this.#exchange?.interim(status, pairs)
+  }
+
   whole(head: HttpHead, body: Buffer, trailers: string[]): void {
     this.#readKeepAlive(head)
     // The read buffer is used again.
@@ -176,7 +180,7 @@ export class HttpConnection implements HttpListener {
     const reason = this.#failure
       ? `${codeOf(this.#failure) ?? ''} ${messageOf(this.#failure)}`
       : 'it closed the connection'
-    this.#fail(!this.#isConnected ? 'unsent' : isReused && !exchange.isHeard ? 'stale' : 'lost', reason)
+    this.#fail(!this.#isConnected ? 'unsent' : isReused && !exchange.isSeen ? 'stale' : 'lost', reason)
   }
 
   #fail(fault: UpstreamFault, message: string): void {
@@ -197,6 +201,9 @@ export class HttpExchange implements Exchange {
   #trailers: string[] = []
   #isOver = false
   isSent: boolean
+  /** The app has said something to it. */
+  isSeen = false
+  /** And that was the head of its answer. */
   isHeard = false
   isAnsweredWhole = false
   /** It may be silent for as long as it likes: an event stream, or one whose reader is slow. */
@@ -265,8 +272,13 @@ export class HttpExchange implements Exchange {
     })
   }
 
+  interim(status: number, pairs: string[]): void {
+    this.isSeen = true
+    if (!this.#isOver) this.#recipient.interim?.(status, pairs)
+  }
+
   whole({ status, reason, pairs }: HttpHead, body: Buffer, trailers: string[]): void {
-    this.isHeard = true
+    this.#heard()
     this.isAnsweredWhole = true
     if (this.#isOver) return
     this.#finish()
@@ -274,7 +286,7 @@ export class HttpExchange implements Exchange {
   }
 
   begun({ status, reason, pairs }: HttpHead): void {
-    this.isHeard = true
+    this.#heard()
     const connection = this.#connection
     this.#isEndless = isEventStream(pairs)
     this.isPatient = this.#isEndless
@@ -302,6 +314,11 @@ export class HttpExchange implements Exchange {
     this.#trailers = trailers
     this.#finish()
     this.#body?.push(null)
+  }
+
+  #heard(): void {
+    this.isSeen = true
+    this.isHeard = true
   }
 
   #finish(): void {

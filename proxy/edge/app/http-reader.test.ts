@@ -56,6 +56,7 @@ function read(bytes: string, { method = 'GET', cuts = [] }: { method?: string; c
     if (head) result = { ...headOf(head), body: Buffer.concat(chunks).toString('latin1'), trailers }
   }
   const reader = new HttpReader({
+    interim: () => undefined,
     whole(whole, body, trailers) {
       head = whole
       chunks.push(Buffer.from(body))
@@ -220,6 +221,7 @@ describe('a response', () => {
     'HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\nok',
     'HTTP/1.1 101 Switching Protocols\r\n\r\n',
     `${'HTTP/1.1 102 Processing\r\n\r\n'.repeat(20)}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n`,
+    `${`HTTP/1.1 103 Early Hints\r\nlink: ${'a'.repeat(9_000)}\r\n\r\n`.repeat(8)}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n`,
     `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(70_000)}\r\ncontent-length: 0\r\n\r\n`,
     'ICY 200 OK\r\n\r\n',
     'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok',
@@ -239,7 +241,8 @@ describe('a response', () => {
       'HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\nKeep-Alive: timeout=7, max=2\r\ncontent-length: 0\r\n\r\n',
       'HTTP/1.1 200 OK\r\n\r\nuntil the end',
     ]) {
-      const reader = new HttpReader({ whole: take, begun: take, data: () => undefined, ended: () => undefined })
+      const ignore = () => undefined
+      const reader = new HttpReader({ interim: ignore, whole: take, begun: take, data: ignore, ended: ignore })
       reader.expect('GET')
       reader.push(Buffer.from(text, 'latin1'))
     }

@@ -13,9 +13,10 @@ export type HttpHead = {
 
 /**
  * What a reader finds. A response that came with its whole body in one piece is `whole`, every other one `begun`, any number of `data` and
- * `ended`. Trailers are names and values by turns.
+ * `ended`. `interim` responses (1xx but 101) come before. Trailers are names and values by turns.
  */
 export interface HttpListener {
+  interim(status: number, pairs: string[]): void
   whole(head: HttpHead, body: Buffer, trailers: string[]): void
   begun(head: HttpHead): void
   data(chunk: Buffer): void
@@ -30,6 +31,7 @@ export class MalformedResponse extends Error {
 }
 
 const maxHeadBytes = 65_536
+// Before one response, and together no longer than one head: they go to the client as they come, whether it reads or not.
 const maxInterimResponses = 16
 const maxChunkLine = 1_024
 const statusLine = /^HTTP\/1\.([01]) (\d{3})(?: (.*))?$/s
@@ -55,6 +57,7 @@ export class HttpReader {
   #state: State = 'idle'
   #method = ''
   #interim = 0
+  #interimBytes = 0
   /** Of a head, a chunk's line or trailers that are not there whole. */
   #held: Buffer | null = null
   /** Bytes of the body, or of the chunk, that are to come. */
@@ -71,6 +74,7 @@ export class HttpReader {
   expect(method: string): void {
     this.#method = method
     this.#interim = 0
+    this.#interimBytes = 0
     this.#state = 'head'
   }
 
@@ -121,6 +125,7 @@ export class HttpReader {
         throw new MalformedResponse('it is not HTTP')
       return this.#hold(chunk, at)
     }
+    this.#interimBytes += end - at
     this.#takeHead(chunk.toString('latin1', at, end).split('\r\n'))
     return end + 4
   }
@@ -159,17 +164,19 @@ export class HttpReader {
     if (status < 200) {
       if (!isKeptAlive) throw new MalformedResponse('nothing follows an interim response')
       if (!lines.every((line) => field.test(line))) throw new MalformedResponse('a header holds a control character')
-      this.#takeInterim(status)
+      this.#takeInterim(status, pairs)
       return
     }
     this.#head = { status, reason, pairs, isKeptAlive, idleSec }
     this.#begin(status, coding, length)
   }
 
-  #takeInterim(status: number): void {
+  #takeInterim(status: number, pairs: string[]): void {
     if (status === 101) throw new MalformedResponse('it switched protocols unasked')
     if (status < 100) throw new MalformedResponse(`its status is ${String(status).padStart(3, '0')}`)
-    if (++this.#interim > maxInterimResponses) throw new MalformedResponse('it sends interim responses without end')
+    if (++this.#interim > maxInterimResponses || this.#interimBytes > maxHeadBytes)
+      throw new MalformedResponse('it sends interim responses without end')
+    this.#listener.interim(status, pairs)
   }
 
   // RFC 9112 §6.3.

@@ -8,7 +8,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { HttpUpstream } from './http-upstream.ts'
-import type { UpstreamError, UpstreamRequest, UpstreamResponse } from './upstream.ts'
+import type { Recipient, UpstreamError, UpstreamRequest, UpstreamResponse } from './upstream.ts'
 
 const limits = { headTimeoutMs: 60_000, idleTimeoutMs: 60_000, maxBodyBytes: 100_000_000 }
 const impatient = { ...limits, headTimeoutMs: 400, idleTimeoutMs: 400 }
@@ -138,6 +138,30 @@ test('a connection that the app has closed is not used, and one that it closes u
   expect(sockets).toHaveLength(2)
   expect(await faultOf(asked(upstream, { target: '/close' }).response)).toBe('stale')
   expect(await faultOf(asked(upstream, { target: '/close' }, { fresh: true }).response)).toBe('lost')
+})
+
+test('what an app says before its answer is heard in its order, and a connection closed after it is not stale', async () => {
+  const { upstream } = await sayingApp((socket, text) => {
+    const hints = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n'
+    if (text.startsWith('GET /cut')) socket.end(hints)
+    else socket.write(hints + ok)
+  })
+  const heard: unknown[] = []
+  const recipient = (over: () => void): Recipient => ({
+    interim: (status, pairs) => void heard.push(status, pairs),
+    answered({ status }) {
+      heard.push(status)
+      over()
+    },
+    failed({ fault }) {
+      heard.push(fault)
+      over()
+    },
+  })
+  for (const target of ['/', '/cut'])
+    await new Promise<void>((resolve) => void upstream.send({ ...get, target }, recipient(resolve)))
+  const before = [100, [], 103, ['link', '</a>']]
+  expect(heard).toEqual([...before, 200, ...before, 'lost'])
 })
 
 test('an app that is not there has not seen the request, whose body is not touched', async () => {

@@ -101,6 +101,20 @@ export function readResponseHead(
   }
 }
 
+/**
+ * The headers of an interim response that may be passed on, as pairs. They have been checked where they were read. What frames an answer is
+ * left out, and cookies are: some clients would take them from here and some not.
+ */
+export function readInterimHeaders(pairs: string[]): string[] {
+  const named = namedByConnection(headerIn(pairs, 'connection'))
+  const headers: string[] = []
+  for (let index = 0; index < pairs.length; index += 2) {
+    const name = pairs[index] ?? ''
+    if (cares.of(name) === 'none' && !named?.has(name.toLowerCase())) headers.push(name, pairs[index + 1] ?? '')
+  }
+  return headers
+}
+
 function joined(before: string | undefined, value: string): string {
   return before === undefined ? value : `${before}, ${value}`
 }

@@ -39,6 +39,8 @@ export type UpstreamResponse = {
 
 /** Who waits for an answer. One of the two is called, once, and never from within `send`; none after `abort`. */
 export interface Recipient {
+  /** Any number of times before either: a response (1xx but 101) that says another will follow. */
+  interim?(status: number, pairs: string[]): void
   answered(response: UpstreamResponse): void
   failed(error: UpstreamError): void
 }

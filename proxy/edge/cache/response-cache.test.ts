@@ -54,6 +54,20 @@ describe('what is kept', () => {
     expect(await place.asked()).toBe(1)
   })
 
+  test('early hints are for the client whose request the app got, and are not kept with the answer', async () => {
+    const place = at({ headers: control('s-maxage=1, stale-while-revalidate=60'), hint: '</a.css>; rel=preload' })
+    const get = (path: string) =>
+      edge.raw(`GET ${path} HTTP/1.1\r\nHost: cached.apps.localhost\r\nConnection: close\r\n\r\n`)
+    expect(await get(place.target)).toMatch(
+      /^HTTP\/1\.1 103 Early Hints\r\nlink: <\/a\.css>[\s\S]*x-atelier-cache: miss/i,
+    )
+    expect(await get(place.target)).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*x-atelier-cache: (?:hit|stale)/i)
+    await expect.poll(() => get(place.target)).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*x-atelier-cache: stale/i)
+    await expect
+      .poll(() => get(place.target))
+      .toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*x-atelier-cache: hit[\s\S]*\r\n\r\n[2-9]/i)
+  })
+
   test.each([
     ['says nothing', {}],
     ['is for one browser', { headers: control('max-age=60') }],
