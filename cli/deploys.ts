@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { type AppOptions, connectToApp, withApp } from './context.ts'
+import { howItRuns } from './host-words.ts'
 import { ago, print, printJson, printTable } from './output.ts'
-import { readDeployment, readList, shortVersion } from './reply.ts'
+import { field, readDeployment, readList, shortVersion } from './reply.ts'
 
 export function register(program: Command): void {
   withApp(program.command('deploys'))
@@ -14,7 +15,10 @@ async function list(options: AppOptions & { limit: number }): Promise<void> {
   const { client, app } = await connectToApp(options)
   const reply = await client.call('GET', 'deploys', { query: { app, limit: options.limit } })
   if (options.json) return printJson(reply)
-  const deployments = readList(reply, 'deployments', readDeployment)
+  const deployments = readList(reply, 'deployments', (one) => ({
+    ...readDeployment(one),
+    runs: howItRuns(field(one, 'host')),
+  }))
   if (deployments.length === 0) return print(`${app} has no deployments yet; make one with: git push atelier main`)
   printTable(
     ['', 'VERSION', 'BRANCH', 'STATE', 'BY', 'WHEN', 'ID', 'NOTE'],
@@ -22,7 +26,7 @@ async function list(options: AppOptions & { limit: number }): Promise<void> {
       `v${one.number}`,
       shortVersion(one.version),
       one.branch,
-      one.state.replace('_', ' '),
+      [one.state.replace('_', ' '), one.runs].filter(Boolean).join(', '),
       one.created_by,
       ago(one.created_at),
       one.id,

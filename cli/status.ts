@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { type AppOptions, connectHere, withApp } from './context.ts'
+import { howItRuns } from './host-words.ts'
 import { ago, paint, print, printJson, printTable } from './output.ts'
 import { field, readDeployment, readFields, readList, shortVersion } from './reply.ts'
 
@@ -21,16 +22,17 @@ async function status(options: AppOptions): Promise<void> {
   if (isolation.mode && isolation.mode !== 'full') print(isolationLine(isolation.mode, isolation.summary ?? ''))
   const rows = readList(reply, 'apps', readRow)
   if (rows.length === 0) return print('No apps yet; make one with: atelier link <app>')
-  printTable(['APP', 'BRANCH', 'LIVE', 'SINCE', 'NEWEST ATTEMPT', 'ADDRESS'], rows)
+  printTable(['APP', 'BRANCH', 'LIVE', 'SINCE', 'RUNS', 'NEWEST ATTEMPT', 'ADDRESS'], rows)
 }
 
 function readRow(state: unknown): string[] {
   const { app_id, branch, url } = readFields(state, { app_id: 'string', branch: 'string', url: 'string' })
   const live = readOptional(field(state, 'live'))
+  const runs = live ? howItRuns(field(field(state, 'live'), 'host')) : ''
   const latest = readOptional(field(state, 'latest'))
   const attempt =
     latest && latest.id !== live?.id ? `${shortVersion(latest.version)} ${latest.state.replace('_', ' ')}` : ''
-  return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.state_since ?? null), attempt, url]
+  return [app_id, branch, live ? shortVersion(live.version) : '-', ago(live?.state_since ?? null), runs, attempt, url]
 }
 
 function isolationLine(mode: string, summary: string): string {

@@ -18,6 +18,7 @@ import type { EdgeSettings, ToEdge } from './edge-messages.ts'
 import { EdgePool } from './edge-pool.ts'
 import { AppLogShipper } from './hosts/app-log-shipper.ts'
 import { FreeCores } from './hosts/free-cores.ts'
+import { HostReports } from './hosts/host-reports.ts'
 import { deploymentLoader } from './hosts/load.ts'
 import { LocalDeployments } from './hosts/local-deployments.ts'
 import { Preparations } from './hosts/preparations.ts'
@@ -105,6 +106,7 @@ export async function startProxy(
     deployments.sleepIdle()
     deployments.checkAlive()
   }, limits.useLookMs)
+  const reports = new HostReports({ sql, edgeId, hosts: () => deployments.reports() })
   const link = new RegistryLink({
     sql,
     edgeId,
@@ -113,6 +115,7 @@ export async function startProxy(
     onRetained: (list) => retained.follow(list),
     onPurges: (purges) => edges.purge(purges),
     onEncoded: (list) => forms.follow(list),
+    onLease: (isNew) => reports.tell(isNew),
     onPrepare: () => preparations.begin(),
     onEnded: (id) => preparations.release(id),
   })

@@ -21,6 +21,8 @@ export type RegistryLinkDeps = {
   onPurges: (purges: Purge[] | null) => Promise<void>
   /** Deployments whose files have smaller forms than their manifests say. */
   onEncoded: (encoded: Encoded[]) => void
+  /** The lease has been renewed, and what is told with it may be; `isNew`: the registry knew nothing of this edge. */
+  onLease: (isNew: boolean) => Promise<void>
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
@@ -60,7 +62,7 @@ export class RegistryLink {
   #purgesSeen: string | null = null
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onPrepare, onRetained, onEncoded } = deps
+    const { sql, edgeId, onPrepare, onRetained, onEncoded, onLease } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.purges, () => this.#purges.wake())
@@ -73,7 +75,7 @@ export class RegistryLink {
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
       this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
       this.#repeat(this.#encoded, encodedEveryMs, async () => onEncoded(await readEncoded(sql))),
-      this.#repeat(this.#lease, leaseEveryMs, () => renewLease(sql, edgeId)),
+      this.#repeat(this.#lease, leaseEveryMs, async () => onLease(await renewLease(sql, edgeId))),
       this.#repeat(this.#seen, compareEveryMs, () => this.#reportSeen()),
     ])
   }

@@ -6,14 +6,16 @@ export const leaseSec = 5
 
 export type EdgeReport = { edgeId: string; ready: boolean; reason: string | null }
 
-/** Called every 2 s or oftener by a living edge. */
-export async function renewLease(sql: Db, edgeId: string): Promise<void> {
-  await sql`
+/** Called every 2 s or oftener by a living edge. True: the registry knew nothing of it, or had forgotten it. */
+export async function renewLease(sql: Db, edgeId: string): Promise<boolean> {
+  const [edge] = await sql<{ isNew: boolean }[]>`
     insert into edges (id)
     values (${edgeId})
     on conflict (id) do update
     set seen_at = now()
+    returning xmax = 0 as is_new
   `
+  return edge?.isNew === true
 }
 
 /** An edge that stops says so, and is not waited for. */

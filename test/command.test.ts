@@ -12,6 +12,7 @@ import { appendAppLog } from '../registry/app-logs.ts'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import { claimBuild } from '../registry/claims.ts'
 import { findDeployment, moveDeployment } from '../registry/deployments.ts'
+import { type HostReport, reportHosts } from '../registry/edge-hosts.ts'
 import { endLease, renewLease } from '../registry/edges.ts'
 import { type CommandResult, run } from './support/command.ts'
 import { finishDeployment, startControlPlane } from './support/control-plane.ts'
@@ -446,8 +447,34 @@ test('cached answers are purged by tag, by path, or all, and an edge that has no
 test('the status is a small table', async () => {
   await plane.deployed(app, 'e'.repeat(40))
   const lines = (await said(['status', '--app', app])).split('\n')
-  expect(lines[1]).toMatch(/^APP +BRANCH +LIVE +SINCE +NEWEST ATTEMPT +ADDRESS$/)
+  expect(lines[1]).toMatch(/^APP +BRANCH +LIVE +SINCE +RUNS +NEWEST ATTEMPT +ADDRESS$/)
   expect(lines[2]).toMatch(new RegExp(`^${app} +main +eeeeeee +\\d+ s ago +http://${app}.apps.localhost:${port}$`))
+})
+
+test('the status and the list of deployments say who sleeps, who is awake, and in how many isolates', async () => {
+  const { id } = await plane.deployed(app, 'e'.repeat(40))
+  const edges = ['here', 'there']
+  const renew = () => Promise.all(edges.map((edge) => renewLease(plane.sql, edge)))
+  await renew()
+  const lease = setInterval(() => void renew(), 500)
+  const report = (edge: string, state: HostReport['state'], isolates = 0) =>
+    reportHosts(plane.sql, edge, { changed: [{ deploymentId: id, state, isolates }], gone: [] })
+  const line = async () => (await said(['status', '--app', app])).split('\n')[2]
+  await report('here', 'asleep')
+  expect(await line()).toContain(' asleep until asked ')
+  expect(await said(['deploys', '--app', app])).toContain(' live, asleep until asked ')
+  await report('there', 'awake', 1)
+  expect(await line()).toContain(' awake on 1 of 2 edges ')
+  await report('here', 'awake', 3)
+  expect(await line()).toContain(' awake, 4 isolates ')
+  await report('here', 'awake', 1)
+  expect(await line()).toContain(' awake  ')
+  await report('here', 'crashed')
+  await reportHosts(plane.sql, 'there', { changed: [], gone: [id] })
+  expect(await line()).toContain(' crashed, starts again ')
+  clearInterval(lease)
+  await Promise.all(edges.map((edge) => endLease(plane.sql, edge)))
+  expect(await line()).not.toContain('crashed')
 })
 
 test('apps are made, listed and, after a yes, removed', async () => {

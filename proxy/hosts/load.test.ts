@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { readAppLog } from '../../registry/app-logs.ts'
+import { readHosts } from '../../registry/edge-hosts.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../../test/support/edge.ts'
 import { processesOf } from '../../test/support/processes.ts'
@@ -60,14 +61,17 @@ const isolates = (app: string) =>
   processesOf(join(edge.config.home, 'edge/apps', app)).filter(({ command }) => command.includes('bwrap')).length
 
 test('a fetch app that is busy is served by more isolates, and by one again when it is not; no request fails', async () => {
-  await edge.deploy('busy', busy({ max_isolates: 2 }))
+  const deployment = await edge.deploy('busy', busy({ max_isolates: 2 }))
+  const told = async () => (await readHosts(edge.sql, [deployment])).get(deployment.id)?.isolates
   const one = isolates('busy')
   {
     await using load = work('busy')
     await expect.poll(() => load.seen.size).toBeGreaterThanOrEqual(2)
     expect(isolates('busy')).toBeGreaterThan(one)
+    await expect.poll(told).toBe(2)
   }
   await expect.poll(() => isolates('busy')).toBe(one)
+  await expect.poll(told).toBe(1)
   expect((await edge.ask('busy', '/')).status).toBe(200)
   await expect
     .poll(async () => (await readAppLog(edge.sql, 'busy')).map(({ text }) => text))

@@ -1,3 +1,4 @@
+import type { HostReport } from '../../registry/edge-hosts.ts'
 import { AppError, toAppError } from '../../registry/errors.ts'
 import type { Log } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
@@ -86,6 +87,14 @@ export class LocalDeployment {
       manifestPath,
       host: host?.state() ?? null,
     }
+  }
+
+  /** What the registry is told of its host; null: it has none. */
+  report(): HostReport | null {
+    const state = this.#loaded?.host?.state()
+    if (!state || state.is === 'stopped') return null
+    const isUp = state.is === 'up'
+    return { deploymentId: this.ref.id, state: isUp ? 'awake' : state.is, isolates: isUp ? state.sockets.length : 0 }
   }
 
   /** There was a request in some edge process, or is. */

@@ -1,3 +1,4 @@
+import type { HostReport } from '../../registry/edge-hosts.ts'
 import { toAppError } from '../../registry/errors.ts'
 import type { ToEdge } from '../edge-messages.ts'
 import { LocalDeployment, type LocalDeploymentDeps, type LocalRef } from './local-deployment.ts'
@@ -28,6 +29,11 @@ export class LocalDeployments {
   /** What an edge process that begins must know of those that are loaded. */
   told(): ToEdge[] {
     return [...this.#byId.values()].flatMap((deployment) => deployment.told() ?? [])
+  }
+
+  /** What the registry is told of those that have a host. */
+  reports(): HostReport[] {
+    return [...this.#byId.values()].flatMap((deployment) => deployment.report() ?? [])
   }
 
   /** A request waits for it in an edge process that knows nothing of it. */

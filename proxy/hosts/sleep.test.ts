@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { readAppLog } from '../../registry/app-logs.ts'
 import { findDeployment } from '../../registry/deployments.ts'
-import { awaitRouteSeen } from '../../registry/edges.ts'
+import { readHosts } from '../../registry/edge-hosts.ts'
+import { awaitRouteSeen, forgetDeadEdges } from '../../registry/edges.ts'
 import { rollBack } from '../../registry/rollback.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../../test/support/edge.ts'
@@ -46,6 +47,7 @@ createServer((request, response) => response.end(born)).listen(process.env.PORT)
 
 const hosts = (app: string) => processesOf(join(edge.config.home, 'edge/apps', app)).length
 const asleep = (app: string) => expect.poll(() => hosts(app)).toBe(0)
+const told = async ({ id }: { id: string }) => (await readHosts(edge.sql, [{ id }])).get(id)
 const platformLog = async (app: string) =>
   (await readAppLog(edge.sql, app)).filter(({ stream }) => stream === 'platform').map(({ text }) => text)
 
@@ -65,6 +67,39 @@ test('an app that nobody uses costs no process, and many first requests wake it 
     .toEqual(
       expect.arrayContaining([expect.stringMatching(/^went to sleep after \d+ idle minutes$/), 'woken by a request']),
     )
+})
+
+test('the registry learns who is awake and who sleeps, and of static sites nothing', async () => {
+  const site = await edge.deploy('files', { kind: 'static', files: { 'index.html': 'a page' } })
+  const stays = await edge.deploy('wakeful', fetchApp({ sleep_after_min: false }))
+  const naps = await edge.deploy('napping', fetchApp())
+  const awake = { state: 'awake', isolates: 1, edges: 1, awakeOn: 1 }
+  await expect.poll(() => told(stays)).toMatchObject(awake)
+  await expect.poll(() => told(naps)).toMatchObject({ state: 'asleep', isolates: 0, edges: 1, awakeOn: 0 })
+  const stream = await edge.socket()
+  stream.write(`GET /stream HTTP/1.1\r\nHost: ${edge.hostOf('napping')}\r\n\r\n`)
+  await once(stream, 'data')
+  await expect.poll(() => told(naps)).toMatchObject(awake)
+  expect(await told(site)).toBeUndefined()
+
+  // What the registry has forgotten is told again, and what an earlier run has left there is not believed for long.
+  await edge.sql`update edges set seen_at = now() - interval '2 hours'`
+  await forgetDeadEdges(edge.sql)
+  await expect.poll(() => told(stays)).toMatchObject(awake)
+  stream.destroy()
+  const { edgeId } = edge
+  await edge.shut()
+  await expect.poll(() => told(stays)).toBeUndefined()
+  await edge.sql`insert into edges (id) values (${edgeId}) on conflict (id) do update set seen_at = now()`
+  await edge.sql`
+    insert into edge_hosts (edge_id, deployment_id, state, isolates)
+    values (${edgeId}, ${site.id}, 'crashed', 0), (${edgeId}, ${stays.id}, 'crashed', 0)
+    on conflict (edge_id, deployment_id) do update set state = excluded.state
+  `
+  expect(await told(site)).toMatchObject({ state: 'crashed' })
+  await edge.open()
+  await expect.poll(() => told(stays)).toMatchObject(awake)
+  expect(await told(site)).toBeUndefined()
 })
 
 test('a server app sleeps when its config says so or it is a preview; a fetch app does not when its config says so', async () => {

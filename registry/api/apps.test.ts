@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventsOf, startControlPlane } from '../../test/support/control-plane.ts'
 import { appendAppLog } from '../app-logs.ts'
+import { reportHosts } from '../edge-hosts.ts'
 import { renewLease } from '../edges.ts'
 
 const plane = await startControlPlane()
@@ -122,13 +123,19 @@ test('the status names what is live where, what is on its way, and how many edge
   await renewLease(plane.sql, 'edge-1')
   const live = await plane.deployed(app, '1.0.0')
   const preview = await plane.deployed(app, '2.0.0', 'pr/1')
+  const asleep = { state: 'asleep' as const, isolates: 0 }
+  await reportHosts(plane.sql, 'edge-1', { changed: [{ deploymentId: live.id, ...asleep }], gone: [] })
   expect(await ask('GET', `status?app=${app}`)).toMatchObject({
     status: 200,
     json: {
       platform: { edges: 1 },
       apps: [
-        { environment: 'production', url: `http://${app}.apps.localhost:8080`, live: { id: live.id } },
-        { environment: 'preview', branch: 'pr/1', latest: { id: preview.id } },
+        {
+          environment: 'production',
+          url: `http://${app}.apps.localhost:8080`,
+          live: { id: live.id, host: { ...asleep, edges: 1 } },
+        },
+        { environment: 'preview', branch: 'pr/1', live: { host: null }, latest: { id: preview.id } },
       ],
     },
   })

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { cancelDeployment, findByVersion, listDeployments, listEvents, nextQueued } from '../deployments.ts'
+import { readHosts } from '../edge-hosts.ts'
 import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
@@ -29,7 +30,9 @@ export const listDeploymentsRoute = route({
             ...(await findByVersion(sql, app.id, query.version, 'preview')),
           ]
         : await listDeployments(sql, { app: app?.id ?? null, only: caller.appId, limit: query.limit })
-    return Response.json({ deployments: found.slice(0, query.limit).map((deployment) => toJson(deployment, config)) })
+    const shown = found.slice(0, query.limit)
+    const hosts = await readHosts(sql, shown)
+    return Response.json({ deployments: shown.map((deployment) => toJson(deployment, config, hosts)) })
   },
 })
 
@@ -40,8 +43,8 @@ export const showDeploymentRoute = route({
   policy: { action: 'read', on: 'deployment' },
   params: idInPath,
   answers: answersJson('the deployment', deploymentJson),
-  async handle(_, { deployment, config }) {
-    return Response.json(toJson(deployment, config))
+  async handle(_, { deployment, sql, config }) {
+    return Response.json(toJson(deployment, config, await readHosts(sql, [deployment])))
   },
 })
 

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { appUrl, isolationModes } from '../config.ts'
+import { readHosts } from '../edge-hosts.ts'
 import { readIsolation } from '../isolation.ts'
 import { answersJson } from './answers.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
@@ -49,6 +50,8 @@ export const statusRoute = route({
       readIsolation(sql),
       readAppStates(sql, { only: app?.id ?? caller.appId }),
     ])
+    const live = states.flatMap((state) => state.live ?? [])
+    const hosts = await readHosts(sql, live)
     return Response.json({
       platform: {
         isolation: {
@@ -64,7 +67,7 @@ export const statusRoute = route({
         environment: state.environment,
         branch: state.branch,
         url: appUrl(config, state.label),
-        live: state.live && toJson(state.live, config),
+        live: state.live && toJson(state.live, config, hosts),
         latest: state.latest && toJson(state.latest, config),
       })),
     })
