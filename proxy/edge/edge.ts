@@ -16,6 +16,7 @@ import type { Deployment, Loaded } from './deployment.ts'
 import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
 import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
+import { closeLingering, lingerAtEnd } from './lingering-close.ts'
 import * as pages from './pages.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assignVisitor } from './split.ts'
@@ -38,6 +39,9 @@ export type EdgeDeps = {
 /** `asked` is there when the app is. */
 type Visit = { routeId: string; deployment: Deployment; visitor: string[]; asked: AppRequest | null }
 
+// So many are read on until they have heard why: they come above the most that a client may hold.
+const mostTurnedAway = 1_000
+
 /** What the edge does with a request: host → route → arm → file or app. Knows no sockets of its own: `listener.ts` gives it requests. */
 export class Edge {
   readonly inFlight = new InFlight()
@@ -46,6 +50,7 @@ export class Edge {
   // Connections that end with a refusal. The parser goes on reading them, and what stands behind a request with two readings is not one.
   readonly #refused = new WeakSet<Socket>()
   readonly #appDeps: AppRequestDeps
+  #turnedAway = 0
   #isClosing = false
 
   constructor(deps: EdgeDeps) {
@@ -67,12 +72,18 @@ export class Edge {
     this.inFlight.add(response)
     if ('status' in admitted) {
       this.#refused.add(request.socket)
+      lingerAtEnd(request, { evenWhole: true })
       pages.writeNotice(request, response, pages.badRequest(admitted.status, admitted.reason), ['connection', 'close'])
     } else if (!found) this.#writeNotice(request, response, pages.unknownHost(admitted.host))
     else if ('reserved' in found) {
       const call = { target: admitted.target, forwarding: this.#deps.trusted.forwardingOf(request) }
-      // A push may take its time. What still comes of a body when its answer has been given is wanted by nobody.
-      if (!request.complete) response.once('close', () => this.#deps.stalls.add(request, response))
+      // A push may take its time. What still comes of a body when its answer has been given is wanted by nobody, and is read all the same: its
+      // client may look for the answer behind it.
+      const answered = () => {
+        this.#deps.stalls.add(request, response)
+        request.unpipe().resume()
+      }
+      if (!request.complete) response.once('close', answered)
       void this.#deps.controlPlane.serve(found.reserved, request, response, call)
     }
   }
@@ -122,7 +133,13 @@ export class Edge {
   /** A connection that is to be used for nothing, whatever it has sent. */
   turnAway(socket: Socket, notice: pages.Notice): void {
     this.#refused.add(socket)
-    socket.end(pages.noticeResponse(notice), () => socket.destroy())
+    if (this.#turnedAway >= mostTurnedAway) {
+      socket.end(pages.noticeResponse(notice), () => socket.destroy())
+      return
+    }
+    this.#turnedAway++
+    socket.once('close', () => this.#turnedAway--)
+    closeLingering(socket, pages.noticeResponse(notice))
   }
 
   // A WebSocket is not cut like a response: it is told.

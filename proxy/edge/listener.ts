@@ -8,6 +8,7 @@ import { ConnectionCaps } from './connection-caps.ts'
 import type { Edge } from './edge.ts'
 import { handshakeBody } from './guard.ts'
 import { IdleConnections } from './idle-connections.ts'
+import { closeLingering, isLingering, lingerAtEnd } from './lingering-close.ts'
 import { badRequest, noticeResponse, tooManyConnections } from './pages.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
 
@@ -15,6 +16,7 @@ export type ListenerLimits = { headersTimeoutMs: number; maxConnections: number;
 export type ListenerDeps = { limits: ListenerLimits; trusted: TrustedProxies; log: Log }
 
 const keepAliveMs = 65_000
+const notHttp = 'it is not HTTP/1.1 as this server reads it'
 
 /** The edge's TCP front: an HTTP/1.1 server with the limits of security.md §5 in front of an `Edge`. */
 export class Listener {
@@ -79,6 +81,11 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
     else idle.add(socket)
   })
   server.on('request', (request, response) => {
+    if (isLingering(request.socket)) {
+      request.resume()
+      return
+    }
+    if (!request.readableEnded) lingerAtEnd(request)
     // What nobody foresaw costs the request that brought it, and not all that are served here.
     try {
       edge.handle(request, response)
@@ -93,9 +100,10 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
       edge.upgrade(request, socket, head)
     }
     // Of a handshake with a body in chunks Node makes a stream of its own.
-    else socket.end(noticeResponse(badRequest(400, handshakeBody)), () => socket.destroy())
+    else closeLingering(request.socket, noticeResponse(badRequest(400, handshakeBody)))
   })
   server.on('clientError', (error, socket) => {
+    if (isLingering(socket)) return
     const code = codeOf(error)
     // Bytes behind a request that said it was the last are nobody's; that request gets its answer.
     if (code === 'HPE_CLOSED_CONNECTION') return
@@ -104,13 +112,9 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
       return
     }
     // What has been said to the end, or begun, is still delivered.
-    if (!socket.writable || hasBegunToAnswer(socket)) {
-      if (socket instanceof Socket) socket.destroySoon()
-      else socket.destroy()
-      return
-    }
-    const notice = badRequest(statusOf(code), 'it is not HTTP/1.1 as this server reads it')
-    socket.end(noticeResponse(notice), () => socket.destroy())
+    if (!(socket instanceof Socket)) socket.destroy()
+    else if (!socket.writable || hasBegunToAnswer(socket)) Socket.prototype.destroySoon.call(socket)
+    else closeLingering(socket, noticeResponse(badRequest(statusOf(code), notHttp)))
   })
   return server
 }

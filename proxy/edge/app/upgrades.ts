@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { createProxyServer } from 'httpxy'
+import { closeLingering } from '../lingering-close.ts'
 import { invalidResponse, type Notice, noticeResponse } from '../pages.ts'
 import { toHeaderObject } from './header-pairs.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
@@ -94,10 +95,7 @@ export class Upgrades {
 
 /** Answers a handshake with a page or JSON and closes the connection. */
 export function refuse({ socket, request }: Pick<UpgradeCall, 'socket' | 'request'>, notice: Notice): void {
-  socket.end(noticeResponse(notice, request.headers.accept))
-  // What is still on its way is read and dropped: left unread it would make of the close a reset, which overtakes the answer.
-  socket.resume()
-  setTimeout(() => socket.destroy(), lingerMs).unref()
+  closeLingering(socket, noticeResponse(notice, request.headers.accept))
 }
 
 function handshakeHeaders({ headers }: IncomingMessage): IncomingMessage['headers'] {
