@@ -86,6 +86,27 @@ test('a part that refuses a request before it has read the body is heard, every 
   server.close()
 })
 
+test('a client that says it asks once is not kept waiting for the end of the connection', async () => {
+  const server = await listen('registry.sock', (_request, response) => response.end('once'))
+  const answer = await edge.raw('GET /health HTTP/1.1\r\nHost: api.localhost\r\nConnection: close\r\n\r\n')
+  expect(answer).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*\r\nconnection: close\r\n[\s\S]*once/i)
+  server.close()
+})
+
+test('an upload to a part that goes down in its middle is read to its end', async () => {
+  const server = await listen('gateway.sock', (request) => request.socket.destroy())
+  const socket = await edge.socket()
+  const piece = Buffer.alloc(1_048_576)
+  socket.write(
+    `POST /hello.git/git-receive-pack HTTP/1.1\r\nHost: git.localhost\r\nContent-Length: ${20 * piece.length}\r\n\r\n`,
+  )
+  for (let sent = 0; sent < 20; sent++) if (!socket.write(piece)) await once(socket, 'drain')
+  const [answer] = await once(socket, 'data')
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 502 /)
+  socket.destroy()
+  server.close()
+})
+
 test('a long answer streams as it is written, and ends with the client', async () => {
   let isGone = false
   const server = await listen('registry.sock', (_request, response) => {

@@ -119,7 +119,9 @@ function checkResponse(upstream: IncomingMessage, request: IncomingMessage, resp
     upstream.destroy()
     return
   }
-  upstream.headers = toHeaderObject(head.headers)
+  // Said here, for httpxy would say keep-alive, and Node then does so whatever the client wanted.
+  const connection = response.shouldKeepAlive ? 'keep-alive' : 'close'
+  upstream.headers = { ...toHeaderObject(head.headers), connection }
   // A stream that starts with silence still shows that it has started.
   setImmediate(() => {
     if (!response.writableEnded && !response.destroyed) response.flushHeaders()
