@@ -1,21 +1,30 @@
 import type { Command } from 'commander'
-import { type AppOptions, connectToApp, withApp } from './context.ts'
+import { connectToApp, withApp } from './context.ts'
 import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
-import { shortVersion } from './reply.ts'
+import { fullName, type OrderOptions } from './rollout-order.ts'
 
 export function register(program: Command): void {
   withApp(program.command('promote'))
-    .description('make a preview, or a version that was live before, production; nothing is built')
-    .argument('<version>', 'a git SHA, a number (v17), a time or a release')
+    .description(
+      'give the new version of a rollout more of the traffic, or make a preview or an earlier version production',
+    )
+    .argument('<to>', 'a share of the traffic (25, 100), or a git SHA, a number (v17), a time or a release')
+    .option('-m, --message <why>', 'why, for the others')
     .action(promote)
 }
 
-async function promote(to: string, options: AppOptions): Promise<void> {
+async function promote(to: string, options: OrderOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
   const json = options.json ?? false
-  const start = () => client.stream('POST', 'promote', { json: { app_id: app, to } })
+  const start = () => client.stream('POST', 'promote', { json: { app_id: app, to, reason: options.message } })
   const deployment = await follow(client, start, { json })
   if (json) return printJson(deployment)
-  print(`${app} ${shortVersion(deployment.version)} (v${deployment.number}) is live at ${deployment.url}`)
+  if (deployment.state === 'live') print(`${fullName(deployment)} is live at ${deployment.url}`)
+  else print(`${fullName(deployment)} has ${shareOf(to)} of the traffic; watch it: atelier status`)
+}
+
+// What came in by its version has the first stage of a rollout, whatever that is.
+function shareOf(to: string): string {
+  return /^\d{1,3}\s*%?$/.test(to) ? `${Number.parseInt(to, 10)} %` : 'its first share'
 }

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { followBuildLog } from '../registry/build-logs.ts'
 import { type Deployment, findDeployment, queuePosition } from '../registry/deployments.ts'
+import { followBuildLog } from '../registry/followed-log.ts'
 import { isUnreachable } from '../registry/sql.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'

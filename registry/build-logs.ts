@@ -1,9 +1,6 @@
-import { type Deployment, type DeploymentState, findDeployment, openStates } from './deployments.ts'
-import { awaitRouteSeen } from './edges.ts'
 import { messageOf } from './errors.ts'
 import { channels } from './routes.ts'
-import type { Db, Sql } from './sql.ts'
-import { Wakeup } from './wakeup.ts'
+import type { Db } from './sql.ts'
 
 export type LogLine = { seq: number; at: Date; text: string }
 
@@ -55,48 +52,6 @@ export async function readBuildLog(
     order by seq
     limit ${limit}
   `
-}
-
-export type Followed = { lines: LogLine[] } | { end: Deployment | null }
-
-/**
- * The log from any point on, in batches, until the deployment is no longer open (or, with `until`, in one of those states); the last item
- * is `{ end }` with the deployment as it ended, null when it was deleted. Rides out a database that restarts.
- */
-export async function* followBuildLog(
-  sql: Sql,
-  deploymentId: string,
-  {
-    after = 0,
-    signal,
-    isDone = isClosed,
-  }: { after?: number; signal?: AbortSignal; isDone?: (state: DeploymentState) => boolean } = {},
-): AsyncGenerator<Followed> {
-  await using wakeup = await Wakeup.on(sql, [channels.buildLogs, channels.deployments], (payload) =>
-    payload.startsWith(deploymentId),
-  )
-  let seen = after
-  while (!signal?.aborted) {
-    // Read the state before the lines: lines written before the end are then never missed.
-    const deployment = await findDeployment(sql, deploymentId)
-    for (;;) {
-      const lines = await readBuildLog(sql, deploymentId, { after: seen })
-      if (lines.length === 0) break
-      seen = lines.at(-1)?.seq ?? seen
-      yield { lines }
-    }
-    if (!deployment || isDone(deployment.state)) {
-      // Who is told that it is live finds it live.
-      if (deployment?.state === 'live') await awaitRouteSeen(sql, deploymentId, { signal })
-      yield { end: deployment }
-      return
-    }
-    await wakeup.next({ timeoutMs: 1000, signal })
-  }
-}
-
-export function isClosed(state: DeploymentState): boolean {
-  return !openStates.includes(state)
 }
 
 /** A line as it may be shown anywhere: SGR colours survive, every other control character goes, also bidirectional overrides. */

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import { type AppLock, type Door, passLocks } from './app-locks.ts'
 import type { Environment, Target } from './branches.ts'
+import { appendBuildLog } from './build-logs.ts'
 import { type EnvSnapshot, snapshotEnv } from './env-vars.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { newId } from './ids.ts'
@@ -73,6 +75,8 @@ export type NewDeployment = {
   buildId?: string | null
   git?: { ref: string; sha: string; oldSha: string; subject: string } | null
   options?: DeploymentOptions
+  /** Default: by hand. */
+  door?: Door
 }
 
 export type DeploymentEvent = {
@@ -87,7 +91,8 @@ export type DeploymentEvent = {
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
  * A build made before for this branch from the same version and the same build-time variables is taken again unless `options.forceBuild`.
- * The caller wakes the queue afterwards. Throws the reason of `signal` and inserts nothing when that was aborted in the meantime.
+ * The caller wakes the queue afterwards. Throws APP_LOCKED and APP_HELD when the app's production is (app-locks.ts), and the reason of `signal` when
+ * that was aborted in the meantime; nothing is inserted then.
  */
 export async function createDeployment(
   sql: Sql,
@@ -104,6 +109,7 @@ export async function createDeployment(
     `
     if (!app) throw new AppError('APP_NOT_FOUND', `there is no app ${wanted.app}; see: atelier apps`)
 
+    const lifted = await passIn(tx, wanted)
     const routeId = await ensureRoute(tx, wanted.app, wanted.target)
     await tx`
       update deployments
@@ -132,6 +138,7 @@ export async function createDeployment(
     `
     if (!deployment) throw new AppError('INTERNAL', `inserting the deployment of ${wanted.app} returned no row`)
     await tx`insert into build_logs (deployment_id) values (${id})`
+    await appendBuildLog(tx, id, lifted.map(liftedLine))
     signal?.throwIfAborted()
     return deployment
   })
@@ -293,6 +300,16 @@ async function findReusableBuild(sql: Db, wanted: NewDeployment, inputSha256: st
     limit 1
   `
   return build?.id ?? null
+}
+
+// Previews are nobody's production.
+async function passIn(tx: Db, { app, target, by, door = 'by hand' }: NewDeployment): Promise<AppLock[]> {
+  return target.environment === 'production' ? passLocks(tx, { app, by, door }) : []
+}
+
+function liftedLine({ kind, by, message }: AppLock): string {
+  const what = kind === 'lock' ? `the lock by ${by} (${message}) is lifted` : 'automatic deployments go on'
+  return `-----> Unlocked    ${what}`
 }
 
 // A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production

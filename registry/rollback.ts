@@ -1,3 +1,4 @@
+import { holdAutomaticDoors } from './app-locks.ts'
 import { type Deployment, findByVersion, findDeployment } from './deployments.ts'
 import { awaitRouteSeen } from './edges.ts'
 import { AppError } from './errors.ts'
@@ -11,7 +12,7 @@ import { shortVersion } from './version.ts'
 export type Rollback = { live: Deployment; previous: Deployment }
 
 /**
- * The deployment a rollback would go to: the named version, or the newest one before the live one that was live and was not itself rolled
+ * The deployment a rollback would go to: the named version; without a name the old one of the rollout under way, or else the newest one before the live one that was live and was not itself rolled
  * back. Throws VERSION_NOT_FOUND, VERSION_PRUNED, DEPLOYMENT_STATE.
  */
 export async function findRollbackTarget(sql: Db, app: string, version: string | null): Promise<Deployment> {
@@ -21,7 +22,7 @@ export async function findRollbackTarget(sql: Db, app: string, version: string |
       'VERSION_NOT_FOUND',
       `${app} has nothing live to roll back from; deploy it first: git push atelier main`,
     )
-  const target = version === null ? await findPrevious(sql, live) : await findNamed(sql, app, version, live)
+  const target = version === null ? await findBefore(sql, live) : await findNamed(sql, app, version, live)
 
   await refuseIfPruned(sql, target)
   return target
@@ -96,8 +97,16 @@ export async function rollBack(
       reason: `${reason} to ${nameOf(deployment)}`,
     })
     const live = await setLive(tx, deployment, { by, reason })
+    if (previous && previous.state === 'rolled_back')
+      await holdAutomaticDoors(tx, { app: live.appId, message: `${nameOf(previous)} was rolled back by ${by}`, by })
     return { live, previous: previous ?? live }
   })
+}
+
+// While a new version has a share of the traffic, going back is to let it have none.
+async function findBefore(sql: Db, live: Deployment): Promise<Deployment> {
+  const open = live.routeId === null ? null : await findOpenRollout(sql, live.routeId)
+  return open && open.state !== 'reverting' && open.toDeployment !== live.id ? live : findPrevious(sql, live)
 }
 
 async function findPrevious(sql: Db, live: Deployment): Promise<Deployment> {

@@ -1,7 +1,8 @@
+import { holdAutomaticDoors } from './app-locks.ts'
 import { appendBuildLog } from './build-logs.ts'
 import { type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { AppError, type ErrorCode } from './errors.ts'
-import { putLive, type Release, setLive } from './live.ts'
+import { nameOf, putLive, type Release, setLive } from './live.ts'
 import { endRollout, findOpenRollout, type NewSegment, openSegment, type Rollout } from './rollout.ts'
 import type { Db } from './sql.ts'
 
@@ -51,6 +52,12 @@ export async function revertRollout(
     })
     await appendBuildLog(tx, candidate.id, [sentence])
   }
+  if (candidate && to !== 'cancelled')
+    await holdAutomaticDoors(tx, {
+      app: rollout.appId,
+      message: `${nameOf(candidate)} was taken back (${sentence})`,
+      by,
+    })
   const old = isLive ? await findDeployment(tx, rollout.fromDeployment) : null
   if (old) await setLive(tx, old, { by, reason: sentence })
   else
@@ -76,7 +83,8 @@ export async function endOpenRollout(
   const open = next.routeId === null ? null : await findOpenRollout(tx, next.routeId)
   if (!open || open.toDeployment === next.id) return null
   const candidate = await moveDeployment(tx, open.toDeployment, { from: 'canary', to, by, reason })
-  const state = candidate || open.state === 'reverting' ? 'aborted' : 'done'
+  // At 100 % nothing is left but the watch, which a newer push ends well.
+  const state = candidate || open.state === 'reverting' || to === 'rolled_back' ? 'aborted' : 'done'
   await endRollout(tx, open, { state, sentence: reason, by })
   return candidate
 }

@@ -292,12 +292,6 @@ describe('promoting', () => {
     )
   }
 
-  test.each([25, '25', '25%', '100 %', '5.5%'])('%s is a share, and refused until there are rollouts', async (to) => {
-    await plane.deployed(app, '1.0.0')
-    const message = expect.stringContaining('no staged rollouts yet')
-    expect(await promote(to)).toMatchObject({ status: 400, json: { error: { code: 'REQUEST_INVALID', message } } })
-  })
-
   test('a version that was live before is live again', async () => {
     const one = await plane.deployed(app, '1.0.0')
     await plane.deployed(app, '1.0.1')

@@ -28,6 +28,12 @@ export const branchName = z
   .refine((name) => !/(^|\/)[-.]|\.\.|\/\/|\/$|\.lock(\/|$)/.test(name), 'must be a branch name git allows')
   .openapi({ example: 'main' })
 
+/** Why somebody does something, in their words. */
+export const reason = line(500).openapi({
+  description: 'why, in your words; shown to everybody',
+  example: 'sale at noon',
+})
+
 export const environment = z.enum(['production', 'preview'])
 
 /** A number in a query string. */

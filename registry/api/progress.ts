@@ -1,5 +1,6 @@
-import { followBuildLog, type LogLine, readBuildLog } from '../build-logs.ts'
+import { type LogLine, readBuildLog } from '../build-logs.ts'
 import type { Deployment } from '../deployments.ts'
+import { type FollowUntil, followBuildLog } from '../followed-log.ts'
 import type { Call } from './call.ts'
 import { type DeploymentJson, toJson } from './deployment-json.ts'
 import { errorBody } from './error-response.ts'
@@ -11,9 +12,12 @@ export type ProgressEvent =
   | { type: 'log'; seq: number; at: string; text: string }
   | { type: 'end'; deployment: DeploymentJson | null; ok: boolean; error?: { code: string; message: string } }
 
-/** Streams a deployment from `after` (a log line's seq) to its end. Whoever stops listening ends only the stream. */
-export function followDeployment(call: Call, deployment: Deployment, { after = 0 }: { after?: number } = {}): Response {
-  return streamEvents(call, (signal) => progressOf(call, deployment, { after, signal }))
+/** From which log line (a seq) on, and how far. */
+export type Following = { after?: number; until?: FollowUntil }
+
+/** Streams a deployment until it takes traffic, or to the verdict of its rollout. Whoever stops listening ends only the stream. */
+export function followDeployment(call: Call, deployment: Deployment, following: Following = {}): Response {
+  return streamEvents(call, (signal) => progressOf(call, deployment, { ...following, signal }))
 }
 
 /** The log as it is now; `end` only when the deployment has ended. */
@@ -30,10 +34,10 @@ export async function* logSoFar(call: Call, deployment: Deployment, after: numbe
 async function* progressOf(
   { sql, config }: Call,
   deployment: Deployment,
-  { after, signal }: { after: number; signal: AbortSignal },
+  { signal, ...following }: Following & { signal: AbortSignal },
 ): AsyncGenerator<StreamEvent> {
   yield { id: null, data: { type: 'start', deployment: toJson(deployment, config) } satisfies ProgressEvent }
-  for await (const followed of followBuildLog(sql, deployment.id, { after, signal })) {
+  for await (const followed of followBuildLog(sql, deployment.id, { ...following, signal })) {
     if ('lines' in followed) yield* followed.lines.map(logEvent)
     else yield { id: null, data: endEvent(followed.end, config) }
   }
@@ -52,8 +56,9 @@ function endEvent(deployment: Deployment | null, config: Call['config']): Progre
       ...errorBody('DEPLOYMENT_NOT_FOUND', 'the deployment was deleted'),
     }
   const shown = toJson(deployment, config)
-  if (deployment.state !== 'failed' && deployment.state !== 'cancelled')
-    return { type: 'end', deployment: shown, ok: true }
+  if (!isLost.includes(deployment.state)) return { type: 'end', deployment: shown, ok: true }
   const code = deployment.errorCode ?? (deployment.state === 'cancelled' ? 'BUILD_CANCELLED' : 'BUILD_FAILED')
   return { type: 'end', deployment: shown, ok: false, ...errorBody(code, deployment.stateReason ?? deployment.state) }
 }
+
+const isLost: Deployment['state'][] = ['failed', 'cancelled', 'rolled_back']

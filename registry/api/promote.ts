@@ -1,15 +1,19 @@
 import { z } from '@hono/zod-openapi'
-import { settleProductionBranch } from '../apps.ts'
+import { refuseIfLocked } from '../app-locks.ts'
+import { type App, settleProductionBranch } from '../apps.ts'
 import { createDeployment, type Deployment, findByVersion } from '../deployments.ts'
+import { awaitRouteSeen } from '../edges.ts'
 import { snapshotEnv } from '../env-vars.ts'
 import { AppError } from '../errors.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
+import { findRolloutOfApp, promoteRollout } from '../rollout-commands.ts'
+import type { Sql } from '../sql.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
-import { appName, line } from './fields.ts'
+import { appName, line, reason } from './fields.ts'
 import { followDeployment, type ProgressEvent } from './progress.ts'
 import { differingPublicNames } from './public-env.ts'
 import { route } from './route.ts'
@@ -18,21 +22,27 @@ import { route } from './route.ts'
 export const promoteRoute = route({
   method: 'post',
   path: '/promote',
-  summary: 'Make a preview, or a version that was live before, production; without building it again',
+  summary:
+    'Give the new version of a rollout a share of the traffic, or make a preview or an earlier version production',
   policy: { action: 'deploy', on: 'body' },
   body: z.strictObject({
     app_id: appName,
-    to: z.union([z.number(), line(80)]).openapi({ description: 'a version (3f2a91c, v17)', example: '3f2a91c' }),
+    to: z.union([z.number(), line(80)]).openapi({
+      description: 'a share of the traffic in percent (25), or a version (3f2a91c, v17)',
+      example: '3f2a91c',
+    }),
+    reason: reason.nullish(),
   }),
   answers: answersStream('progress until the version is live or has failed'),
   async handle({ body }, call) {
     const to = String(body.to)
-    if (/^\d{1,3}(\.\d+)?\s*%?$/.test(to))
-      throw new AppError(
-        'REQUEST_INVALID',
-        `${to} is a share of the traffic, and there are no staged rollouts yet: name a version instead, as in: atelier promote 3f2a91c`,
-      )
+    const percent = readPercent(to)
+    if (percent !== null) return promoteTo(call, percent, body.reason)
     const app = call.app.id
+    const candidate = await findCandidate(call.sql, app)
+    if (candidate && (await findByVersion(call.sql, app, to)).some(({ id }) => id === candidate))
+      return promoteTo(call, 100, body.reason)
+    await refuseIfLocked(call.sql, app, nameOf(call.caller))
     const earlier = (await findByVersion(call.sql, app, to)).find(({ state }) => wasLive.includes(state))
     if (earlier) return flip(call, earlier)
 
@@ -45,12 +55,39 @@ export const promoteRoute = route({
   },
 })
 
+// `25`, `25%`, 25. A version is never that short.
+function readPercent(to: string): number | null {
+  const [, digits] = /^(\d{1,3}(?:\.\d+)?)\s*%?$/.exec(to) ?? []
+  if (digits === undefined) return null
+  const percent = Number(digits)
+  if (Number.isInteger(percent) && percent >= 1 && percent <= 100) return percent
+  throw new AppError('REQUEST_INVALID', `body.to: ${to} is no share of the traffic; it is a whole number from 1 to 100`)
+}
+
+async function findCandidate(sql: Sql, app: string): Promise<string | null> {
+  return (await findRolloutOfApp(sql, app))?.toDeployment ?? null
+}
+
+async function promoteTo(call: Call & { app: App }, percent: number, reason?: string | null): Promise<Response> {
+  const { sql, config, caller, log } = call
+  const order = { by: nameOf(caller), reason }
+  const { candidate } = await promoteRollout(sql, call.app.id, { percent, config, ...order })
+  await awaitRouteSeen(sql, candidate.id)
+  log.info({ app: call.app.id, deployment: candidate.id, percent, by: caller.name }, 'rollout promoted')
+  return startAndEnd(call, candidate)
+}
+
 const wasLive: Deployment['state'][] = ['live', 'superseded', 'rolled_back']
 
 async function flip(call: Call, target: Deployment): Promise<Response> {
   await refuseIfPruned(call.sql, target)
   const { live } = await prepareAndRollBack(call.sql, target, { by: nameOf(call.caller), reason: 'promote' })
-  const deployment = toJson(live, call.config)
+  return startAndEnd(call, live)
+}
+
+// A promotion that takes no time is told in the shape of one that does.
+function startAndEnd(call: Call, promoted: Deployment): Response {
+  const deployment = toJson(promoted, call.config)
   return streamEvents(call, async function* () {
     yield { id: null, data: { type: 'start', deployment } satisfies ProgressEvent }
     yield { id: null, data: { type: 'end', deployment, ok: true } satisfies ProgressEvent }

@@ -9,11 +9,13 @@ import {
   showDeploymentRoute,
 } from './deployments.ts'
 import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
+import { lockRoute, unlockRoute } from './locks.ts'
 import { appLogRoute } from './logs.ts'
 import { promoteRoute } from './promote.ts'
 import { purgeRoute } from './purge.ts'
 import { redeployRoute } from './redeploy.ts'
 import { rollbackRoute } from './rollback.ts'
+import { abortRoute, pauseRoute, resumeRoute } from './rollout-moves.ts'
 import type { Route } from './route.ts'
 import { statusRoute, whoamiRoute } from './status.ts'
 import { createTokenRoute, deleteTokenRoute, listTokensRoute } from './tokens.ts'
@@ -28,6 +30,11 @@ export const routeTable: Route[] = [
   redeployRoute,
   rollbackRoute,
   promoteRoute,
+  pauseRoute,
+  resumeRoute,
+  abortRoute,
+  lockRoute,
+  unlockRoute,
   listDeploymentsRoute,
   showDeploymentRoute,
   listEventsRoute,

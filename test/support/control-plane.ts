@@ -20,7 +20,8 @@ import { createDeployment, type Deployment, moveDeployment } from '../../registr
 import { newId } from '../../registry/ids.ts'
 import { listenOnSocket } from '../../registry/listen.ts'
 import { createLog } from '../../registry/log.ts'
-import { goLive, markPrepared } from '../../registry/release.ts'
+import { bringOut, goLive, markPrepared } from '../../registry/release.ts'
+import { findOpenRollout, openSegment, type Rollout } from '../../registry/rollout.ts'
 import type { Sql } from '../../registry/sql.ts'
 import { createToken, type Scope } from '../../registry/tokens.ts'
 import { createDatabase } from './database.ts'
@@ -139,6 +140,11 @@ export async function startControlPlane({ relay: isRelayed = false }: { relay?: 
     },
     /** A deployment that went all the way, as a worker would have taken it there. */
     deployed: (app: string, version: string, branch = 'main') => deployed(sql, config, { app, version, branch }),
+    /** A new version with 5 % of the traffic, or with `percent`. */
+    async rollout(app: string, version: string, percent = 5): Promise<Rollout> {
+      const { id } = await queued(sql, { app, version, branch: 'main' })
+      return beginRollout(sql, config, id, percent)
+    },
     async close() {
       closing.abort()
       await relay?.close()
@@ -208,6 +214,14 @@ export function eventsOf(text: string): Record<string, unknown>[] {
 
 /** Takes a queued deployment live as a build worker would. */
 export async function finishDeployment(sql: Sql, config: Config, id: string): Promise<Deployment> {
+  await prepareDeployment(sql, id)
+  const live = await goLive(sql, id, { config, by: 'test-worker' })
+  if (!live) throw new Error(`deployment ${id} did not go live`)
+  return live
+}
+
+/** Takes a queued deployment to where it only has to be brought out. */
+export async function prepareDeployment(sql: Sql, id: string): Promise<void> {
   const claim = await claimBuild(sql, id, 'test-worker')
   if (!claim) throw new Error(`deployment ${id} cannot be claimed`)
   await moveDeployment(sql, id, { from: 'building', to: 'built', by: 'test-worker' })
@@ -224,22 +238,33 @@ export async function finishDeployment(sql: Sql, config: Config, id: string): Pr
       durationMs: 1,
     })
   await markPrepared(sql, claim)
-  const live = await goLive(sql, id, { config, by: 'test-worker' })
-  if (!live) throw new Error(`deployment ${id} did not go live`)
-  return live
 }
 
-async function deployed(
-  sql: Sql,
-  config: Config,
-  { app, version, branch }: { app: string; version: string; branch: string },
-): Promise<Deployment> {
-  const deployment = await createDeployment(sql, {
+/** Begins the rollout of a queued deployment and opens its first stage, as whoever leads does. */
+export async function beginRollout(sql: Sql, config: Config, id: string, percent = 5): Promise<Rollout> {
+  await prepareDeployment(sql, id)
+  const candidate = await bringOut(sql, id, { config, by: 'test-worker' })
+  return sql.begin(async (tx) => {
+    const rollout = candidate?.routeId ? await findOpenRollout(tx, candidate.routeId) : null
+    if (!rollout) throw new Error(`deployment ${id} has no rollout`)
+    await openSegment(tx, rollout, { opens: 'stage', percent, slowMs: 50, tooSlowMs: 75, by: 'platform' })
+    return { ...rollout, segment: 0, revision: rollout.revision + 1 }
+  })
+}
+
+type Wanted = { app: string; version: string; branch: string }
+
+async function deployed(sql: Sql, config: Config, wanted: Wanted): Promise<Deployment> {
+  const { id } = await queued(sql, wanted)
+  return finishDeployment(sql, config, id)
+}
+
+function queued(sql: Sql, { app, version, branch }: Wanted): Promise<Deployment> {
+  return createDeployment(sql, {
     app,
     target: targetOfBranch({ id: app, productionBranch: 'main' }, branch),
     version,
     source: 'upload',
     by: 'ada',
   })
-  return finishDeployment(sql, config, deployment.id)
 }

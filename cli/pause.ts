@@ -1,0 +1,17 @@
+import type { Command } from 'commander'
+import { withApp } from './context.ts'
+import { fullName, type OrderOptions, order } from './rollout-order.ts'
+
+export function register(program: Command): void {
+  withApp(program.command('pause'))
+    .description('stop the clock of a rollout; the new version keeps its share of the traffic')
+    .option('-m, --message <why>', 'why, for the others')
+    .action(pause)
+}
+
+async function pause(options: OrderOptions): Promise<void> {
+  await order('pause', options, ({ deployment, percent }) => [
+    `${fullName(deployment)} is paused at ${percent} %`,
+    'on: atelier resume, or: atelier promote <percent>; back: atelier abort',
+  ])
+}

@@ -1,0 +1,64 @@
+import { z } from '@hono/zod-openapi'
+import { awaitRouteSeen } from '../edges.ts'
+import { abortRollout, type Ordered, pauseRollout, resumeRollout } from '../rollout-commands.ts'
+import { answersJson } from './answers.ts'
+import { type Call, nameOf } from './call.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
+import { appName, reason } from './fields.ts'
+import { route } from './route.ts'
+
+// POST /api/platform/pause   { "app_id": "marketing", "reason": "sale at noon" }
+
+const order = z.strictObject({ app_id: appName, reason: reason.nullish() })
+
+const answers = answersJson(
+  'the new version, the state of its rollout, and its share of the traffic in percent',
+  z.object({ deployment: deploymentJson, state: z.string(), percent: z.number() }),
+)
+
+export const pauseRoute = route({
+  method: 'post',
+  path: '/pause',
+  summary: 'Stop the clock of a rollout; the new version keeps the share of the traffic it has',
+  policy: { action: 'deploy', on: 'body' },
+  body: order,
+  answers,
+  async handle({ body }, call) {
+    return told(call, await pauseRollout(call.sql, call.app.id, orderOf(call, body)), 'rollout paused')
+  },
+})
+
+export const resumeRoute = route({
+  method: 'post',
+  path: '/resume',
+  summary: 'Let the clock of a paused rollout go on',
+  policy: { action: 'deploy', on: 'body' },
+  body: order,
+  answers,
+  async handle({ body }, call) {
+    return told(call, await resumeRollout(call.sql, call.app.id, orderOf(call, body)), 'rollout resumed')
+  },
+})
+
+export const abortRoute = route({
+  method: 'post',
+  path: '/abort',
+  summary: 'End a rollout: all traffic is back at the old version when this answers',
+  policy: { action: 'deploy', on: 'body' },
+  body: order,
+  answers,
+  async handle({ body }, call) {
+    const ordered = await abortRollout(call.sql, call.app.id, orderOf(call, body))
+    await awaitRouteSeen(call.sql, ordered.candidate.id)
+    return told(call, { ...ordered, percent: 0 }, 'rollout aborted')
+  },
+})
+
+function orderOf({ caller }: Call, { reason }: z.infer<typeof order>) {
+  return { by: nameOf(caller), reason }
+}
+
+function told({ log, caller, config }: Call, { rollout, candidate, percent }: Ordered, what: string): Response {
+  log.info({ app: rollout.appId, deployment: candidate.id, rollout: rollout.id, percent, by: caller.name }, what)
+  return Response.json({ deployment: toJson(candidate, config), state: rollout.state, percent })
+}

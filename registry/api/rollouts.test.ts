@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { eventsOf, startControlPlane } from '../../test/support/control-plane.ts'
+
+const plane = await startControlPlane()
+afterAll(() => plane.close())
+
+let token: string
+let app: string
+beforeAll(async () => {
+  token = await plane.token('deploy')
+})
+beforeEach(async () => {
+  app = await plane.app()
+  await plane.deployed(app, '1.0.0')
+})
+
+const post = (path: string, json: object = {}) => plane.ask('POST', path, { token, json: { app_id: app, ...json } })
+const promote = async (to: unknown) => {
+  const answer = await post('promote', { to })
+  return answer.status === 200 ? eventsOf(answer.text).at(-1) : answer
+}
+
+describe('a rollout under way', () => {
+  beforeEach(() => plane.rollout(app, '1.0.1'))
+
+  test('is paused, resumed and aborted', async () => {
+    const deployment = { version: '1.0.1', state: 'canary' }
+    expect(await post('pause', { reason: 'sale' })).toMatchObject({
+      json: { deployment, state: 'paused', percent: 5 },
+    })
+    expect(await post('resume')).toMatchObject({ json: { deployment, state: 'observing', percent: 5 } })
+    expect(await post('abort')).toMatchObject({
+      json: { deployment: { state: 'rolled_back', state_reason: 'taken back at 5 % by deploy-all' }, percent: 0 },
+    })
+    expect(await post('abort')).toMatchObject({ status: 409, json: { error: { code: 'NO_ROLLOUT' } } })
+  })
+
+  test.each([25, '25', '25%', '25 %'])('is promoted to %j, a share of the traffic', async (to) => {
+    expect(await promote(to)).toMatchObject({
+      type: 'end',
+      ok: true,
+      deployment: { version: '1.0.1', state: 'canary' },
+    })
+    const [route] = await plane.sql`select weight from routes where app_id = ${app}`
+    expect(route).toMatchObject({ weight: 25 })
+  })
+
+  test.each([100, '100', '1.0.1', 'v2'])('is live after promoting to %j', async (to) => {
+    expect(await promote(to)).toMatchObject({ ok: true, deployment: { version: '1.0.1', state: 'live' } })
+  })
+
+  test.each([0, -5, 101, 5.5, '5.5%', '0 %', '999'])('is not promoted to %j', async (to) => {
+    expect(await promote(to)).toMatchObject({
+      status: 400,
+      json: { error: { code: expect.stringMatching(/^(REQUEST_INVALID|VERSION_ILLEGAL)$/) } },
+    })
+    const [route] = await plane.sql`select weight from routes where app_id = ${app}`
+    expect(route).toMatchObject({ weight: 5 })
+  })
+
+  test.each([
+    ['a reason of two lines', { reason: 'a\nb' }],
+    ['one that is too long', { reason: 'x'.repeat(501) }],
+    ['one that is no text', { reason: { $ne: 1 } }],
+    ['a field nobody knows', { force: true }],
+  ])('%s is refused, by its name', async (_, body) => {
+    for (const path of ['pause', 'resume', 'abort'])
+      expect(await post(path, body)).toMatchObject({ status: 400, json: { error: { code: 'REQUEST_INVALID' } } })
+  })
+})
+
+test('without a rollout there is no share to give', async () => {
+  expect(await promote(25)).toMatchObject({ status: 409, json: { error: { code: 'NO_ROLLOUT' } } })
+})
+
+describe('a lock', () => {
+  test('holds redeploys, uploads and promotions, and says who, why and since when', async () => {
+    await plane.deployed(app, '1.0.1')
+    expect(await post('lock', { message: 'migrating' })).toMatchObject({ json: { kind: 'lock', by: 'deploy-all' } })
+    for (const answer of [
+      await post('redeploy', { follow: false }),
+      await post('redeploy', { follow: false, build: true }),
+      await post('promote', { to: '1.0.0' }),
+    ]) {
+      const message = `${app} is locked by deploy-all (migrating); to lift it: atelier unlock`
+      expect(answer).toMatchObject({ status: 423, json: { error: { code: 'APP_LOCKED', message } } })
+    }
+    expect(await post('rollback')).toMatchObject({ status: 200 })
+    expect(await post('unlock')).toMatchObject({ json: { lifted: [{ kind: 'lock' }, { kind: 'hold' }] } })
+    expect(await post('redeploy', { follow: false })).toMatchObject({ status: 202 })
+    expect(await post('unlock')).toMatchObject({ json: { lifted: [] } })
+  })
+
+  test('has a reason', async () => {
+    for (const json of [{}, { message: '' }, { message: 'a\u001b[2Jb' }])
+      expect(await post('lock', json)).toMatchObject({ status: 400, json: { error: { code: 'REQUEST_INVALID' } } })
+  })
+})
