@@ -13,18 +13,21 @@ export const tagLimits = { count: 128, length: 256 } as const
 
 const storableStatuses = new Set([200, 301, 308, 404, 410])
 const maxVaryNames = 10
+// Of Next.js, for editors: with it pages are made anew that everybody else has from a cache.
+const draftCookie = '__prerender_bypass='
 const neverVary = new Set(['*', 'cookie', 'authorization'])
 // What the key holds already, or what the copies an entry is kept in are for.
 const varyInKey = new Set(['accept-encoding', 'host', 'x-forwarded-host', 'x-forwarded-proto'])
 
 /**
- * Whether a cached answer may be looked up for this request. Not with Authorization, whatever the answer says (security.md A5), and not
- * when a Connection header has the edge take headers away that an answer may be for.
+ * Whether a cached answer may be looked up for this request. Not with Authorization, whatever the answer says (security.md A5), not for who
+ * looks at drafts, and not when a Connection header has the edge take headers away that an answer may be for.
  */
 export function mayLookUp({ method, headers }: IncomingMessage): boolean {
   return (
     (method === 'GET' || method === 'HEAD') &&
     headers.authorization === undefined &&
+    !headers.cookie?.includes(draftCookie) &&
     headers['transfer-encoding'] === undefined &&
     (headers['content-length'] === undefined || headers['content-length'] === '0') &&
     namedByConnection(headers.connection) === null

@@ -227,6 +227,31 @@ describe('A5: who asks leaves no trace in what everybody gets', () => {
     expect(await place.ask()).toMatchObject({ word: 'hit', body: '2' })
   })
 
+  test('A5: who looks at drafts of Next.js gets no page from the cache, and leaves none there', async () => {
+    const place = at({ headers: control('s-maxage=60') })
+    const cookie = 'a=1; __prerender_bypass=0123'
+    expect(await place.ask({ headers: { cookie } })).toMatchObject({ word: 'bypass', body: '1' })
+    expect(await place.ask()).toMatchObject({ word: 'miss', body: '2' })
+    expect(await place.ask({ headers: { cookie } })).toMatchObject({ word: 'bypass', body: '3' })
+    expect(await place.ask({ headers: { cookie: 'a=1' } })).toMatchObject({ word: 'hit', body: '2' })
+  })
+
+  test('A5: a page of Next.js and the payload its router asks for at the same address are kept apart', async () => {
+    const vary = 'rsc, next-router-state-tree, next-router-prefetch, next-router-segment-prefetch'
+    const place = at({ headers: { ...control('s-maxage=60'), vary } })
+    const router = { rsc: '1', 'next-router-state-tree': '%5B%22%22%5D' }
+    const prefetch = { ...router, 'next-router-prefetch': '1' }
+    const kept = async (headers: Record<string, string>) => {
+      await expect.poll(() => place.ask({ headers })).toMatchObject({ word: 'hit' })
+      return (await place.ask({ headers })).body
+    }
+    const bodies = [await kept({}), await kept(router), await kept(prefetch)]
+    expect(new Set(bodies).size).toBe(3)
+    expect(await place.last()).toMatchObject(prefetch)
+    for (const [at, headers] of [{}, router, prefetch].entries())
+      expect(await place.ask({ headers })).toMatchObject({ word: 'hit', body: bodies[at] })
+  })
+
   test('A5: what is kept was asked for without the cookie of whoever came first', async () => {
     const place = at({ headers: control('s-maxage=60') })
     expect(await place.ask({ headers: { cookie: 'session=1' } })).toMatchObject({ word: 'miss', body: '1' })
