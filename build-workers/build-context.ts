@@ -2,6 +2,7 @@ import type { StepLog } from '../registry/build-logs.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
 import type { App } from './framework.ts'
+import type { FrameworkCache } from './framework-cache.ts'
 import type { Installer } from './install.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { Programs } from './programs.ts'
@@ -20,18 +21,22 @@ export type BuildContext = {
   programs: Programs
   runtime: Runtime
   env: Record<string, string>
+  frameworkCache: FrameworkCache
   log: StepLog
 }
 
 /** Files to be published, below `from` in a folder of the platform's. */
 export type Part = { root: string; from: string; skip: (path: string) => boolean }
 
+/** The same, put below a folder of what is packed; `''`: at its top. */
+export type PlacedPart = Part & { below: string }
+
 /** What a build left to be packed. */
 export type BuildOutput = {
   kind: 'static' | 'fetch' | 'server' | 'process'
   transforms: string[]
-  /** Served by the edge itself. */
-  pages: Part | null
+  /** Served by the edge itself; of two files with one name that of the earlier part. */
+  pages: PlacedPart[]
   /** `single-page`: unknown navigations answer index.html, if it is the only page and there is no 404.html. */
   fallback: 'none' | 'single-page'
   server: ServerOutput | null
@@ -46,7 +51,7 @@ export type ServerOutput = {
   /** For a process. */
   start: StartCommand | null
   /** Packed in this order, each below its `below`. */
-  parts: (Part & { below: string })[]
+  parts: PlacedPart[]
   files: { path: string; content: Buffer }[]
   modules: ModulesArchive | null
 }

@@ -160,6 +160,77 @@ test.each<Case>([
     { framework: 'express', transform: 'server', build: true },
   ],
   [
+    'Next.js',
+    {
+      'package.json': {
+        dependencies: { next: '16', react: '19' },
+        devDependencies: { vite: '8', vitest: '5' },
+        scripts: { build: 'next build', start: 'next start -p 4000' },
+      },
+      'next.config.ts': 'export default {}',
+      'app/page.tsx': '',
+      'index.html': '',
+    },
+    {},
+    {
+      framework: 'next',
+      transform: 'next',
+      dist: '.next',
+      asProcess: false,
+      notes: [],
+      reason: 'Next.js detected (next in package.json, next.config.ts)',
+    },
+  ],
+  [
+    'Next.js without a config or scripts',
+    { 'package.json': { dependencies: { next: '16' } }, 'src/pages/index.js': '' },
+    {},
+    { transform: 'next', reason: 'Next.js detected (next in package.json, src/pages)' },
+  ],
+  [
+    'Next.js with a folder of its own for what it builds, started as its documentation says',
+    {
+      'package.json': { dependencies: { next: '16' }, scripts: { start: 'node .next/standalone/server.js' } },
+      'next.config.mjs': "// distDir: 'no'\nexport default { output: 'standalone', distDir: './build' }",
+    },
+    {},
+    { transform: 'next', dist: 'build' },
+  ],
+  [
+    'Next.js behind a migration',
+    {
+      'package.json': { dependencies: { next: '16' }, scripts: { start: 'prisma migrate deploy && next start' } },
+      'app/page.js': '',
+    },
+    {},
+    {
+      transform: 'next',
+      notes: ['not run of the start command: all but Next.js (start script: prisma migrate deploy && next start)'],
+    },
+  ],
+  [
+    'Next.js in a server of its own',
+    {
+      'package.json': { dependencies: { next: '16' }, scripts: { build: 'next build', start: 'node server.js' } },
+      'next.config.js': '',
+      'server.js': listener,
+    },
+    {},
+    { transform: 'server', entry: 'server.js', build: true },
+  ],
+  [
+    'Next.js with build.kind process',
+    { 'package.json': { dependencies: { next: '16' } }, 'app/page.js': '' },
+    { build: { kind: 'process' } },
+    { transform: 'next', asProcess: true, notes: ['runs as a process, as build.kind in atelier.config says'] },
+  ],
+  [
+    'Next.js with a build of its own',
+    { 'package.json': { dependencies: { next: '16' } }, 'app/page.js': '' },
+    { build: { script: 'npx next build', output: 'out' } },
+    { transform: 'script' },
+  ],
+  [
     'Astro',
     { 'package.json': { dependencies: { astro: '6' } }, 'astro.config.mjs': '' },
     {},
@@ -447,10 +518,13 @@ test.each<[string, Files, object, string]>([
   ['an empty commit', {}, {}, 'the commit holds no files'],
   ['a README alone', { 'README.md': '' }, {}, 'no kind of app was recognised; say what to run in atelier.config.ts'],
   [
-    'Next.js',
-    { 'package.json': { dependencies: { next: '16' }, scripts: { build: 'next build', start: 'next start' } } },
+    'Next.js in another folder',
+    {
+      'package.json': { dependencies: { next: '16' }, scripts: { build: 'next build', start: 'next start' } },
+      'web/app/page.tsx': '',
+    },
     {},
-    'Next.js apps are not supported yet',
+    'next is in package.json, and there is neither a next.config nor a folder app/ or pages/; for an app in a folder of a repository, name it with build.root',
   ],
   [
     'SvelteKit without a start script',
@@ -515,7 +589,7 @@ test.each<[string, Files, object, string]>([
 })
 
 test('what was looked for can be listed', () => {
-  expect(whatIsLookedFor()).toHaveLength(6)
+  expect(whatIsLookedFor()).toHaveLength(7)
 })
 
 function detect(files: Files, config: object) {

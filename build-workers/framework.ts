@@ -1,6 +1,7 @@
 import { AppError } from '../registry/errors.ts'
 import type { AppConfig } from './app-config.ts'
 import { detectFetchApp } from './fetch-app.ts'
+import { detectNext } from './next-app.ts'
 import { detectNodeServer, frameworkOf, namesNodeServer } from './node-server.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
 import { detectProcess, planProcess } from './process-app.ts'
@@ -24,6 +25,8 @@ export type Transform =
   | { transform: 'copy'; root: string }
   /** A program that writes a folder of static files: a script of package.json, or the tool itself. `output` null: as the tool's config says. */
   | { transform: 'site'; tool: string; output: string }
+  /** `next build`. `dist`: where it is thought to leave its work. */
+  | { transform: 'next'; dist: string; asProcess: boolean }
   /** One ES module with a default export that has `fetch`, made by esbuild. */
   | { transform: 'bundle'; entry: string }
   /** A program that listens. `build`: scripts.build runs first, and `entry` may be its product; null: as package.json says after it ran. */
@@ -48,6 +51,7 @@ type Detector = { looksFor: string; detect(app: App): Plan | null }
 // In this order: what the person said, then the kinds that say most about themselves, last the plain folder.
 const detectors: Detector[] = [
   { looksFor: 'build.script or build.entry in atelier.config.ts', detect: detectConfigured },
+  { looksFor: 'next in package.json with a next.config, app/ or pages/', detect: detectNext },
   { looksFor: 'vite in package.json with an index.html or a vite.config', detect: detectSite },
   {
     looksFor: 'hono in package.json, or a default export with fetch in src/index.ts or index.ts',
@@ -122,6 +126,8 @@ function detectConfigured(app: App): Plan | null {
 // What is meant to listen by itself is no site and no fetch app, whatever it looks like.
 function detectKind(app: App, kind: 'server' | 'process'): Plan {
   const { build } = app.config
+  const next = detectNext(app)
+  if (next) return { ...next, notes: [...next.notes, said(kind)] }
   const start = kind === 'process' && !build.entry ? readStartCommand(app.tree, app.pkg) : null
   const plan = start?.needsProcess ? planProcess(app, start, said(kind)) : detectNodeServer(app)
   if (plan) return { ...plan, notes: plan.notes.includes(said(kind)) ? plan.notes : [...plan.notes, said(kind)] }
@@ -181,7 +187,7 @@ function describeUnknown({ tree, pkg }: App): string {
   const [first] = tree.paths()
   if (first === undefined) return 'the commit holds no files; add an index.html or an app, commit, and push again'
   if (dependsOn(pkg, 'next'))
-    return 'Next.js apps are not supported yet; a static export works with build.script: "npx next build" and build.output: "out" in atelier.config.ts'
+    return 'next is in package.json, and there is neither a next.config nor a folder app/ or pages/; for an app in a folder of a repository, name it with build.root in atelier.config.ts'
   const kit = kits.find((name) => dependsOn(pkg, name))
   if (kit)
     return `${kit} needs to say what it leaves: with a Node adapter set the start script (such as "node build/index.js"); for static pages set build.script and build.output in atelier.config.ts`

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../registry/errors.ts'
 
@@ -37,6 +37,21 @@ export function isFolderInside(root: string, path: string): boolean {
     return true
   } catch (thrown) {
     if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return false
+    throw thrown
+  }
+}
+
+/** The names in a folder that a build has written; none when there is no such folder. */
+export function namesInside(root: string, path: string): string[] {
+  try {
+    const descriptor = openInside(root, path, directoryFlags)
+    try {
+      return readdirSync(placeOf(descriptor, join(root, path)))
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch (thrown) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return []
     throw thrown
   }
 }

@@ -92,8 +92,8 @@ async function pack(files: Record<string, string>, links: Record<string, string>
   for (const [path, content] of Object.entries(files)) writeFileSync(place(path), content)
   for (const [path, target] of Object.entries(links)) symlinkSync(target, place(path))
   const skip = (path: string) => /(^|\/)(\.|node_modules$)/.test(path)
-  const part = { root, from: '', skip }
-  const pages = await packPages(part, { uid: null, maxFiles: 1000 })
-  const read = await Promise.all(pages.map(async (page) => [page.path, (await readPage(page, part)).toString()]))
+  const part = { root, from: '', below: '', skip }
+  const pages = await packPages([part], { uid: null, maxFiles: 1000 })
+  const read = await Promise.all(pages.map(async (page) => [page.path, (await readPage(page)).toString()]))
   return Object.fromEntries(read)
 }

@@ -30,6 +30,7 @@ import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
 import { copyStatic } from './transforms/copy.ts'
 import { buildFetchApp } from './transforms/fetch.ts'
+import { buildNext } from './transforms/next.ts'
 import { buildProcess } from './transforms/process.ts'
 import { buildByScript } from './transforms/script.ts'
 import { buildNodeServer } from './transforms/server.ts'
@@ -138,6 +139,8 @@ function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | Buil
       return copyStatic(context, plan.root)
     case 'site':
       return buildSite(context, plan)
+    case 'next':
+      return buildNext(context, plan)
     case 'bundle':
       return buildFetchApp(context, plan.entry)
     case 'server':
@@ -162,15 +165,15 @@ async function trimDownloads({ installer, workspace }: BuildContext, cache: stri
 const maxPages = 100_000
 
 async function pack(
-  { kind, pages: part, server }: BuildOutput,
+  { kind, pages: parts, server }: BuildOutput,
   { workspace, log }: BuildContext,
   config: Config,
 ): Promise<Packed & { rules: SiteRules }> {
   const uid = workspace.user.uid
-  const found = part ? await packPages(part, { uid, maxFiles: maxPages }) : []
-  const { pages, rules } = await takeSiteRules(found, { part, kind, log })
+  const found = await packPages(parts, { uid, maxFiles: maxPages })
+  const { pages, rules } = await takeSiteRules(found, { kind, log })
   const packed = {
-    ...{ pages, part, rules },
+    ...{ pages, rules },
     server: server && (await packServer(server, workspace.beside('server.tar.zst'), { uid })),
   }
   const bytes = packed.pages.reduce((sum, page) => sum + page.size, 0)
@@ -194,7 +197,7 @@ async function verify(
   const { config, key, log, signal, cleanup } = deps
   const asPlanned = server && runsOf(output.kind, server)
   if (!asPlanned) {
-    await verifyPages(pages, { folder: output.pages?.from ?? '', log })
+    await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
     return { kind: output.kind, packed }
   }
 

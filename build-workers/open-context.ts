@@ -12,6 +12,7 @@ import { hostProxyEnv, relayEnv } from './build-egress.ts'
 import { buildEnv } from './build-env.ts'
 import { readConfigFile } from './config-file.ts'
 import { type App, detectFramework, type Plan, whatIsLookedFor } from './framework.ts'
+import { FrameworkCache } from './framework-cache.ts'
 import { describeUnused } from './hooks.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeNodeDifference } from './node-version.ts'
@@ -92,11 +93,12 @@ export async function openContext(
           use: network.use,
         })
   announce(claim, plan, { app, opened, log })
-  const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, log }
+  const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
+  const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, frameworkCache, log }
   return { context, plan, lockfile: readLockfile(tree, opened) }
 }
 
-type Caches = { tools: string; modules: string; downloads: string }
+type Caches = { tools: string; modules: string; downloads: string; frameworks: string }
 
 // What a package manager downloads is the build's own; what was installed is the platform's, and given out as links.
 async function openCaches(home: string, app: string, workspace: Workspace): Promise<Caches> {
@@ -105,7 +107,10 @@ async function openCaches(home: string, app: string, workspace: Workspace): Prom
   await mkdir(own, { recursive: true })
   await Promise.all([chmod(caches, 0o711), chmod(own, 0o711)])
   await makeFor(workspace.user, join(own, 'downloads'))
-  return { tools: join(caches, 'tools'), modules: join(own, 'modules'), downloads: join(own, 'downloads') }
+  const [modules = '', downloads = '', frameworks = ''] = ['modules', 'downloads', 'frameworks'].map((name) =>
+    join(own, name),
+  )
+  return { tools: join(caches, 'tools'), modules, downloads, frameworks }
 }
 
 function readApp(tree: SourceTree, root: string, config: App['config']): App {

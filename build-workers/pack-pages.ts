@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AppError } from '../registry/errors.ts'
-import type { Part } from './build-context.ts'
+import type { Part, PlacedPart } from './build-context.ts'
 import { contentType } from './content-types.ts'
 import { openFileInside } from './inside.ts'
 import { LinkedPages } from './linked-pages.ts'
@@ -13,8 +13,9 @@ import { HardLinks, readWalked, unfit, type WalkedFile, walk } from './walk.ts'
 /** A static file as it will be published. */
 export type Page = {
   path: string
-  /** Where it lies; another path for what a symlink leads to. */
+  /** Where it lies in `part`; another path for what a symlink leads to. */
   source: string
+  part: Part
   size: number
   sha256: string
   contentType: string
@@ -24,14 +25,25 @@ export type Page = {
 
 const heldBytes = 64 * 1_048_576
 const heldFileBytes = 4 * 1_048_576
-const partBytes = 1_048_576
+const chunkBytes = 1_048_576
 const turnMs = 20
 
-/** Reads and digests every file of a part, in the order of their paths. Throws OUTPUT_INVALID. */
+/** Reads and digests every file of the parts, in the order of their paths. Throws OUTPUT_INVALID. */
 export async function packPages(
-  part: Part,
+  parts: PlacedPart[],
   { uid, maxFiles }: { uid: number | null; maxFiles: number },
 ): Promise<Page[]> {
+  const published = new Map<string, Page>()
+  for (const part of parts)
+    for (const page of await packPart(part, { uid, maxFiles })) {
+      const path = join(part.below, page.path)
+      if (!published.has(path)) published.set(path, { ...page, path })
+      if (published.size > maxFiles) throw tooMany(maxFiles)
+    }
+  return [...published.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+async function packPart(part: Part, { uid, maxFiles }: { uid: number | null; maxFiles: number }): Promise<Page[]> {
   const pages = new Map<string, Page>()
   const links: { path: string; target: string }[] = []
   const directories: string[] = []
@@ -44,9 +56,9 @@ export async function packPages(
     if (entry.kind !== 'file') continue
     hardLinks.see(entry)
     const hold = entry.size <= heldFileBytes && held + entry.size <= heldBytes
-    pages.set(entry.path, digest(entry, hold))
+    pages.set(entry.path, digest(entry, part, hold))
     if (hold) held += entry.size
-    if (pages.size > maxFiles) throw new AppError('OUTPUT_INVALID', `the build left more than ${maxFiles} static files`)
+    if (pages.size > maxFiles) throw tooMany(maxFiles)
     // Heartbeats and logs go on while a large folder is read.
     if (performance.now() - lastTurn > turnMs) {
       await turn()
@@ -55,10 +67,11 @@ export async function packPages(
   }
   hardLinks.check()
   const linked = new LinkedPages({ pages, links, directories }, { skip: part.skip, most: maxFiles }).added()
-  const published = links.length > 0 ? [...pages.values(), ...linked] : [...pages.values()]
-  if (published.length > maxFiles)
-    throw new AppError('OUTPUT_INVALID', `the build left more than ${maxFiles} static files`)
-  return published.sort((a, b) => (a.path < b.path ? -1 : 1))
+  return links.length > 0 ? [...pages.values(), ...linked] : [...pages.values()]
+}
+
+function tooMany(maxFiles: number): AppError {
+  return new AppError('OUTPUT_INVALID', `the build left more than ${maxFiles} static files`)
 }
 
 /** Whether unknown navigations may answer index.html: it is the only page, and nobody wrote a 404.html. */
@@ -67,29 +80,29 @@ export function isSinglePage(pages: Page[]): boolean {
   return indexes.length === 1 && indexes[0]?.path === 'index.html' && !pages.some(({ path }) => path === '404.html')
 }
 
-function digest(file: WalkedFile, hold: boolean): Page {
-  const described = { path: file.path, source: file.path, size: file.size, contentType: contentType(file.path) }
+function digest(file: WalkedFile, part: Part, hold: boolean): Page {
+  const described = { path: file.path, source: file.path, part, size: file.size, contentType: contentType(file.path) }
   const hash = createHash('sha256')
   if (file.size <= heldFileBytes) {
     const content = readWalked(file)
     return { ...described, sha256: hash.update(content).digest('hex'), content: hold ? content : null }
   }
-  const part = Buffer.allocUnsafe(partBytes)
+  const chunk = Buffer.allocUnsafe(chunkBytes)
   for (let at = 0; at < file.size; ) {
-    const read = readSync(file.descriptor, part, 0, partBytes, at)
+    const read = readSync(file.descriptor, chunk, 0, chunkBytes, at)
     if (read === 0) throw unfit(file.path, 'changed while it was read')
-    hash.update(part.subarray(0, read))
+    hash.update(chunk.subarray(0, read))
     at += read
   }
   return { ...described, sha256: hash.digest('hex'), content: null }
 }
 
 /** The bytes of a page; read a second time they are to be checked against its digest. */
-export async function readPage(page: Page, part: Part | null): Promise<Buffer> {
-  return page.content ?? buffer(createReadStream('', { fd: openPage(page, part) }))
+export async function readPage(page: Page): Promise<Buffer> {
+  return page.content ?? buffer(createReadStream('', { fd: openPage(page) }))
 }
 
 /** A descriptor of a page that is not held in memory. */
-export function openPage({ source }: Page, part: Part | null): number {
-  return openFileInside(part?.root ?? '', join(part?.from ?? '', source))
+export function openPage({ source, part }: Page): number {
+  return openFileInside(part.root, join(part.from, source))
 }

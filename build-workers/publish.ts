@@ -14,14 +14,13 @@ import {
 import { recallEncodings } from '../registry/encodings.ts'
 import { type Manifest, manifest } from '../registry/manifest.ts'
 import type { Sql } from '../registry/sql.ts'
-import type { Part } from './build-context.ts'
 import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
 import { openPage, type Page, readPage } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { describeRoutes } from './routes.ts'
 import { formatSize } from './size.ts'
 
-export type Packed = { pages: Page[]; part: Part | null; server: PackedServer | null }
+export type Packed = { pages: Page[]; server: PackedServer | null }
 /** What the manifest says besides the files. */
 export type ManifestFacts = Omit<Manifest, 'bundle_size' | 'routes' | 'files' | 'server' | 'build_duration_ms'>
 export type Published = { manifestKey: string; manifestSha256: string; bundleSize: number; durationMs: number }
@@ -35,7 +34,7 @@ const encodedAtOnce = 8
  * build's start on the monotonic clock; `logText` gives its log so far.
  */
 export async function publish(
-  { pages, part, server }: Packed,
+  { pages, server }: Packed,
   {
     name,
     facts,
@@ -45,14 +44,14 @@ export async function publish(
   { sql, store, memory, log }: PublishDeps,
 ): Promise<Published> {
   return log.step('Uploading', '', async (step) => {
-    const files = await encodeAll(pages, part, { sql, memory })
-    const missing = await uploadable(files, part, { sql, store, name })
+    const files = await encodeAll(pages, { sql, memory })
+    const missing = await uploadable(files, { sql, store, name })
     const changed = files.filter(({ page }) => missing.has(page.sha256)).length
     step.detail(describeUpload({ changed, files: files.length, server }))
 
     const routes = describeRoutes(pages, facts.kind)
     await Promise.all([
-      uploadBlobs(files, missing, { part, store }),
+      uploadBlobs(files, missing, { store }),
       server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
       store.put(routesKey(name), Buffer.from(`${JSON.stringify(routes)}\n`)),
       store.put(buildLogKey(name), Buffer.from(logText())),
@@ -76,11 +75,7 @@ export async function publish(
 
 type File = { page: Page; siblings: EncodedSibling[]; isFinal: boolean }
 
-async function encodeAll(
-  pages: Page[],
-  part: Part | null,
-  { sql, memory }: { sql: Sql; memory: EncodingMemory },
-): Promise<File[]> {
+async function encodeAll(pages: Page[], { sql, memory }: { sql: Sql; memory: EncodingMemory }): Promise<File[]> {
   // As small as they get, whoever's build they were made for. A large site is not asked for whole at each push.
   const shrinking = pages.filter(({ size, contentType }) => mayShrink(size, contentType))
   const open = shrinking.map(({ sha256 }) => sha256).filter((sha256) => !memory.recall(sha256)?.isFinal)
@@ -91,7 +86,7 @@ async function encodeAll(
     if (known)
       return { page, siblings: known.forms.map((form) => ({ ...form, content: null })), isFinal: known.isFinal }
     const isWorth = mayShrink(page.size, page.contentType)
-    const siblings = isWorth ? await encode(await readPage(page, part), page.contentType) : []
+    const siblings = isWorth ? await encode(await readPage(page), page.contentType) : []
     return { page, siblings, isFinal: false }
   })
 }
@@ -102,7 +97,6 @@ async function encodeAll(
  */
 async function uploadable(
   files: File[],
-  part: Part | null,
   { sql, store, name }: { sql: Sql; store: BundleStore; name: BuildName },
 ): Promise<Set<string>> {
   if (files.length === 0) return new Set()
@@ -116,21 +110,17 @@ async function uploadable(
   )
   if (lost.length === 0) return missing
   await inTurns(lost, encodedAtOnce, async (file) => {
-    file.siblings = await encode(await readPage(file.page, part), file.page.contentType)
+    file.siblings = await encode(await readPage(file.page), file.page.contentType)
     file.isFinal = false
   })
   return ask()
 }
 
-async function uploadBlobs(
-  files: File[],
-  missing: Set<string>,
-  { part, store }: { part: Part | null; store: BundleStore },
-): Promise<void> {
+async function uploadBlobs(files: File[], missing: Set<string>, { store }: { store: BundleStore }): Promise<void> {
   const left = new Set(missing)
   await inTurns(files, store.atOnce, async ({ page, siblings }) => {
     if (left.delete(page.sha256)) {
-      const body = page.content ?? createReadStream('', { fd: openPage(page, part) })
+      const body = page.content ?? createReadStream('', { fd: openPage(page) })
       await store.put(blobKey(page.sha256), body, { sha256: page.sha256 })
     }
     for (const sibling of siblings) {

@@ -3,7 +3,6 @@ import { AppError } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import { PathPattern } from '../registry/path-pattern.ts'
 import type { HeaderRule, RedirectRule } from '../registry/site-rules.ts'
-import type { Part } from './build-context.ts'
 import { readHeadersFile } from './headers-file.ts'
 import { type Page, readPage } from './pack-pages.ts'
 import { type ReadRedirect, readRedirectsFile } from './redirects-file.ts'
@@ -20,15 +19,15 @@ const mostShown = 20
  */
 export async function takeSiteRules(
   pages: Page[],
-  { part, kind, log }: { part: Part | null; kind: Manifest['kind']; log: StepLog },
+  { kind, log }: { kind: Manifest['kind']; log: StepLog },
 ): Promise<{ pages: Page[]; rules: SiteRules }> {
   const headersFile = pages.find(({ path }) => path === '_headers')
   const redirectsFile = pages.find(({ path }) => path === '_redirects')
   if (!headersFile && !redirectsFile) return { pages, rules: { headers: [], redirects: [] } }
 
   const served = pages.filter((page) => page !== headersFile && page !== redirectsFile)
-  const headers = headersFile ? readHeadersFile(await readRules(headersFile, part)) : { rules: [], leftOut: [] }
-  const redirects = redirectsFile ? readRedirectsFile(await readRules(redirectsFile, part)) : { rules: [], leftOut: [] }
+  const headers = headersFile ? readHeadersFile(await readRules(headersFile)) : { rules: [], leftOut: [] }
+  const redirects = redirectsFile ? readRedirectsFile(await readRules(redirectsFile)) : { rules: [], leftOut: [] }
   const { kept, leftOut } = check(redirects.rules, { served, kind })
   await log.step('Rules', describe(headers.rules.length, kept.length), async (step) => {
     tell('_headers', headers.leftOut, step.output)
@@ -41,13 +40,13 @@ export async function takeSiteRules(
   return { pages: served, rules: { headers: headers.rules, redirects: kept } }
 }
 
-async function readRules(page: Page, part: Part | null): Promise<Buffer> {
+async function readRules(page: Page): Promise<Buffer> {
   if (page.size > largestBytes)
     throw new AppError(
       'OUTPUT_INVALID',
       `${page.path} is larger than ${largestBytes / 1024} kB; put rules together with * and :name`,
     )
-  return readPage(page, part)
+  return readPage(page)
 }
 
 // What can only be known beside the files.

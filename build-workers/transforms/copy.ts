@@ -7,7 +7,7 @@ export function copyStatic({ workspace, root }: BuildContext, from: string): Bui
   return {
     kind: 'static',
     transforms: ['copy'],
-    pages: { root: workspace.app, from: place, skip: isPrivate },
+    pages: [{ root: workspace.app, from: place, below: '', skip: isPrivate }],
     fallback: 'none',
     server: null,
   }

@@ -32,8 +32,8 @@ export async function bundleFetchApp(context: BuildContext, entry: string): Prom
     kind: 'fetch',
     transforms: ['esbuild'],
     pages: isFolderInside(workspace.app, publicFolder)
-      ? { root: workspace.app, from: publicFolder, skip: isPrivate }
-      : null,
+      ? [{ root: workspace.app, from: publicFolder, below: '', skip: isPrivate }]
+      : [],
     fallback: 'none',
     server: {
       entry: 'bundle.js',

@@ -20,7 +20,7 @@ export async function packProcess(
   return {
     kind: 'process',
     transforms: [...(afterBuild ? ['build'] : []), 'process'],
-    pages: null,
+    pages: [],
     fallback: 'none',
     server: { ...packed, entry: null, start: { command, folder: folder === '.' ? '' : folder } },
   }

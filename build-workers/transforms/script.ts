@@ -46,7 +46,7 @@ export async function buildByScript(
   return {
     kind: 'static',
     transforms: ['script'],
-    pages: { root: workspace.app, from, skip: isPrivate },
+    pages: [{ root: workspace.app, from, below: '', skip: isPrivate }],
     fallback: 'single-page',
     server: null,
   }

@@ -57,7 +57,7 @@ export async function packNodeServer(
   return {
     kind: asProcess ? 'process' : 'server',
     transforms: [...(afterBuild ? ['build'] : []), ...(compiled ? ['esbuild'] : []), 'node'],
-    pages: null,
+    pages: [],
     fallback: 'none',
     server: { ...packed, entry: file, start: asProcess ? { command: nodeCommand(file), folder: '' } : null },
   }

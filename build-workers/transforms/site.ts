@@ -29,21 +29,25 @@ export async function buildSite(
   return {
     kind: 'static',
     transforms: [tool],
-    pages: { root: workspace.app, from, skip: isPrivate },
+    pages: [{ root: workspace.app, from, below: '', skip: isPrivate }],
     fallback: 'single-page',
     server: null,
   }
 }
 
 /** Runs `scripts.build`, or `<tool> build` without one; returns what ran, as a person would write it. Throws BUILD_FAILED. */
-export async function runBuildScript(context: BuildContext, tool: string | null): Promise<string> {
-  const { app, programs, runtime, folder, workspace, installer, log } = context
+export async function runBuildScript(
+  context: BuildContext,
+  tool: string | null,
+  take = (line: string) => context.log.output(line),
+): Promise<string> {
+  const { app, programs, runtime, folder, workspace, installer } = context
   const script = app.pkg?.scripts['build']
   const program = script
     ? { file: runtime.node, args: [runtime.npmCli, 'run', 'build'] }
     : { file: join(workspace.app, installer?.root ?? '', 'node_modules/.bin', tool ?? ''), args: ['build'] }
   const name = buildCommand(context, tool)
-  const onLine = withoutBanner(name, (line) => log.output(line))
+  const onLine = withoutBanner(name, take)
   await programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED', onLine })
   return name
 }
@@ -64,7 +68,8 @@ export function withoutBanner(command: string, take: (line: string) => void): (l
   }
 }
 
-function buildCommand({ app }: BuildContext, tool: string | null): string {
+/** The build as it is shown to people. */
+export function buildCommand({ app }: BuildContext, tool: string | null): string {
   const script = app.pkg?.scripts['build']
   if (!script) return `${tool} build`
   return script.length <= 40 && !/[\n\r]/.test(script) ? script : 'npm run build'
