@@ -41,7 +41,7 @@ beforeAll(async () => {
 })
 afterEach(async () => {
   expect(gateway.isRunning()).toBe(true)
-  await expect.poll(() => gateway.gitProcesses(), { timeout: 5_000 }).toEqual([])
+  await expect.poll(() => gateway.gitProcesses()).toEqual([])
   const objects = await readdir(join(gateway.repository('taken'), 'objects')).catch(() => [])
   expect(objects.filter((name) => name.startsWith('tmp_'))).toEqual([])
   expect(await gateway.refs('taken').catch(() => ({}))).toEqual({})

@@ -32,7 +32,7 @@ async function open(options: Parameters<typeof startTestGateway>[1]) {
 // Whatever a test sent, the gateway goes on serving and nothing is left running.
 afterEach(async () => {
   expect(await client.send('GET', '/health')).toMatchObject({ status: 200 })
-  await expect.poll(() => gateway.gitProcesses(), { timeout: 5_000 }).toEqual([])
+  await expect.poll(() => gateway.gitProcesses()).toEqual([])
   await expect.poll(() => quarantined('taken')).toEqual([])
 })
 async function close() {
@@ -92,7 +92,7 @@ describe('G3 no request ends the gateway', () => {
       await Promise.all(offsets.map((offset) => resetAfter(body, offset)))
       expect(await client.send('GET', '/health'), `after ${offsets}`).toMatchObject({ status: 200 })
     }
-    await expect.poll(() => gateway.gitProcesses(), { timeout: 5_000 }).toEqual([])
+    await expect.poll(() => gateway.gitProcesses()).toEqual([])
     expect(await gateway.refs('taken')).toEqual({})
 
     expect((await client.send('POST', push, { headers, body })).text).toContain('ok refs/heads/main')
@@ -107,13 +107,13 @@ describe('G3 no request ends the gateway', () => {
     await expect.poll(() => gitsThatRun('receive-pack'), { interval: 1 }).not.toEqual([])
     pushing.kill()
     await pushing.done
-    await expect.poll(() => gateway.gitProcesses(), { timeout: 5_000 }).toEqual([])
+    await expect.poll(() => gateway.gitProcesses()).toEqual([])
 
     expect(await repo.push('main')).toMatchObject({ code: 0 })
     const stuck = await stalledClone('cut-off')
     await expect.poll(() => gitsThatRun('upload-pack')).not.toEqual([])
     stuck.destroy()
-    await expect.poll(() => gateway.gitProcesses(), { timeout: 5_000 }).toEqual([])
+    await expect.poll(() => gateway.gitProcesses()).toEqual([])
   })
 })
 

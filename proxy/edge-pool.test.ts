@@ -100,6 +100,8 @@ test('F1: kill -9 of one edge process costs the connections it had; the other an
 test('an edge process that came back goes by the routes as they are now', async () => {
   const [victim = 0] = edge.edgePids
   process.kill(victim, 'SIGKILL')
+  // A connection that a dying process still takes is reset.
+  await expect.poll(() => edge.edgePids, { interval: 1 }).not.toContain(victim)
   const { version } = await edge.deploy('hello', server('newer'))
   await expect.poll(() => edge.edgePids.length === 2 && !edge.edgePids.includes(victim)).toBe(true)
   const clients = (await connectToEach(edge.port, edge.edgePids, 1)).map(({ socket }) => socket)

@@ -62,7 +62,7 @@ test('the role ends when its supervisor is gone', async () => {
 test.runIf(process.platform === 'linux')('edge processes end with their main process, however that ends', async () => {
   const role = startRole(await freePort())
   await once(role, 'message')
-  const edges = processesOf(home).filter(({ command }) => command.includes('edge-main'))
+  const edges = processesOf(home).filter(({ command }) => command.includes('proxy/edge/main.ts'))
   expect(edges.length).toBeGreaterThan(0)
   role.kill('SIGKILL')
   await expect.poll(() => edges.filter(({ pid }) => isAlive(pid))).toEqual([])
@@ -77,7 +77,8 @@ test('a port that is taken ends the role with a sentence that names it', async (
   role.stderr?.on('data', (chunk) => {
     said += chunk
   })
-  const [code] = await once(role, 'exit')
+  // Not `exit`, which comes before the last of what it said.
+  const [code] = await once(role, 'close')
   expect(code).not.toBe(0)
   expect(said).toContain(`port ${port} is taken by another program`)
   other.close()

@@ -145,14 +145,16 @@ describe.each(everyWalls)('behind $name', (walls) => {
     )
     expect(fills.exit.cause).toBe('disk')
 
-    const one = await home.run(
+    // In a folder where there is nothing yet.
+    await using empty = await ThrowAwayHome.make()
+    const one = await empty.run(
       { file: '/usr/bin/head', args: ['-c', '30000000', '/dev/zero'], limits: { diskMb: 20 } },
       walls,
     )
     expect(one.exit.cause).toBe('exit')
     const large = ['-c', 'exec head -c 30000000 /dev/zero > large']
-    expect((await home.run({ file: '/bin/sh', args: large, limits: { diskMb: 20 } }, walls)).exit.cause).toBe('disk')
-    expect((await stat(join(home.path, 'work', 'large'))).size).toBe(20 * 1_048_576)
+    expect((await empty.run({ file: '/bin/sh', args: large, limits: { diskMb: 20 } }, walls)).exit.cause).toBe('disk')
+    expect((await stat(join(empty.path, 'work', 'large'))).size).toBe(20 * 1_048_576)
   })
 
   test('a fork bomb meets its limit and ends', async () => {
@@ -270,14 +272,23 @@ test("one app's jobs run side by side, and the end of one leaves the other alone
 
 test('a program that floods its output waits for its reader', async () => {
   await using home = await ThrowAwayHome.make()
+  const enough = new AbortController()
   let bytes = 0
+  let firstAt = 0
+  let enoughAt = 0
   const onOutput = (_stream: string, chunk: Buffer) => {
+    firstAt ||= performance.now()
     bytes += chunk.length
+    if (bytes < 2_500_000 || enoughAt > 0) return
+    enoughAt = performance.now()
+    enough.abort()
   }
-  const limits = { outputBytesPerSec: 1_000_000, timeoutMs: 1500 }
-  await home.run({ file: '/usr/bin/yes', limits, onOutput })
-  expect(bytes).toBeGreaterThan(1_000_000)
-  expect(bytes).toBeLessThan(3_000_000)
+  const { exit } = await home.run({
+    ...{ file: '/usr/bin/yes', limits: { outputBytesPerSec: 1_000_000 }, onOutput, signal: enough.signal },
+  })
+  expect(exit.cause).toBe('aborted')
+  // A second's worth at once, and then as much a second.
+  expect(enoughAt - firstAt).toBeGreaterThan(1_000)
 })
 
 // The sleeps themselves; what has them started still has their name on its command line, too.

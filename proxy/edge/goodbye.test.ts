@@ -8,7 +8,8 @@ let edge: TestEdge
 
 beforeAll(async () => {
   database = await createDatabase()
-  edge = await TestEdge.start(database.url)
+  // Whoever waits for this deadline waits for longer than the test may take.
+  edge = await TestEdge.start(database.url, { limits: { closeDeadlineMs: 600_000 } })
 })
 
 afterAll(async () => {
@@ -40,11 +41,9 @@ test('a platform that stops tells clients that their connections end, and cuts n
     isCut = !isLast
   })
   ask()
-  await expect.poll(() => answers.length).toBe(2)
+  await expect.poll(() => answers.length).toBeGreaterThanOrEqual(2)
   const closed = once(socket, 'close')
-  const startedAt = performance.now()
   await Promise.all([edge.shut(), closed])
   expect(isCut).toBe(false)
   expect(answers.every((answer) => answer.startsWith('HTTP/1.1 200 '))).toBe(true)
-  expect(performance.now() - startedAt).toBeLessThan(5_000)
 })

@@ -32,7 +32,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
         socket.pipe(socket)
       })`
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
 
     const paths = Array.from({ length: 100 }, (_, index) => `/${index}`)
     expect(await Promise.all(paths.map((path) => text(isolate, path)))).toEqual(paths)
@@ -70,7 +70,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
         setTimeout(() => console.log(sent < 32 ? 'held' : 'not held: ' + sent), 500)
       }).listen(process.env.PORT)`
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const answer = await open(isolate, '/')
     answer.pause()
     await expect.poll(() => lines).toEqual(['held'])
@@ -100,7 +100,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       })
       server.listen(process.env.PORT)`
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const socket = connect({ path: isolate.socketPath, allowHalfOpen: true })
     socket.end('all I had to say')
     expect(Buffer.concat(await socket.toArray()).toString()).toBe('heard all I had to say')
@@ -117,7 +117,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
         response.write('part', () => request.socket.destroy())
       }).listen(process.env.PORT)`
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const waiting = await open(isolate, '/wait')
     await once(waiting, 'data')
     waiting.destroy()
@@ -135,7 +135,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
         socket.on('data', () => {}).on('error', () => {}).on('close', () => { clearInterval(timer); console.log('gone') })
       }).listen(process.env.PORT)`
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const asked = connect({ path: isolate.socketPath, allowHalfOpen: true })
     asked.end('all I had to say')
     await once(asked, 'data')
@@ -151,7 +151,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       require('http').createServer((request, response) => response.end(String(connections)))
         .on('connection', () => connections++).listen(process.env.PORT)`
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const before = Number(await text(isolate))
     const socket = connect(isolate.socketPath)
     let heard = ''
@@ -178,7 +178,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
         server.close(() => setTimeout(() => { console.log('closed'); process.exit(7) }, 100))
       })`
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const answer = text(isolate)
     await expect.poll(() => lines).toEqual(['started'])
     const stopped = isolate.stop(10_000)
@@ -196,7 +196,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       require('child_process').spawn('sleep', ['${seconds}'], { detached: true, stdio: 'ignore' })`
     const lines: string[] = []
     const isolate = await start(home, app, { lines })
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const asking = open(isolate, '/').catch(() => null)
     await expect.poll(() => lines).toEqual(['spins'])
     expect(await processesSaying(`sleep\0${seconds}`)).toHaveLength(1)
@@ -214,7 +214,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       console.error('last word')
       process.exit(4)`
     const isolate = await start(home, app, { lines })
-    await expect(isolate.ready(10_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
+    await expect(isolate.ready(60_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
     expect(await isolate.exited).toMatchObject({ code: 4, signal: null, cause: 'exit' })
     const numbers = Array.from({ length: 3000 }, (_, index) => `line ${index}`)
     expect(lines.filter((line) => line.startsWith('line'))).toEqual(numbers)
@@ -228,7 +228,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       response.end('x'.repeat(300_000) + 'end', () => process.exit(0))
     }).listen(process.env.PORT)`
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     expect((await text(isolate)).slice(-4)).toBe('xend')
     const { code, cause, error } = await isolate.exited
     expect([code, cause, error.message]).toEqual([0, 'exit', 'node index.js exited with 0'])
@@ -236,9 +236,10 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
 
   test('an app that crashes after it was ready says why', async () => {
     await using home = await ThrowAwayHome.make()
-    const app = `require('http').createServer().listen(process.env.PORT, () => setTimeout(() => { throw new Error('later') }, 300))`
+    const app = `require('http').createServer(() => { throw new Error('later') }).listen(process.env.PORT)`
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
+    await expect(text(isolate)).rejects.toThrow()
     const { code, cause, error } = await isolate.exited
     expect([code, cause, error.message.split('\n')[0]]).toEqual([
       1,
@@ -275,7 +276,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       require('http').createServer((_, response) => response.end(JSON.stringify(readable))).listen(process.env.PORT)`
     process.env['PLATFORM_SECRET'] = 'swordfish'
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const seen: string[] = JSON.parse(await text(isolate))
     expect(seen).toContain('NODE_ENV=production')
     expect(seen.join('\n')).not.toContain('swordfish')
@@ -288,7 +289,7 @@ describe.each(['thread', 'process'] as const)('in a %s', (kind) => {
       try { require('fs').appendFileSync(__filename, '// changed') } catch ({ code }) { failure = code }
       require('http').createServer((_, response) => response.end(JSON.stringify([process.getuid(), failure]))).listen(process.env.PORT)`
     const isolate = await start(home, app)
-    await isolate.ready(10_000)
+    await isolate.ready(60_000)
     const [uid, failure] = JSON.parse(await text(isolate))
     expect(uid).toBe(isRoot ? home.appUser.uid : process.getuid?.())
     if (isRoot) expect(failure).toMatch(/^(EACCES|EROFS)$/)

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { ThrowAwayHome } from '../throw-away-home.ts'
 
@@ -103,7 +104,7 @@ test.for(Object.entries(cases))('%s is named', async ([, { app, entry = 'src/ind
     kind,
     files: { [entry === 'src/main.js' ? 'src/index.js' : entry]: app, ...files },
   })
-  const failure = await isolate.ready(20_000).then(
+  const failure = await isolate.ready(60_000).then(
     () => null,
     (thrown: unknown) => thrown,
   )
@@ -125,10 +126,13 @@ test('an app that runs but never listens is told so, and is left running', async
 test('an app that crashes after it was ready says why', async () => {
   await using home = await ThrowAwayHome.make()
   const files = {
-    'index.js': `require('http').createServer().listen(0, () => setTimeout(() => { throw new Error('later') }, 50))`,
+    'index.js': `require('http').createServer(() => { throw new Error('later') }).listen(0)`,
   }
   const isolate = await home.isolate({ entry: 'index.js', files })
-  await isolate.ready(10_000)
+  await isolate.ready(30_000)
+  connect(isolate.socketPath)
+    .on('error', () => undefined)
+    .write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   const { code, cause, error } = await isolate.exited
   expect([code, cause, error.message.split('\n')[0]]).toEqual([1, 'exit', 'node index.js exited with 1: Error: later'])
 })

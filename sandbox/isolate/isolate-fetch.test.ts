@@ -55,7 +55,7 @@ async function started(home: ThrowAwayHome, lines: string[] = []) {
     env: { GREETING: 'world' },
     lines,
   })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   return isolate
 }
 
@@ -207,9 +207,9 @@ test('a bare function and a Hono app are fetch apps, and one that listens itself
   const answers = await Promise.all(
     Object.keys(entries).map(async (entry) => {
       const isolate = await home.isolate({ kind: 'fetch', entry, files: entries })
-      await isolate.ready(10_000)
+      await isolate.ready(60_000)
       const place = { socketPath: isolate.socketPath, speaks: isolate.speaks() }
-      return (await probe({ ...place, path: '/', timeoutMs: 5000, host: 'localhost' })).body
+      return (await probe({ ...place, path: '/', timeoutMs: 30_000, host: 'localhost' })).body
     }),
   )
   expect(answers).toEqual(['from a function', 'from hono, production', 'from its own server'])

@@ -27,12 +27,12 @@ test('a CommonJS server is served as if it were a process of its own', async () 
   const lines: string[] = []
   const files = { 'src/index.js': commonJsServer }
   const isolate = await home.isolate({ files, entry: 'src/index.js', env: { GREETING: 'hello', PORT: '4321' }, lines })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const answer = await probe({
     socketPath: isolate.socketPath,
     speaks: 'http',
     path: '/',
-    timeoutMs: 5000,
+    timeoutMs: 30_000,
     host: 'hello.example',
   })
   expect(answer.status).toBe(200)
@@ -68,7 +68,7 @@ test('an ES module with a top-level await and TypeScript syntax is an entry too'
     files: { 'package.json': '{"type":"module"}', 'server.ts': server },
     entry: 'server.ts',
   })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   expect(await text(isolate.socketPath)).toBe('true')
 })
 
@@ -84,7 +84,7 @@ test.for([
   const lines: string[] = []
   const server = `const server = require('http').createServer((_, response) => response.end(JSON.stringify(server.address()))).${call}`
   const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const address: unknown = JSON.parse(await text(isolate.socketPath))
   expect(address).toEqual(
     call.includes('path') || call.includes('/no/such')
@@ -108,7 +108,7 @@ test("a probe for a free port and a second server do not take the app's place", 
       })
     }))`
   const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   expect(await text(isolate.socketPath)).toBe('app')
   await expect
     .poll(() => lines)
@@ -129,7 +129,7 @@ test('chdir moves the whole process, relative paths with it', async () => {
     files: { 'deep/index.js': server, 'deep/note.txt': 'found' },
     entry: 'deep/index.js',
   })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const seen = JSON.parse(await text(isolate.socketPath))
   expect(seen).toMatchObject({
     cwd: `${home.path}/app-0/deep`,
@@ -151,7 +151,7 @@ test('a request in flight is answered before a stopped app ends, and an idle con
       setTimeout(() => response.end('but whole'), 400)
     }).listen(0)`
   const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js', lines })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const idle = connect(isolate.socketPath)
   idle.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
   await once(idle, 'data')
@@ -170,7 +170,7 @@ test('cluster workers serve through the primary', async () => {
     if (cluster.isPrimary) cluster.fork()
     else require('http').createServer((_, response) => response.end('from ' + cluster.worker.id)).listen(3000)`
   const isolate = await home.isolate({ files: { 'index.js': server }, entry: 'index.js' })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   expect(await text(isolate.socketPath)).toBe('from 1')
 })
 

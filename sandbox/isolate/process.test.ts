@@ -92,7 +92,7 @@ test('what a shell has started is waited for when the app is told to stop', asyn
     process.on('SIGTERM', () => server.close(() => setTimeout(() => console.log('closed'), 300)))`
   // The second command keeps the shell from giving its place to Node; SIGTERM ends it at once.
   const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js; echo after', lines })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const answer = answerOf(isolate)
   await expect.poll(() => lines).toEqual(['started'])
   const stopped = isolate.stop(10_000)
@@ -105,7 +105,7 @@ test('an app that resets a connection breaks it for the other side', async () =>
   await using home = await ThrowAwayHome.make()
   const app = `require('net').createServer((socket) => socket.once('data', () => socket.resetAndDestroy())).listen(process.env.PORT)`
   const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js -' })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const client = connect(isolate.socketPath)
   client
     .on('error', () => undefined)
@@ -289,7 +289,7 @@ test('a daemon that left everything behind is gone when the command ends', async
   const seconds = `6${process.pid}`
   const command = `setsid setsid sleep ${seconds} & exec node index.js`
   const isolate = await home.isolate({ files: { 'index.js': listener }, command })
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   expect(await processesSaying(`sleep\0${seconds}`)).toHaveLength(1)
   await isolate.stop(5000)
   expect(await processesSaying(`sleep\0${seconds}`)).toEqual([])
@@ -315,7 +315,7 @@ test.for([
 ] as const)('an app that %s may do better as a process', async ([, app, why]) => {
   await using home = await ThrowAwayHome.make()
   const isolate = await home.isolate({ files: { 'index.js': app } })
-  await expect(isolate.ready(10_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
+  await expect(isolate.ready(60_000)).rejects.toMatchObject({ code: 'APP_CRASHED' })
   expect(isolate.needsProcess()).toMatch(why)
 })
 
@@ -327,17 +327,17 @@ test.for([
 ] as const)('%s is no reason for a process', async ([, app]) => {
   await using home = await ThrowAwayHome.make()
   const isolate = await home.isolate({ files: { 'index.js': app } })
-  await expect(isolate.ready(10_000)).rejects.toThrow()
+  await expect(isolate.ready(60_000)).rejects.toThrow()
   expect(isolate.needsProcess()).toBeNull()
 })
 
 async function answerOf(isolate: Isolate): Promise<string> {
-  await isolate.ready(10_000)
+  await isolate.ready(60_000)
   const { body } = await probe({
     socketPath: isolate.socketPath,
     speaks: 'http',
     path: '/',
-    timeoutMs: 5000,
+    timeoutMs: 30_000,
     host: 'hello.example',
   })
   return body

@@ -123,9 +123,9 @@ export class TestEdge {
     return live
   }
 
-  /** Resolves when the host's responses come from this version; throws after 10 s. */
+  /** Resolves when the host's responses come from this version; throws after a minute. */
   async untilServed(host: string, version: string): Promise<void> {
-    const deadline = performance.now() + 10_000
+    const deadline = performance.now() + 60_000
     while ((await this.ask(host, '/', { method: 'HEAD' })).headers['x-atelier-deployment'] !== version) {
       if (performance.now() > deadline) throw new Error(`${host} does not serve ${version}`)
     }
@@ -144,7 +144,7 @@ export class TestEdge {
     await moveDeployment(sql, queued.id, { from: 'building', to: 'built', by: 'test' })
     await moveDeployment(sql, queued.id, { from: 'built', to: 'uploading', by: 'test' })
     await requestPrepare(sql, queued.id)
-    const { ready, failed } = await awaitPrepared(sql, queued.id, { timeoutMs: 30_000 })
+    const { ready, failed } = await awaitPrepared(sql, queued.id, { timeoutMs: 120_000 })
     if (ready.length === 0) {
       const reason = failed[0]?.reason ?? 'no edge answered'
       await moveDeployment(sql, queued.id, { from: 'uploading', to: 'failed', by: 'test', reason })

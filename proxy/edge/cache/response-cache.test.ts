@@ -316,7 +316,7 @@ test('a page that a CDN in front may keep carries the cookie of no visitor of a 
   const type = { 'content-type': 'text/html' }
   const ask = (path: string, headers: Record<string, string>) =>
     edge.ask('split', wish(path, { headers: { ...type, ...headers } }), { headers: { 'x-own': '1' } })
-  await expect.poll(async () => (await ask('/own', {})).headers['set-cookie'], { timeout: 5_000 }).toBeDefined()
+  await expect.poll(async () => (await ask('/own', {})).headers['set-cookie']).toBeDefined()
   for (const headers of [control('public, max-age=60'), { 'cdn-cache-control': 'max-age=60' }])
     for (let turn = 0; turn < 5; turn++)
       expect((await ask(`/shared${turn}`, headers)).headers).not.toHaveProperty('set-cookie')
@@ -335,16 +335,14 @@ describe('answers past their time', () => {
   test('after that, everybody waits for one new answer', async () => {
     const place = at({ headers: control('s-maxage=1'), delay: 100 })
     await place.ask()
-    await expect.poll(async () => (await place.ask()).word, { timeout: 5_000 }).toBe('miss')
+    await expect.poll(async () => (await place.ask()).word).toBe('miss')
     expect(await place.asked()).toBe(2)
   })
 
   test('an answer that the app confirms by its ETag is not sent again', async () => {
     const place = at({ headers: { ...control('s-maxage=1'), etag: '"v1"', 'x-turn': '{n}' }, validates: true })
     await place.ask()
-    await expect
-      .poll(() => place.ask(), { timeout: 5_000 })
-      .toMatchObject({ word: 'revalidated', body: '1', status: 200 })
+    await expect.poll(() => place.ask()).toMatchObject({ word: 'revalidated', body: '1', status: 200 })
     expect(await place.ask()).toMatchObject({ word: 'hit', body: '1', headers: { 'x-turn': '2' } })
     expect(await place.last()).toMatchObject({ 'if-none-match': '"v1"' })
   })
@@ -353,7 +351,7 @@ describe('answers past their time', () => {
     const headers = { ...control('s-maxage=1'), etag: '"v1"' }
     const place = at({ headers, validates: true, confirms: { 'set-cookie': 'session=of-whoever-came' } })
     await place.ask()
-    await expect.poll(place.asked, { timeout: 5_000, interval: 100 }).toBe(1)
+    await expect.poll(place.asked, { interval: 100 }).toBe(1)
     for (let turn = 0; turn < 15; turn++) {
       expect((await place.ask()).headers).not.toHaveProperty('set-cookie')
       await pause(100)
@@ -365,7 +363,7 @@ describe('answers past their time', () => {
     const headers = { ...control('s-maxage=3'), etag: '"v1"', age: '2', 'cache-tag': 'kept' }
     const place = at({ headers, validates: true, confirms: { 'x-confirmed': 'yes' } })
     await place.ask()
-    await expect.poll(() => place.ask(), { timeout: 5_000 }).toMatchObject({ word: 'revalidated', body: '1' })
+    await expect.poll(() => place.ask()).toMatchObject({ word: 'revalidated', body: '1' })
     expect(await place.ask()).toMatchObject({ word: 'hit', headers: { 'x-confirmed': 'yes', age: '0' } })
   })
 
@@ -374,8 +372,8 @@ describe('answers past their time', () => {
     const bare = at({ headers: control('s-maxage=1') })
     await Promise.all([place.ask(), bare.ask()])
     await failing(true)
-    await expect.poll(() => place.ask(), { timeout: 5_000 }).toMatchObject({ word: 'stale', body: '1', status: 200 })
-    await expect.poll(() => bare.ask(), { timeout: 5_000 }).toMatchObject({ status: 500 })
+    await expect.poll(() => place.ask()).toMatchObject({ word: 'stale', body: '1', status: 200 })
+    await expect.poll(() => bare.ask()).toMatchObject({ status: 500 })
     await failing(false)
     expect(await place.ask()).toMatchObject({ word: 'miss', status: 200 })
   })
@@ -401,7 +399,7 @@ describe('answers past their time', () => {
     await failing(true)
     for (let turn = 0; turn < 5; turn++) expect(await place.ask()).toMatchObject({ word: 'stale', body: '1' })
     await failing(false)
-    await expect.poll(async () => Number((await place.ask()).body), { timeout: 10_000 }).toBeGreaterThan(1)
+    await expect.poll(async () => Number((await place.ask()).body), { timeout: 30_000 }).toBeGreaterThan(1)
   })
 
   test('an address whose answers are no longer for everybody is let go', async () => {
@@ -409,7 +407,7 @@ describe('answers past their time', () => {
     const kept = wish(path, { headers: { ...control('s-maxage=1'), etag: '"v1"' } })
     await edge.ask('cached', kept)
     await failing(true)
-    await expect.poll(async () => (await edge.ask('cached', kept)).status, { timeout: 5_000 }).toBe(500)
+    await expect.poll(async () => (await edge.ask('cached', kept)).status).toBe(500)
     await failing(false)
   })
 })
@@ -578,7 +576,7 @@ describe('hostile apps', () => {
     await expect.poll(place.asked).toBe(1)
     const second = await edge.socket()
     second.write(`GET ${place.target} HTTP/1.1\r\nHost: cached.apps.localhost\r\n\r\n`)
-    await expect.poll(place.asked, { timeout: 10_000 }).toBe(2)
+    await expect.poll(place.asked, { timeout: 30_000 }).toBe(2)
     first.destroy()
     second.destroy()
   })
@@ -597,7 +595,7 @@ describe('hostile apps', () => {
     )
     expect(await aborted()).toBe(0)
     for (const socket of clients) socket.destroy()
-    await expect.poll(aborted, { timeout: 5_000 }).toBe(20)
+    await expect.poll(aborted).toBe(20)
   })
 
   test('I4: ten thousand tags cost the app its cache, and nobody else anything', async () => {
