@@ -9,12 +9,12 @@ import type { Db, Sql } from './sql.ts'
  */
 export type AppLock = { appId: string; kind: 'lock' | 'hold'; message: string; by: string; at: Date }
 
-/** Those in force, the lock before the hold. */
-export async function readLocks(sql: Db, app: string): Promise<AppLock[]> {
+/** Those in force, the lock before the hold; of one app, or with null of all. */
+export async function readLocks(sql: Db, app: string | null): Promise<AppLock[]> {
   return sql<AppLock[]>`
     select app_id, kind, message, by, at
     from app_locks
-    where app_id = ${app}
+    where (${app}::text is null or app_id = ${app})
       and lifted_at is null
     order by kind desc
   `

@@ -40,6 +40,8 @@ export type Deployment = {
   gitSha: string | null
   oldSha: string | null
   subject: string | null
+  /** What a push brings to what was live when it came out, the newest first; null: not known. */
+  commits: Commit[] | null
   sourceKey: string | null
   inputSha256: string
   buildId: string | null
@@ -61,6 +63,8 @@ export type Deployment = {
   createdAt: Date
   createdBy: string
 }
+
+export type Commit = { sha: string; subject: string }
 
 export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean }
 

@@ -1,6 +1,14 @@
 import { z } from '@hono/zod-openapi'
-import { cancelDeployment, findByVersion, listDeployments, listEvents, nextQueued } from '../deployments.ts'
+import {
+  cancelDeployment,
+  type DeploymentEvent,
+  findByVersion,
+  listDeployments,
+  listEvents,
+  nextQueued,
+} from '../deployments.ts'
 import { readHosts } from '../edge-hosts.ts'
+import { type Decision, readDecisions } from '../rollout-view.ts'
 import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
@@ -52,7 +60,10 @@ const eventJson = z
   .object({
     at: z.string(),
     from: z.string().nullable(),
-    to: z.string(),
+    to: z.string().nullable(),
+    rollout: z.string().nullable().openapi({
+      description: 'what happened to its rollout, where that is no change of state (advance, paused, hold, …)',
+    }),
     by: z.string(),
     reason: z.string().nullable(),
     duration_ms: z.number().nullable(),
@@ -67,18 +78,21 @@ export const listEventsRoute = route({
   params: idInPath,
   answers: answersJson('events, oldest first', z.object({ events: z.array(eventJson) })),
   async handle(_, { deployment, sql }) {
-    const events = await listEvents(sql, deployment.id)
-    const shown = events.map(({ at, fromState, toState, by, reason, durationMs }) => ({
-      at: at.toISOString(),
-      from: fromState,
-      to: toState,
-      by,
-      reason,
-      duration_ms: durationMs,
-    }))
-    return Response.json({ events: shown })
+    const [moves, decisions] = await Promise.all([listEvents(sql, deployment.id), readDecisions(sql, deployment.id)])
+    const events = [...moves.map(moveToJson), ...decisions.map(decisionToJson)]
+    return Response.json({ events: events.toSorted((one, other) => (one.at < other.at ? -1 : 1)) })
   },
 })
+
+type EventJson = z.infer<typeof eventJson>
+
+function moveToJson({ at, fromState, toState, by, reason, durationMs }: DeploymentEvent): EventJson {
+  return { at: at.toISOString(), from: fromState, to: toState, rollout: null, by, reason, duration_ms: durationMs }
+}
+
+function decisionToJson({ at, kind, by, sentence }: Decision): EventJson {
+  return { at: at.toISOString(), from: null, to: null, rollout: kind, by, reason: sentence, duration_ms: null }
+}
 
 export const deploymentLogRoute = route({
   method: 'get',

@@ -69,6 +69,63 @@ describe('a rollout under way', () => {
   })
 })
 
+describe('what is seen of it', () => {
+  const seen = async () =>
+    ((await plane.ask('GET', `apps/${app}/rollout`, { token })).json as { rollout: unknown }).rollout
+
+  test('is the rollout under way, also in the status of the app, and nothing when there is none', async () => {
+    expect(await seen()).toBeNull()
+    await plane.rollout(app, '1.0.1')
+    const rollout = {
+      ...{
+        app_id: app,
+        state: 'observing',
+        percent: 5,
+        stages: [5, 25, 50, 100],
+        window_sec: 300,
+        stage_left_sec: 300,
+      },
+      ...{ from: { version: '1.0.0' }, to: { version: '1.0.1' }, candidate: { requests: 0, error_rate: null } },
+      ...{ evidence: { errors: null, latency: null }, why: null, history: [] },
+    }
+    expect(await seen()).toMatchObject(rollout)
+    const { json } = await plane.ask('GET', `status?app=${app}`, { token })
+    expect(json).toMatchObject({ apps: [{ rollout, locks: [] }] })
+  })
+
+  test('is followed from change to change, and ends with the verdict', async () => {
+    const { id } = await plane.rollout(app, '1.0.1')
+    const following = plane.ask('GET', `apps/${app}/rollout?follow=true`, { token })
+    await post('pause')
+    await post('abort')
+    await plane.sql`update rollouts set state = 'aborted', ended_at = clock_timestamp() where id = ${id}`
+    const events = eventsOf((await following).text)
+    expect(events.at(-1)).toMatchObject({ type: 'end', ok: false, deployment: { state: 'rolled_back' } })
+    expect(events.at(-2)).toMatchObject({ type: 'rollout', rollout: { state: 'aborted', percent: 0, why: {} } })
+  })
+
+  test('is in the events of its deployment, with who and why, among its moves', async () => {
+    const { toDeployment } = await plane.rollout(app, '1.0.1')
+    await post('pause', { reason: 'sale' })
+    await post('abort')
+    const { json } = await plane.ask('GET', `deployments/${toDeployment}/events`, { token })
+    expect((json as { events: object[] }).events.slice(-4)).toMatchObject([
+      { from: 'uploading', to: 'canary', rollout: null },
+      { rollout: 'paused', from: null, to: null, by: 'deploy-all', reason: 'paused at 5 % by deploy-all: sale' },
+      { from: 'canary', to: 'rolled_back', rollout: null },
+      { rollout: 'reverting', by: 'deploy-all' },
+    ])
+  })
+
+  test('holds a lock, and the hold after a version was taken back', async () => {
+    await plane.rollout(app, '1.0.1')
+    await post('abort')
+    await post('lock', { message: 'migrating' })
+    const { json } = await plane.ask('GET', `status?app=${app}`, { token })
+    expect(json).toMatchObject({ apps: [{ locks: [{ kind: 'lock', message: 'migrating' }, { kind: 'hold' }] }] })
+  })
+})
+
 test('without a rollout there is no share to give', async () => {
   expect(await promote(25)).toMatchObject({ status: 409, json: { error: { code: 'NO_ROLLOUT' } } })
 })

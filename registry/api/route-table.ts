@@ -15,6 +15,7 @@ import { promoteRoute } from './promote.ts'
 import { purgeRoute } from './purge.ts'
 import { redeployRoute } from './redeploy.ts'
 import { rollbackRoute } from './rollback.ts'
+import { showRolloutRoute } from './rollout.ts'
 import { abortRoute, pauseRoute, resumeRoute } from './rollout-moves.ts'
 import type { Route } from './route.ts'
 import { statusRoute, whoamiRoute } from './status.ts'
@@ -30,6 +31,7 @@ export const routeTable: Route[] = [
   redeployRoute,
   rollbackRoute,
   promoteRoute,
+  showRolloutRoute,
   pauseRoute,
   resumeRoute,
   abortRoute,

@@ -26,6 +26,7 @@ const samples: Record<string, Sample> = {
   'post /redeploy': { needs: 'deploy', json: (app) => ({ app_id: app, follow: false }) },
   'post /rollback': { needs: 'deploy', json: (app) => ({ app_id: app, version: '1.0.0' }) },
   'post /promote': { needs: 'deploy', json: (app) => ({ app_id: app, to: '1.0.0' }) },
+  'get /apps/{app}/rollout': { needs: 'read' },
   'post /pause': { needs: 'deploy', json: (app) => ({ app_id: app }) },
   'post /resume': { needs: 'deploy', json: (app) => ({ app_id: app }) },
   'post /abort': { needs: 'deploy', json: (app) => ({ app_id: app }) },

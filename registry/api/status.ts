@@ -1,11 +1,15 @@
 import { z } from '@hono/zod-openapi'
-import { appUrl, isolationModes } from '../config.ts'
+import { readLocks } from '../app-locks.ts'
+import { appUrl, type Config, isolationModes } from '../config.ts'
 import { readHosts } from '../edge-hosts.ts'
 import { readIsolation } from '../isolation.ts'
+import { type RolloutView, readRolloutsToShow } from '../rollout-view.ts'
 import { answersJson } from './answers.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName } from './fields.ts'
-import { readAppStates, readPlatformState } from './overview.ts'
+import { lockJson, lockToJson } from './locks.ts'
+import { type AppState, readAppStates, readPlatformState } from './overview.ts'
+import { type RolloutJson, rolloutJson, rolloutToJson } from './rollout-json.ts'
 import { route } from './route.ts'
 
 const appStateJson = z
@@ -16,6 +20,10 @@ const appStateJson = z
     url: z.string(),
     live: deploymentJson.nullable(),
     latest: deploymentJson.nullable().openapi({ description: 'the newest attempt, live or not' }),
+    rollout: rolloutJson
+      .nullable()
+      .openapi({ description: 'the one under way, or one that was taken back and after which nothing else came out' }),
+    locks: z.array(lockJson),
   })
   .openapi('AppState')
 
@@ -45,10 +53,13 @@ export const statusRoute = route({
   query: z.strictObject({ app: appName.optional() }),
   answers: answersJson('the platform and its apps', statusJson),
   async handle(_, { app, sql, caller, config }) {
-    const [platform, proved, states] = await Promise.all([
+    const only = app?.id ?? caller.appId
+    const [platform, proved, states, rollouts, locks] = await Promise.all([
       readPlatformState(sql),
       readIsolation(sql),
-      readAppStates(sql, { only: app?.id ?? caller.appId }),
+      readAppStates(sql, { only }),
+      readRolloutsToShow(sql, only),
+      readLocks(sql, only),
     ])
     const live = states.flatMap((state) => state.live ?? [])
     const hosts = await readHosts(sql, live)
@@ -69,10 +80,21 @@ export const statusRoute = route({
         url: appUrl(config, state.label),
         live: state.live && toJson(state.live, config, hosts),
         latest: state.latest && toJson(state.latest, config),
+        rollout: rolloutOf(state, rollouts, config),
+        locks: locks.filter((lock) => isProductionOf(state, lock.appId)).map(lockToJson),
       })),
     })
   },
 })
+
+function rolloutOf(state: AppState, rollouts: RolloutView[], config: Config): RolloutJson | null {
+  const view = rollouts.find(({ rollout }) => isProductionOf(state, rollout.appId))
+  return view ? rolloutToJson(view, config) : null
+}
+
+function isProductionOf({ environment, appId }: AppState, app: string): boolean {
+  return environment === 'production' && appId === app
+}
 
 export const whoamiRoute = route({
   method: 'get',
