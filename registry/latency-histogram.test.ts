@@ -72,3 +72,13 @@ test.each([
   expect(() => LatencyHistogram.parse(report)).toThrow()
   expect(LatencyHistogram.parse([[3, 2]]).total).toBe(2)
 })
+
+test('what is slower than a quantile’s upper edge is counted bucket by bucket', () => {
+  const histogram = histogramOf(Array.from({ length: 100 }, (_, index) => (index + 1) * 10))
+  for (const q of [0, 0.5, 0.95, 1]) {
+    const edge = histogram.quantileEdge(q) ?? 0
+    const slower = histogram.toJSON().filter(([bucket]) => 1.02 ** (bucket + 1) > edge * 1.001)
+    expect(histogram.countOver(edge)).toBe(slower.reduce((sum, [, count]) => sum + count, 0))
+  }
+  expect(histogramOf([]).countOver(10)).toBe(0)
+})

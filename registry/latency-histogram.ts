@@ -62,6 +62,11 @@ export class LatencyHistogram {
     return bucket === null ? null : upperEdge(bucket)
   }
 
+  /** How many are slower than `ms`, which is the upper edge of a bucket. */
+  countOver(ms: number): number {
+    return [...this.#counts.entries()].reduce((sum, [bucket, count]) => (upperEdge(bucket) > ms ? sum + count : sum), 0)
+  }
+
   /** What `parse` reads; buckets without requests are left out. */
   toJSON(): [bucket: number, count: number][] {
     return [...this.#counts.entries()].filter(([, count]) => count > 0)

@@ -10,6 +10,7 @@ import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
 import { openQueue } from './queue.ts'
 import { reconcile, tidy } from './reconcile.ts'
+import { RolloutController } from './rollouts/controller.ts'
 import { every } from './schedule.ts'
 import { loadKey } from './secrets.ts'
 import { onShutdown, tellReady } from './shutdown.ts'
@@ -39,12 +40,14 @@ const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), get
 const deps = { sql, queue, store, config, log }
 const reconciling = every(config.reconcileMs, () => reconcile(deps), { log, name: 'reconcile' })
 queue.onReturn = () => reconciling.soon()
+const lockSql = connect(config.databaseUrl, { max: 1, name: 'atelier-rollouts' })
+const controller = new RolloutController({ sql, lockSql, config, log })
 const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 
 onShutdown(
   async () => {
     closing.abort()
-    await Promise.all([listening.close(), reconciling.close(), tidying.close()])
+    await Promise.all([listening.close(), reconciling.close(), tidying.close(), controller.close()])
     await queue.close()
     await sql.end({ timeout: 5 })
   },

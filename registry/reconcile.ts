@@ -9,6 +9,8 @@ import { prunePurges } from './purges.ts'
 import type { BuildQueue } from './queue.ts'
 import { goLive } from './release.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
+import { pruneRollouts } from './rollout-retention.ts'
+import { pruneBins } from './route-bins.ts'
 import type { Db, Sql } from './sql.ts'
 
 export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
@@ -33,6 +35,8 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await forgetDeadEdges(sql)
   await pruneAppLogs(sql)
   await prunePurges(sql)
+  await pruneBins(sql)
+  await pruneRollouts(sql)
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
   for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')

@@ -9,9 +9,9 @@ const condemnedForHours = 24
 type OldBuild = { id: string; appId: string; version: string }
 
 /**
- * Lets go of builds nobody can go back to: those without a live or open deployment that are older than the newest production versions of
- * their app (as many as its newest build says), and those of removed previews. The rows stay (history names them), their server code goes,
- * and their static files when nobody has been given a page of theirs for a week.
+ * Lets go of builds nobody can go back to: those without a live or open deployment, or one that a rollout may return to, that are older than the
+ * newest production versions of their app (as many as its newest build says), and those of removed previews. The rows stay (history names them),
+ * their server code goes, and their static files when nobody has been given a page of theirs for a week.
  */
 export async function pruneBuilds(sql: Sql, store: BundleStore): Promise<OldBuild[]> {
   const pruned = await sql<OldBuild[]>`
@@ -34,6 +34,11 @@ export async function pruneBuilds(sql: Sql, store: BundleStore): Promise<OldBuil
       from deployments
       where build_id is not null
         and state in ('queued', 'building', 'built', 'uploading', 'canary', 'live')
+      union
+      select d.build_id
+      from rollouts o
+      join deployments d on d.id = o.from_deployment
+      where o.ended_at is null
     )
     update builds
     set pruned_at = now()

@@ -37,7 +37,8 @@ export async function revertRollout(
     by,
     sentence,
     errorCode = null,
-  }: { to: RevertedTo; by: string; sentence: string; errorCode?: ErrorCode | null },
+    verdict = null,
+  }: { to: RevertedTo; by: string; sentence: string; errorCode?: ErrorCode | null; verdict?: object | null },
 ): Promise<void> {
   const candidate = await findDeployment(tx, rollout.toDeployment)
   const isLive = candidate?.state === 'live'
@@ -69,7 +70,7 @@ export async function revertRollout(
           updated_at = now()
       where id = ${rollout.routeId}
     `
-  await endRollout(tx, rollout, { state: 'reverting', sentence, by })
+  await endRollout(tx, rollout, { state: 'reverting', sentence, by, verdict })
 }
 
 export type RevertedTo = 'failed' | 'rolled_back' | 'cancelled'

@@ -143,7 +143,12 @@ export async function openSegment(tx: Db, rollout: Rollout, segment: NewSegment)
 export async function endRollout(
   tx: Db,
   rollout: Pick<Rollout, 'id'>,
-  { state, sentence, by }: { state: 'reverting' | 'done' | 'aborted'; sentence: string; by: string },
+  {
+    state,
+    sentence,
+    by,
+    verdict = null,
+  }: { state: 'reverting' | 'done' | 'aborted'; sentence: string; by: string; verdict?: object | null },
 ): Promise<void> {
   await tx`
     update rollouts
@@ -153,7 +158,7 @@ export async function endRollout(
         revision = revision + 1
     where id = ${rollout.id}
   `
-  await recordDecision(tx, rollout, { kind: state, sentence, by })
+  await recordDecision(tx, rollout, { kind: state, sentence, by, verdict })
 }
 
 /** A line of the rollout's history, with the numbers it rests on. */

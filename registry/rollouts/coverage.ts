@@ -11,8 +11,8 @@ export type EdgeView = {
 /** Share of the traffic that must be seen for the clock of a stage to run. */
 export const enoughCoverage = 0.8
 
-// Three reports of 2 s.
-const staleAfterMs = 6000
+/** Three reports of 2 s. */
+export const staleAfterMs = 6000
 
 /** Share (0–1) of the traffic whose edges report and work with the stage's weight; each edge counts the same when none has traffic. */
 export function readCoverage(edges: readonly EdgeView[]): number {

@@ -3,13 +3,16 @@ import { targetOfBranch } from '../../registry/branches.ts'
 import { claimBuild, recordBuild } from '../../registry/claims.ts'
 import { readConfig } from '../../registry/config.ts'
 import { createDeployment, type Deployment, moveDeployment } from '../../registry/deployments.ts'
+import { renewLease, reportRoutesSeen } from '../../registry/edges.ts'
 import { newId } from '../../registry/ids.ts'
 import { LatencyHistogram } from '../../registry/latency-histogram.ts'
 import { lockWithRoute } from '../../registry/live.ts'
 import { bringOut, markPrepared } from '../../registry/release.ts'
 import { findOpenRollout, type Rollout } from '../../registry/rollout.ts'
 import type { RolloutPolicy } from '../../registry/rollout-policy.ts'
-import type { Arm, ReportedCounts, RolloutReport } from '../../registry/rollout-reports.ts'
+import { type Arm, type ReportedCounts, type RolloutReport, reportRollout } from '../../registry/rollout-reports.ts'
+import { reportBins } from '../../registry/route-bins.ts'
+import { readRoutesSeen } from '../../registry/routes.ts'
 import type { Sql } from '../../registry/sql.ts'
 
 export const config = readConfig({ ATELIER_HOME: '/nowhere' })
@@ -77,4 +80,71 @@ export function reportOf(
   { bootId = 'boot', ...report }: Partial<RolloutReport> = {},
 ): RolloutReport {
   return { rolloutId: rollout.id, bootId, seq, segments: [], units: [], failingPaths: [], ...report }
+}
+
+/** Proxies that a test plays: they renew their leases, follow the routes and report what it says. */
+export class PlayedEdges {
+  readonly ids: readonly string[]
+  readonly #sql: Sql
+  #seq = 0
+
+  constructor(sql: Sql, ids: readonly string[]) {
+    this.#sql = sql
+    this.ids = ids
+  }
+
+  /** Those that can be reached go by the routes as they are now. */
+  async follow(ids: readonly string[] = this.ids): Promise<void> {
+    const { snapshot } = await readRoutesSeen(this.#sql)
+    for (const id of ids) {
+      await renewLease(this.#sql, id)
+      if (snapshot !== null) await reportRoutesSeen(this.#sql, id, snapshot)
+    }
+  }
+
+  /** Cumulative counts of one segment, by edge. Throws when any is refused. */
+  async report(rollout: Pick<Rollout, 'id'>, segments: RolloutReport['segments'], ids = this.ids): Promise<void> {
+    this.#seq += 1
+    for (const id of ids) {
+      const refused = await reportRollout(this.#sql, id, [reportOf(rollout, this.#seq, { segments })])
+      if (refused.length > 0) throw new Error(refused[0]?.reason)
+    }
+  }
+}
+
+/** Half an hour in which the live version had so many requests every ten seconds at each edge, 10 to 100 ms each. */
+export async function insertHistory(
+  sql: Sql,
+  live: Deployment,
+  { edges, requests, errors = 0 }: { edges: readonly string[]; requests: number; errors?: number },
+): Promise<void> {
+  const latency = new LatencyHistogram()
+  for (let request = 0; request < requests; request += 1) latency.add(10 + (90 * request) / requests)
+  const now = Math.floor(Date.now() / 10_000) * 10_000
+  const at = Array.from({ length: 170 }, (_, index) => now - (index + 1) * 10_000)
+  for (const edge of edges) {
+    await renewLease(sql, edge)
+    const bin = { routeId: live.routeId ?? '', deploymentId: live.id, bootId: 'before', requests, errors, latency }
+    const refused = await reportBins(
+      sql,
+      edge,
+      at.map((one) => ({ ...bin, at: one })),
+    )
+    if (refused.length > 0) throw new Error(refused[0]?.reason)
+  }
+}
+
+/** So many seconds pass for a rollout, in which it was looked at. */
+export async function letPass(sql: Sql, { id }: Pick<Rollout, 'id'>, sec: number): Promise<void> {
+  const earlier = sql`make_interval(secs => ${sec})`
+  await sql`
+    update rollouts
+    set active_sec = case when state = 'paused' then active_sec else active_sec + ${sec} end,
+        guard_watch_since = guard_watch_since - ${earlier},
+        guard_held_since = guard_held_since - ${earlier},
+        uncovered_since = uncovered_since - ${earlier},
+        probe_asked_at = probe_asked_at - ${earlier}
+    where id = ${id}
+  `
+  await sql`update rollout_segments set opened_at = opened_at - ${earlier} where rollout_id = ${id}`
 }

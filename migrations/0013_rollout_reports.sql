@@ -21,3 +21,14 @@ create table rollout_reports (
 -- How many of a bin were slow depends on a limit that comes later.
 alter table route_bins drop column slow;
 alter table route_bins alter column latency type text;
+
+-- Whoever leads gives the probes of a turn some seconds.
+alter table rollouts add column probe_asked_at timestamptz;
+
+-- The clock and the verdict are written every second; nobody is woken for these.
+drop trigger rollouts_changed on rollouts;
+create trigger rollouts_begun after insert on rollouts
+  for each row execute function notify_rollout();
+create trigger rollouts_changed after update on rollouts
+  for each row when (old.revision <> new.revision or old.probe_turn is distinct from new.probe_turn)
+  execute function notify_rollout();

@@ -1,0 +1,377 @@
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { createDatabase } from '../../test/support/database.ts'
+import {
+  bring,
+  config,
+  counted,
+  insertHistory,
+  letPass,
+  liveApp,
+  PlayedEdges,
+  rolloutOf,
+} from '../../test/support/rollout.ts'
+import { readBuildLog } from '../build-logs.ts'
+import { type Deployment, findDeployment } from '../deployments.ts'
+import { newId } from '../ids.ts'
+import { createLog } from '../log.ts'
+import type { Rollout } from '../rollout.ts'
+import { type RolloutPolicy, rolloutPolicy } from '../rollout-policy.ts'
+import { insertProbe } from '../rollout-probes.ts'
+import type { ReportedCounts } from '../rollout-reports.ts'
+import { readRoutes } from '../routes.ts'
+import type { Verdict } from './decide.ts'
+import { readEdgeTraffic } from './history.ts'
+import { tick } from './tick.ts'
+import { readWatched } from './watched.ts'
+
+const database = await createDatabase({ max: 8 })
+const { sql } = database
+afterAll(() => database[Symbol.asyncDispose]())
+const log = createLog('test')
+log.level = 'silent'
+
+const windowSec = 300
+let edges: PlayedEdges
+beforeEach(async () => {
+  await sql`delete from edges`
+  edges = new PlayedEdges(
+    sql,
+    [1, 2, 3].map(() => newId()),
+  )
+})
+
+type Stand = { app: string; live: Deployment; candidate: Deployment; rollout: Rollout }
+
+async function begin({
+  requests = 100,
+  policy = null,
+}: {
+  requests?: number
+  policy?: RolloutPolicy | null
+} = {}): Promise<Stand> {
+  const { app, live } = await liveApp(sql)
+  await edges.follow()
+  if (requests > 0) await insertHistory(sql, live, { edges: edges.ids, requests })
+  const candidate = await bring(sql, app, policy)
+  return { app, live, candidate, rollout: await rolloutOf(sql, candidate) }
+}
+
+async function look({ id }: Rollout, epoch?: number): Promise<Verdict | null> {
+  const [watched] = await readWatched(sql, [id])
+  const [leader] = await sql<{ epoch: number }[]>`select epoch from rollout_leader`
+  if (!watched || !leader) return null
+  const traffic = await readEdgeTraffic(sql, watched.routeId)
+  return tick(watched, { sql, config, log, epoch: epoch ?? leader.epoch, traffic })
+}
+
+/** A look that opens a segment, and the edges that follow. */
+async function step(rollout: Rollout): Promise<Verdict | null> {
+  const verdict = await look(rollout)
+  await edges.follow()
+  return verdict
+}
+
+type Stood = { state: string; segment: number; confidence: string | null; sentence: string; activeSec: number }
+const stand = async ({ id }: Rollout) => (await sql<Stood[]>`select * from rollouts where id = ${id}`)[0]
+const stateOf = async ({ id }: Deployment) => (await findDeployment(sql, id))?.state
+const routeOf = async (app: string) => (await readRoutes(sql)).find(({ appId }) => appId === app)
+const kindsOf = async ({ id }: Rollout) =>
+  (await sql`select kind from rollout_decisions where rollout_id = ${id} order by id`).map(({ kind }) => kind)
+const linesOf = async ({ id }: Deployment) => (await readBuildLog(sql, id)).map(({ text }) => text.trimEnd())
+
+const fine = (segment: number, candidate: number, baseline: number, bad: Partial<ReportedCounts> = {}) => [
+  counted(segment, 'candidate', { requests: candidate, tosses: candidate, timedRequests: candidate, ...bad }),
+  counted(segment, 'baseline', { requests: baseline, tosses: baseline, timedRequests: baseline }),
+]
+
+describe('a version that is as good as the old one', () => {
+  test('goes from stage to stage, is live at 100 % and watched for one window more', async () => {
+    const { app, live, candidate, rollout } = await begin()
+    expect((await findDeployment(sql, candidate.id))?.trafficAt).toBeNull()
+    expect(await step(rollout)).toMatchObject({ kind: 'advance', next: 5 })
+    expect(await routeOf(app)).toMatchObject({ weight: 5, live: { id: live.id }, rollout: { stage: 0, segment: 0 } })
+    expect((await findDeployment(sql, candidate.id))?.trafficAt).toBeInstanceOf(Date)
+
+    const weights = [5, 25, 50]
+    for (const [stage, percent] of weights.entries()) {
+      const segment = 2 * stage
+      expect((await routeOf(app))?.weight).toBe(percent)
+      await edges.report(rollout, fine(segment, 10 * percent, 1000 - 10 * percent))
+      await letPass(sql, rollout, windowSec / 2)
+      expect(await step(rollout)).toMatchObject({ kind: 'observe', cut: 'half' })
+      await edges.report(rollout, [
+        ...fine(segment, 10 * percent, 1000 - 10 * percent),
+        ...fine(segment + 1, 10 * percent, 1000 - 10 * percent),
+      ])
+      await letPass(sql, rollout, windowSec / 2)
+      expect(await step(rollout)).toMatchObject({ kind: 'advance', next: weights[stage + 1] ?? 100 })
+    }
+    expect([await stateOf(candidate), await stateOf(live)]).toEqual(['live', 'superseded'])
+    expect(await routeOf(app)).toMatchObject({ live: { id: candidate.id }, candidate: null, warm: { id: live.id } })
+
+    await edges.report(rollout, fine(6, 1000, 0))
+    await letPass(sql, rollout, windowSec)
+    expect(await look(rollout)).toMatchObject({ kind: 'advance', next: null })
+    expect(await stand(rollout)).toMatchObject({ state: 'done', confidence: 'full' })
+    expect(await routeOf(app)).toMatchObject({ warm: null, rollout: null })
+    expect(await linesOf(candidate)).toEqual([
+      '-----> Canary      begins at 5 %',
+      expect.stringMatching(/^-----> Canary {6}5 % → 25 %: errors 0\/300 vs 0\/5700, evidence errors/),
+      expect.stringMatching(/^-----> Canary {6}25 % → 50 %: /),
+      expect.stringMatching(/^-----> Canary {6}50 % → 100 %: /),
+      expect.stringMatching(/^-----> Live/),
+      expect.stringMatching(/back: atelier rollback/),
+      '-----> Canary      done',
+    ])
+  })
+
+  test('is held against the P95 of the old one from its first stage on, or from when that is known', async () => {
+    const { app, rollout } = await begin()
+    await step(rollout)
+    const { slowMs = 0, tooSlowMs = 0 } = (await routeOf(app))?.rollout ?? {}
+    expect(slowMs).toBeGreaterThan(90)
+    expect(slowMs).toBeLessThan(98)
+    expect(tooSlowMs).toBeCloseTo(1.5 * (slowMs ?? 0))
+
+    const young = await begin({ requests: 0 })
+    await sql`update rollouts set before = ${sql.json({ recentRequests: 99, failures: { errors: 0, requests: 99 }, burst: { errors: 1, latency: 1 } })} where id = ${young.rollout.id}`
+    await step(young.rollout)
+    expect((await routeOf(young.app))?.rollout).toMatchObject({ slowMs: null })
+    await edges.report(young.rollout, fine(0, 10, 190))
+    await insertHistory(sql, young.live, { edges: edges.ids, requests: 100 })
+    await letPass(sql, young.rollout, windowSec / 2)
+    expect(await step(young.rollout)).toMatchObject({ cut: 'half' })
+    expect((await routeOf(young.app))?.rollout).toMatchObject({ segment: 1, slowMs: expect.any(Number) })
+  })
+})
+
+describe('a version that is worse', () => {
+  test('is taken back with its numbers, and the rollout is over when the edges have followed', async () => {
+    const { app, live, candidate, rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, fine(0, 1, 19, { errorRequests: 1, errorUnits: 1 }))
+    expect(await look(rollout)).toMatchObject({ kind: 'rollback', cause: 'errors' })
+
+    const sentence = 'errors 3/3 vs 0/57 (evidence 876, bar 750)'
+    expect(await findDeployment(sql, candidate.id)).toMatchObject({
+      state: 'failed',
+      stateReason: sentence,
+      errorCode: 'ROLLED_BACK',
+    })
+    expect(await routeOf(app)).toMatchObject({ weight: 0, candidate: null, live: { id: live.id }, rollout: null })
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting', sentence, endedAt: null })
+    expect((await linesOf(candidate)).at(-1)).toBe(sentence)
+
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+    await edges.follow(edges.ids.slice(0, 2))
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+    await edges.follow()
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'aborted', sentence, endedAt: expect.any(Date) })
+    expect(await kindsOf(rollout)).toEqual(['advance', 'reverting', 'aborted'])
+  })
+
+  test('at 100 % gives way to the old one', async () => {
+    const policy = rolloutPolicy.parse({ stages: [100] })
+    const { app, live, candidate, rollout } = await begin({ policy })
+    await step(rollout)
+    expect(await stateOf(candidate)).toBe('live')
+    await edges.report(rollout, fine(0, 100, 0, { errorRequests: 90, errorUnits: 90 }))
+    expect(await look(rollout)).toMatchObject({ kind: 'rollback', cause: 'guard' })
+    expect([await stateOf(candidate), await stateOf(live)]).toEqual(['failed', 'live'])
+    expect(await routeOf(app)).toMatchObject({ live: { id: live.id }, warm: null })
+  })
+
+  test('is taken back though somebody paused the rollout; one that is not stays where it is', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, fine(0, 50, 950))
+    await sql`update rollouts set state = 'paused', sentence = 'paused by ada', revision = revision + 1 where id = ${rollout.id}`
+    await letPass(sql, rollout, 3 * windowSec)
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'paused', sentence: 'paused by ada', segment: 0, activeSec: 0 })
+    await edges.report(rollout, fine(0, 60, 950, { errorRequests: 10, errorUnits: 10 }))
+    expect(await look(rollout)).toMatchObject({ kind: 'rollback' })
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+  })
+
+  test('the same for both versions is held, and goes on when it is over', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    const outage = (candidate: number, baseline: number) => [
+      counted(0, 'candidate', { requests: 50, tosses: 50, errorRequests: candidate, errorUnits: candidate }),
+      counted(0, 'baseline', { requests: 950, tosses: 950, errorRequests: baseline, errorUnits: baseline }),
+    ]
+    await edges.report(rollout, outage(10, 190))
+    expect(await step(rollout)).toMatchObject({ kind: 'hold', cause: 'guard', cut: 'guard' })
+    expect(await stand(rollout)).toMatchObject({ state: 'held', segment: 1 })
+    await edges.report(rollout, [...outage(10, 190), ...fine(1, 50, 950)])
+    await letPass(sql, rollout, windowSec / 2)
+    expect(await step(rollout)).toMatchObject({ kind: 'observe' })
+    expect(await stand(rollout)).toMatchObject({ state: 'observing', guardHeldSince: null })
+  })
+})
+
+describe('without traffic', () => {
+  test('a version that answers probes is live at once, unverified', async () => {
+    const { app, candidate, rollout } = await begin({ requests: 0 })
+    expect(await look(rollout)).toMatchObject({ kind: 'probe' })
+    expect(await look(rollout)).toMatchObject({ kind: 'probe' })
+    const probe = { rolloutId: rollout.id, turn: 0, passed: 10, failed: 0, reason: null }
+    for (const edgeId of edges.ids) {
+      expect(await stateOf(candidate)).toBe('canary')
+      await insertProbe(sql, { ...probe, edgeId })
+      await look(rollout)
+    }
+    expect(await stateOf(candidate)).toBe('live')
+    expect(await stand(rollout)).toMatchObject({ confidence: 'unverified' })
+    expect((await linesOf(candidate))[0]).toBe('-----> Canary      begins at 100 % (unverified: no traffic)')
+
+    await edges.follow()
+    await edges.report(rollout, [])
+    await letPass(sql, rollout, windowSec)
+    expect(await look(rollout)).toMatchObject({ kind: 'advance', next: null, confidence: 'unverified' })
+    expect((await routeOf(app))?.live?.id).toBe(candidate.id)
+  })
+
+  test('an edge that does not answer within 5 s is not waited for', async () => {
+    const { candidate, rollout } = await begin({ requests: 0 })
+    await look(rollout)
+    await insertProbe(sql, {
+      rolloutId: rollout.id,
+      turn: 0,
+      edgeId: edges.ids[0] ?? '',
+      passed: 10,
+      failed: 0,
+      reason: null,
+    })
+    await look(rollout)
+    expect(await stateOf(candidate)).toBe('canary')
+    await letPass(sql, rollout, 5)
+    await look(rollout)
+    expect(await stateOf(candidate)).toBe('live')
+  })
+
+  test('a version that fails them is held, and asked again after a minute', async () => {
+    const { candidate, rollout } = await begin({ requests: 0 })
+    await look(rollout)
+    const failed = { rolloutId: rollout.id, turn: 0, passed: 9, failed: 1, reason: 'status 500' }
+    for (const edgeId of edges.ids) await insertProbe(sql, { ...failed, edgeId })
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'probes', alert: true })
+    expect(await stand(rollout)).toMatchObject({ state: 'held', probeTurn: 0 })
+    await letPass(sql, rollout, 61)
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ probeTurn: 1 })
+    for (const edgeId of edges.ids) await insertProbe(sql, { ...failed, turn: 1, passed: 10, failed: 0, edgeId })
+    await look(rollout)
+    expect(await stateOf(candidate)).toBe('live')
+  })
+
+  test('for the new version, where 250 requests were due, it is held and not promoted', async () => {
+    const { candidate, rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, [counted(0, 'baseline', { requests: 5000, tosses: 5000 })], edges.ids.slice(0, 1))
+    await edges.report(rollout, [], edges.ids.slice(1))
+    await letPass(sql, rollout, 3 * windowSec)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'split' })
+    expect(await stand(rollout)).toMatchObject({ state: 'held', segment: 1 })
+    expect(await stateOf(candidate)).toBe('canary')
+  })
+})
+
+describe('with edges cut off', () => {
+  const counts = fine(0, 50, 950)
+
+  test('one of three: nothing is taken back, nothing goes on, and it catches up on its return', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    const [cut = '', ...others] = edges.ids
+    await edges.report(rollout, counts)
+    await sql`update edges set seen_at = now() - interval '1 minute' where id = ${cut}`
+    await sql`update rollout_reports set at = at - interval '1 minute' where edge_id = ${cut}`
+    await letPass(sql, rollout, windowSec / 2)
+    await look(rollout)
+    await edges.follow(others)
+    const before = (await stand(rollout))?.activeSec
+    await letPass(sql, { id: 'no other' }, 0)
+    await sql`update rollout_segments set opened_at = opened_at - interval '10 minutes' where rollout_id = ${rollout.id}`
+    await sql`update rollouts set ticked_at = ticked_at - interval '5 seconds' where id = ${rollout.id}`
+    await edges.report(rollout, [...counts, ...fine(1, 50, 950)], others)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage', alert: false })
+    expect(await stand(rollout)).toMatchObject({ state: 'held', activeSec: before })
+    await letPass(sql, rollout, windowSec)
+    await edges.report(rollout, [...counts, ...fine(1, 100, 1900)], others)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage' })
+    await letPass(sql, rollout, 601)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage', alert: true })
+
+    await edges.follow()
+    await edges.report(rollout, [...counts, ...fine(1, 100, 1900)])
+    expect(await step(rollout)).toMatchObject({ kind: 'advance', next: 25 })
+    const held = await sql`select kind from rollout_decisions where rollout_id = ${rollout.id} and kind = 'hold'`
+    expect(held).toHaveLength(2)
+  })
+
+  test('all of them: the weight stays as it is', async () => {
+    const { app, rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, counts)
+    await sql`update edges set seen_at = now() - interval '1 minute'`
+    await sql`update rollout_reports set at = at - interval '1 minute' where rollout_id = ${rollout.id}`
+    await letPass(sql, rollout, 10 * windowSec)
+    for (let again = 0; again < 3; again += 1)
+      expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage' })
+    expect((await routeOf(app))?.weight).toBe(5)
+  })
+
+  test('one that said goodbye is not waited for', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    const [gone = '', ...others] = edges.ids
+    await sql`delete from edges where id = ${gone}`
+    await edges.report(rollout, fine(0, 100, 1900), others)
+    await letPass(sql, rollout, windowSec)
+    await sql`update rollouts set ticked_at = clock_timestamp() where id = ${rollout.id}`
+    expect(await look(rollout)).toMatchObject({ kind: 'advance', next: 25 })
+  })
+
+  test('while nobody leads, the clock stands', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, counts)
+    await sql`update rollouts set ticked_at = clock_timestamp() - interval '1 hour' where id = ${rollout.id}`
+    expect(await look(rollout)).toMatchObject({ kind: 'observe' })
+    expect((await stand(rollout))?.activeSec).toBe(6)
+  })
+})
+
+describe('whoever does not lead any more writes nothing', () => {
+  test('neither a move nor a look', async () => {
+    const { rollout, app } = await begin()
+    const [{ epoch = 0 } = {}] = await sql`select epoch from rollout_leader`
+    await sql`update rollout_leader set epoch = epoch + 1`
+    expect(await look(rollout, epoch)).toMatchObject({ kind: 'advance' })
+    expect(await routeOf(app)).toMatchObject({ weight: 0, rollout: null })
+    await step(rollout)
+    await edges.report(rollout, fine(0, 1, 19, { errorRequests: 1, errorUnits: 1 }))
+    const before = await stand(rollout)
+    expect(await look(rollout, epoch)).toMatchObject({ kind: 'rollback' })
+    expect(await stand(rollout)).toEqual(before)
+    expect(await look(rollout)).toMatchObject({ kind: 'rollback' })
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+  })
+
+  test('and a verdict on what has changed since it was read is not carried out', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, fine(0, 1, 19, { errorRequests: 1, errorUnits: 1 }))
+    const [watched] = await readWatched(sql, [rollout.id])
+    const [{ epoch = 0 } = {}] = await sql`select epoch from rollout_leader`
+    await sql`update rollouts set revision = revision + 1 where id = ${rollout.id}`
+    if (!watched) throw new Error('not open')
+    expect(await tick(watched, { sql, config, log, epoch, traffic: new Map() })).toMatchObject({ kind: 'rollback' })
+    expect(await stand(rollout)).toMatchObject({ state: 'observing' })
+  })
+})

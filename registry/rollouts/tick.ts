@@ -1,0 +1,80 @@
+import type { Config } from '../config.ts'
+import type { Log } from '../log.ts'
+import type { Sql } from '../sql.ts'
+import { decide, type Verdict } from './decide.ts'
+import { readBefore, readLimits } from './history.ts'
+import { type EdgeTraffic, reckon } from './moment.ts'
+import { type Move, move, note } from './moves.ts'
+import type { Watched } from './watched.ts'
+
+export type TickDeps = {
+  sql: Sql
+  config: Config
+  log: Log
+  /** Of the leader that looks; nothing is written when another one leads. */
+  epoch: number
+  traffic: EdgeTraffic
+}
+
+const ackedAtLeast = 0.8
+const probeAgainSec = 60
+
+/**
+ * One look at a rollout: its verdict, and what follows from it in one transaction. A rollout that somebody else has changed since it was read is left
+ * alone until the next look. Returns the verdict; null where there is none to give.
+ */
+export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | null> {
+  if (watched.state === 'reverting') {
+    if (isReverted(watched)) await move(watched, { kind: 'reverted' }, deps)
+    return null
+  }
+  const before = watched.before ?? (await readBefore(deps.sql, watched))
+  const now = reckon(watched, before, deps.traffic)
+  const verdict = decide(watched.segments, watched.policy, now)
+  const wanted = await choose(watched, verdict, deps)
+  const tick = { verdict, now, before }
+  if (wanted) await move(watched, wanted, { ...deps, ...tick })
+  else await note(watched, { ...deps, ...tick })
+  return verdict
+}
+
+/** What a verdict asks for beyond being written down; null: nothing. */
+async function choose(watched: Watched, verdict: Verdict, deps: TickDeps): Promise<Move | null> {
+  if (verdict.kind === 'rollback') return { kind: 'rollback', verdict }
+  // Somebody keeps it where it is; a fault takes it back all the same.
+  if (watched.state === 'paused') return null
+  if (verdict.kind === 'advance') {
+    if (verdict.next === null) return { kind: 'done', verdict }
+    return {
+      kind: 'advance',
+      verdict,
+      percent: verdict.next,
+      limits: await readLimits(deps.sql, watched, watched.policy),
+    }
+  }
+  if (verdict.kind === 'probe') return watched.probeTurn === null ? { kind: 'probe', verdict } : null
+  if (verdict.kind === 'hold' && verdict.cause === 'probes' && (watched.probesAskedSec ?? 0) > probeAgainSec)
+    return { kind: 'probe', verdict }
+  if (verdict.cut) return { kind: 'cut', verdict, opens: verdict.cut, limits: await limitsOfCut(watched, deps) }
+  return isNews(watched, verdict) ? { kind: 'tell', verdict } : null
+}
+
+// A stage that began without limits gets them when there are enough requests to know.
+async function limitsOfCut({ segments, ...watched }: Watched, { sql }: TickDeps) {
+  const last = segments.at(-1)
+  if (last?.slowMs != null && last.tooSlowMs !== null) return { slowMs: last.slowMs, tooSlowMs: last.tooSlowMs }
+  return readLimits(sql, watched, watched.policy)
+}
+
+function isNews({ last, state }: Watched, verdict: Verdict): boolean {
+  const cause = verdict.kind === 'hold' ? verdict.cause : null
+  const alert = verdict.kind === 'hold' ? verdict.alert : null
+  if ((verdict.kind === 'hold') !== (state === 'held')) return true
+  if (verdict.kind === 'observe') return false
+  return verdict.kind !== last?.kind || cause !== last.cause || alert !== last.alert
+}
+
+function isReverted({ edges }: Watched): boolean {
+  const alive = edges.filter(({ isAlive }) => isAlive)
+  return alive.filter(({ hasWeight }) => hasWeight).length >= ackedAtLeast * alive.length
+}
