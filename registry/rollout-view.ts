@@ -1,14 +1,24 @@
 import { type Deployment, findDeployment } from './deployments.ts'
 import { AppError } from './errors.ts'
+import { formatEvidence } from './evidence-text.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { type Reasons, readReasons } from './rollback-reasons.ts'
 import type { Rollout } from './rollout.ts'
 import { countNames, type ReportedCounts } from './rollout-reports.ts'
-import type { Verdict } from './rollouts/decide.ts'
 import type { Db } from './sql.ts'
 
 /** What one of the two versions answered in the stage in force; latencies in ms to the first byte, null without any. */
 export type ArmView = { requests: number; errors: number; refused: number; p50Ms: number | null; p95Ms: number | null }
+
+/** Evidence that the new version is worse, against the bar over which that is called out; as text and as ln of the numbers. */
+export type EvidenceView = {
+  evidence: string
+  bar: string
+  lnEvidence: number
+  lnBar: number
+  /** Possibly worse than is tolerated. */
+  isMaterial: boolean
+}
 
 export type Decision = { at: Date; kind: string; by: string; sentence: string }
 
@@ -21,8 +31,10 @@ export type RolloutView = {
   percent: number
   candidate: ArmView
   baseline: ArmView
-  /** The verdict of the last look, with every number it rests on; null before the first. */
-  verdict: Verdict | null
+  /** Of the last look; null before the first and where nothing is compared. */
+  evidence: { errors: EvidenceView | null; latency: EvidenceView | null }
+  /** Of the last look: what changes nothing. */
+  remarks: string[]
   /** Of the stage's window, and of the whole rollout if it goes well; null while no clock runs. */
   stageLeftSec: number | null
   leftSec: number | null
@@ -30,6 +42,10 @@ export type RolloutView = {
   /** Null unless it was taken back. */
   reasons: Reasons | null
 }
+
+/** What is read of a verdict, as whoever leads wrote it (`Verdict` in rollouts/decide.ts). */
+type Verdict = { numbers: { errors: Reading | null; latency: Reading | null }; remarks: string[] }
+type Reading = { lnEvidence: number; lnBar: number; isMaterial: boolean }
 
 type Row = Rollout & { percent: number | null; verdict: Verdict | null; activeSec: number; sinceTickSec: number | null }
 
@@ -86,7 +102,11 @@ export async function readRolloutView(sql: Db, id: string): Promise<RolloutView 
     rollout: row,
     ...{ from, to, ...arms, history },
     percent: isBack ? 0 : (row.percent ?? 0),
-    verdict: row.verdict,
+    evidence: {
+      errors: readEvidence(row.verdict?.numbers.errors),
+      latency: readEvidence(row.verdict?.numbers.latency),
+    },
+    remarks: row.verdict?.remarks ?? [],
     ...timeLeft(row),
     reasons: isBack ? await readReasons(sql, id) : null,
   }
@@ -139,6 +159,12 @@ function sumArm(told: { counts: number[]; latency: string }[]): ArmView {
     p50Ms: merged.quantile(0.5),
     p95Ms: merged.quantile(0.95),
   }
+}
+
+function readEvidence(reading: Reading | null | undefined): EvidenceView | null {
+  if (!reading) return null
+  const { lnEvidence, lnBar, isMaterial } = reading
+  return { evidence: formatEvidence(lnEvidence), bar: formatEvidence(lnBar), lnEvidence, lnBar, isMaterial }
 }
 
 // A rollout that nobody looks at for a while stands still.

@@ -1,9 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Config } from '../config.ts'
 import { nextStep } from '../rollback-reasons.ts'
-import type { ArmView, RolloutView } from '../rollout-view.ts'
-import { formatEvidence } from '../rollouts/sentences.ts'
-import type { Reading } from '../rollouts/watches.ts'
+import type { ArmView, EvidenceView, RolloutView } from '../rollout-view.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 
 const armJson = z
@@ -67,9 +65,8 @@ export const rolloutJson = z
 export type RolloutJson = z.infer<typeof rolloutJson>
 
 export function rolloutToJson(view: RolloutView, config: Config): RolloutJson {
-  const { rollout, from, to, verdict, reasons } = view
+  const { rollout, from, to, evidence, reasons } = view
   const { stages, observationWindowSec, autoRollback } = rollout.policy
-  const numbers = verdict?.numbers
   return {
     id: rollout.id,
     app_id: rollout.appId,
@@ -86,8 +83,8 @@ export function rolloutToJson(view: RolloutView, config: Config): RolloutJson {
     left_sec: view.leftSec,
     candidate: armToJson(view.candidate),
     baseline: armToJson(view.baseline),
-    evidence: { errors: evidenceToJson(numbers?.errors), latency: evidenceToJson(numbers?.latency) },
-    remarks: verdict?.remarks ?? [],
+    evidence: { errors: evidenceToJson(evidence.errors), latency: evidenceToJson(evidence.latency) },
+    remarks: view.remarks,
     by: rollout.by,
     started_at: rollout.startedAt.toISOString(),
     ended_at: rollout.endedAt?.toISOString() ?? null,
@@ -106,14 +103,8 @@ function armToJson({ requests, errors, refused, p50Ms, p95Ms }: ArmView): Rollou
   return { requests, errors, error_rate, refused, p50_ms: p50Ms, p95_ms: p95Ms }
 }
 
-function evidenceToJson(reading: Reading | null | undefined): RolloutJson['evidence']['errors'] {
-  if (!reading) return null
-  const { lnEvidence, lnBar, isMaterial } = reading
-  return {
-    evidence: formatEvidence(lnEvidence),
-    bar: formatEvidence(lnBar),
-    ln_evidence: lnEvidence,
-    ln_bar: lnBar,
-    is_material: isMaterial,
-  }
+function evidenceToJson(view: EvidenceView | null): RolloutJson['evidence']['errors'] {
+  if (!view) return null
+  const { evidence, bar, lnEvidence, lnBar, isMaterial } = view
+  return { evidence, bar, ln_evidence: lnEvidence, ln_bar: lnBar, is_material: isMaterial }
 }

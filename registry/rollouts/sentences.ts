@@ -1,3 +1,4 @@
+import { formatEvidence } from '../evidence-text.ts'
 import type { RolloutPolicy } from '../rollout-policy.ts'
 import { enoughCoverage } from './coverage.ts'
 import type { Moment, Numbers, Outcome } from './decide.ts'
@@ -125,11 +126,3 @@ const share = (bad: number, total: number) => `${bad}/${total}`
 const percent = (value: number) => `${round(value)} %`
 
 const round = (value: number) => Number(value.toPrecision(3))
-
-/** 0.4, 12, 3058, 10^9: E, cut off and not rounded up, so that nothing reads as if it had reached its bar. */
-export function formatEvidence(lnEvidence: number): string {
-  const tiny = 1e-9
-  const evidence = Math.exp(lnEvidence) * (1 + tiny)
-  if (evidence >= 1e6) return `10^${Math.floor(lnEvidence / Math.LN10)}`
-  return evidence < 10 ? String(Math.floor(evidence * 10) / 10) : String(Math.floor(evidence))
-}
