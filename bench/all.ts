@@ -14,6 +14,7 @@ import { measureMemory, measureMemoryPerDeployment } from './memory.ts'
 import { measurePushes } from './push.ts'
 import { measureRecovery } from './recovery.ts'
 import { measureRollbacks } from './rollback.ts'
+import { measureIngestion } from './rollout-ingestion.ts'
 import { measureRouting } from './routing.ts'
 import { measureSoak } from './soak.ts'
 import { measureStart } from './start.ts'
@@ -83,6 +84,8 @@ test('memory of deployments', async ({ atelier }) => show(await measureMemoryPer
 test('hostile soak', async () => show(await measureSoak()))
 
 test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))
+
+test('report ingestion', async () => show(await measureIngestion()))
 
 test('canary', () => {
   show(measureDecide())

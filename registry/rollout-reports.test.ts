@@ -85,6 +85,26 @@ describe('what an edge tells of a rollout', () => {
     ])
   })
 
+  test('is sent once for segments that are over, as long as nobody refuses it', async () => {
+    await open(rollout)
+    const taken = new Map()
+    const tell = (seq: number, first: number, second: number) => {
+      const [one, two] = [{ requests: first }, { requests: second }]
+      const segments = [counted(0, 'candidate', one), counted(1, 'candidate', two)]
+      return reportRollout(sql, 'edge-1', [reportOf(rollout, seq, { segments })], taken)
+    }
+    await tell(1, 10, 1)
+    await sql`delete from rollout_reports where rollout_id = ${rollout.id}`
+    await tell(2, 10, 2)
+    expect(await kept()).toMatchObject([{ segment: 1, seq: 2 }])
+    await tell(3, 11, 3)
+    expect(await kept()).toMatchObject([{ segment: 0, seq: 3 }, { segment: 1 }])
+    expect(await tell(4, 11, 1)).toHaveLength(1)
+    await sql`delete from rollout_reports where rollout_id = ${rollout.id}`
+    await tell(5, 11, 4)
+    expect(await kept()).toMatchObject([{ segment: 0 }, { segment: 1 }])
+  })
+
   test('wakes whoever leads when the new version failed again, and only then', async () => {
     const heard: string[] = []
     await using wakeup = await Wakeup.on(sql, [channels.rolloutReports], (id) => heard.push(id) > 0)

@@ -56,6 +56,9 @@ export type RouteBin = {
 /** What was told and not believed, and why. */
 export type Refusal = { rolloutId: string; bootId: string; reason: string }
 
+/** By process and rollout: the counts of each segment as they were taken in last. */
+export type TakenCounts = Map<string, Map<string, string>>
+
 /** The order in which a row of rollout_reports has them. */
 export const countNames = [
   'requests',
@@ -74,6 +77,8 @@ const arm = z.enum(arms)
 const counter = z.int().min(0)
 const segment = z.int().min(0).max(10_000)
 const longestPath = 500
+// Rollouts that have ended are not told of any more; all of it is sent once again then.
+const mostTaken = 5_000
 
 const counts = z.object(
   Object.fromEntries(countNames.map((count) => [count, counter])) as Record<keyof ReportedCounts, typeof counter>,
@@ -115,11 +120,17 @@ const rolloutReport = z.object({
 /**
  * Takes in what the processes of one proxy tell, all of it at once. A report that is doubled or late changes nothing. One that cannot be true
  * is refused as a whole, counted at its rollout and returned: of an edge that is not known, about a rollout that is not known or has ended or a segment
- * that has not begun, with counters that are negative or fall. Whoever leads is told when a new version failed again.
+ * that has not begun, with counters that are negative or fall. Whoever leads is told when a new version failed again. A caller that hands in the same
+ * `taken` again and again spares the database the segments that are over: they are most of a report.
  */
-export async function reportRollout(sql: Db, edgeId: string, reports: RolloutReport[]): Promise<Refusal[]> {
+export async function reportRollout(
+  sql: Db,
+  edgeId: string,
+  reports: RolloutReport[],
+  taken: TakenCounts = new Map(),
+): Promise<Refusal[]> {
   const { told, refused } = readReports(reports)
-  const judged = await writeCounts(sql, edgeId, told)
+  const judged = await writeCounts(sql, edgeId, told, taken)
   refused.push(...judged.refused)
   const isRefused = new Set(judged.refused.map(keyOf))
   await writeUnits(
@@ -187,8 +198,10 @@ async function writeCounts(
   sql: Db,
   edgeId: string,
   reports: RolloutReport[],
+  taken: TakenCounts,
 ): Promise<{ refused: Refusal[]; news: string[] }> {
-  const rows = reports.flatMap(toRows)
+  const all = reports.flatMap(toRows)
+  const rows = all.filter((row) => row.isNewest === 'true' || taken.get(keyOf(row))?.get(row.segment) !== countsOf(row))
   if (rows.length === 0) return { refused: [], news: [] }
   const column = (name: keyof Row) => rows.map((row) => row[name])
   const judged = await sql<Judged[]>`
@@ -261,6 +274,10 @@ async function writeCounts(
       and reason is null
   `
   const refused = judged.flatMap(({ rolloutId, bootId, reason }) => (reason ? [{ rolloutId, bootId, reason }] : []))
+  const isRefused = new Set(refused.map(keyOf))
+  if (taken.size > mostTaken) taken.clear()
+  for (const report of reports) taken.set(keyOf(report), new Map())
+  for (const row of all) if (!isRefused.has(keyOf(row))) taken.get(keyOf(row))?.set(row.segment, countsOf(row))
   const news = judged.filter(({ hasNews }) => hasNews).map(({ rolloutId }) => rolloutId)
   return { refused, news: [...new Set(news)] }
 }
@@ -315,6 +332,8 @@ async function writeUnits(sql: Db, reports: RolloutReport[]): Promise<void> {
     where (excluded.segment, excluded.arm) < (k.segment, k.arm)
   `
 }
+
+const countsOf = ({ candidate, baseline }: Row) => `${candidate}${baseline}`
 
 const keyOf = ({ rolloutId, bootId }: { rolloutId: string; bootId: string }) => `${rolloutId} ${bootId}`
 
