@@ -140,10 +140,11 @@ test('F6: with the database gone or silent a push is refused within five seconds
   await using repo = await makeRepo(gateway.url('dark'))
   await repo.commit({ a: '1' })
   for (const fault of [link.cut, link.silence]) {
+    const atMostMs = await answeredWithin(repo)
     fault()
     const startedAt = performance.now()
     const refused = await repo.push('main')
-    expect(performance.now() - startedAt).toBeLessThan(5500)
+    expect(performance.now() - startedAt).toBeLessThan(atMostMs)
     expect(refused.code).not.toBe(0)
     expect(refused.stderr).toContain('remote: The database of Atelier does not answer just now.')
     link.heal()
@@ -163,13 +164,14 @@ test('F6: a database that goes or hangs between the two requests of a push is to
       ['push', 'atelier', 'main'],
       ['push', 'atelier', 'main:a', 'main:b'],
     ]) {
+      const atMostMs = await answeredWithin(repo)
       const pushing = startGit(repo.path, command)
       await pause.isReached()
       fault()
       const startedAt = performance.now()
       await pause.end()
       const refused = await pushing.done
-      expect(performance.now() - startedAt).toBeLessThan(5500)
+      expect(performance.now() - startedAt).toBeLessThan(atMostMs)
       expect(refused.code).not.toBe(0)
       expect(refused.stderr).toContain('remote: The database of Atelier does not answer just now. Nothing was changed')
       link.heal()
@@ -200,12 +202,13 @@ test.each([
     await createApp(database.sql, { id: app, by: 'test' })
     const sha = await repo.commit({ a: '1' })
 
+    const atMostMs = await answeredWithin(repo)
     const hangs = link[way](...texts)
     const pushing = repo.push('main')
     await hangs
     const startedAt = performance.now()
     const refused = await pushing
-    expect(performance.now() - startedAt).toBeLessThan(5_500)
+    expect(performance.now() - startedAt).toBeLessThan(atMostMs)
     expect(refused.code).toBe(1)
     expect(refused.stderr).toContain(
       '(The database of Atelier does not answer just now. Whether it took this push is not certain: atelier deploys shows it. Pushing again does no harm.)',
@@ -219,6 +222,13 @@ test.each([
     expect(await gateway.refs(app)).toEqual({ 'refs/heads/main': sha })
   },
 )
+
+/** Five seconds for the database to answer, and what the rest of a push takes: half a second, or more on a machine that is busy just now. */
+async function answeredWithin(repo: Awaited<ReturnType<typeof makeRepo>>): Promise<number> {
+  const startedAt = performance.now()
+  await repo.git('ls-remote', 'atelier')
+  return 5_000 + Math.max(500, 5 * (performance.now() - startedAt))
+}
 
 test('a database that goes away while the build queue connects does not end the gateway', async () => {
   await using empty = await createDatabase()

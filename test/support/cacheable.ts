@@ -9,6 +9,8 @@ export type Wish = {
   times?: number
   /** Milliseconds before it answers. */
   delay?: number
+  /** From which time on it is asked it answers only when somebody has asked for `/release`. */
+  holdFrom?: number
   /** Answers 304 to a request that names its ETag. */
   validates?: boolean
   /** The headers of that 304, where they are others. */
@@ -38,11 +40,12 @@ export function cacheable(mark = ''): TestBundle {
 import { createServer } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 const asked = new Map(), last = new Map()
-let failing = false, aborted = 0
+let failing = false, aborted = 0, held = []
 createServer(async (request, response) => {
   const [path, query = ''] = request.url.split('?')
   if (path === '/asked') return response.end(JSON.stringify({ asked: Object.fromEntries(asked), last: Object.fromEntries(last), aborted }))
   if (path === '/exit') process.exit(1)
+  if (path === '/release') { for (const answer of held.splice(0)) answer(); return response.end() }
   if (path === '/fail') { failing = query === 'on'; return response.end(String(failing)) }
   response.on('close', () => { if (!response.writableFinished) aborted++ })
   const n = (asked.get(path) ?? 0) + 1
@@ -56,6 +59,7 @@ createServer(async (request, response) => {
   for (const [name, value] of Object.entries(wish.headers ?? {})) headers[name] = Array.isArray(value) ? value.map(fill) : fill(value)
   if (wish.hint) response.writeEarlyHints({ link: wish.hint })
   if (wish.delay) await pause(wish.delay)
+  if (n >= wish.holdFrom) await new Promise((resolve) => held.push(resolve))
   if (wish.validates && request.headers['if-none-match'] === headers.etag) { response.writeHead(304, wish.confirms ?? headers); return response.end() }
   const body = Buffer.from(fill(wish.body ?? '{mark}{n}').repeat(wish.times ?? 1))
   response.writeHead(wish.status ?? 200, wish.pieces || 'content-length' in headers ? headers : { ...headers, 'content-length': body.length })
