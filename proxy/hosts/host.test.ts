@@ -13,7 +13,10 @@ let directory: string
 let started: TestIsolate[]
 let lines: string[]
 let states: HostState[]
-let comesUp: boolean
+/** Null: it does neither that nor end. */
+let comesUp: boolean | null
+/** Until then none is launched. */
+let launching: Promise<void>
 
 // A process we can end at will; what a real one does is tested through the edge.
 class TestIsolate implements Isolate {
@@ -32,6 +35,7 @@ class TestIsolate implements Isolate {
   }
 
   async ready(): Promise<void> {
+    if (comesUp === null) await this.exited.then(({ error }) => Promise.reject(error))
     if (!comesUp) throw new AppError('APP_CRASHED', 'it cannot start')
   }
 
@@ -72,6 +76,7 @@ beforeEach(async () => {
   lines = []
   states = []
   comesUp = true
+  launching = Promise.resolve()
 })
 
 afterEach(() => rm(directory, { recursive: true, force: true }))
@@ -91,6 +96,7 @@ function startHost(limits: Partial<HostDeps['limits']> = {}): Host {
     },
     {
       start: async (spec) => {
+        await launching
         const isolate = new TestIsolate(spec)
         started.push(isolate)
         return isolate
@@ -215,6 +221,46 @@ test('under load further isolates start beside the first, up to its limit, and e
   expect(host.state()).toMatchObject({ sockets: [started[3]?.socketPath] })
   await host.stop()
   expect(started.slice(2).map(({ isStopped }) => isStopped)).toEqual([true, true])
+})
+
+test.each(['the first', 'a further'])(
+  'a host that is stopped waits for %s isolate that is just being launched',
+  async (which) => {
+    const host = startHost()
+    if (which === 'a further') await host.started()
+    const launched = Promise.withResolvers<void>()
+    launching = launched.promise
+    if (which === 'the first') host.started().catch(() => undefined)
+    for (let looks = 0; looks < 2; looks++) {
+      for (const isolate of started) isolate.busyShare = 1
+      host.checkAlive(30_000)
+    }
+    let isOver = false
+    const stopped = host.stop().then(() => {
+      isOver = true
+    })
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(isOver).toBe(false)
+    const before = started.length
+    launched.resolve()
+    await stopped
+    expect(started.length).toBe(before + 1)
+    expect(started.every(({ isStopped }) => isStopped)).toBe(true)
+  },
+)
+
+test('a further isolate that does not come up is ended with its host, and not waited for', async () => {
+  const host = startHost()
+  await host.started()
+  const [first] = started
+  comesUp = null
+  for (let looks = 0; looks < 2; looks++) {
+    if (first) first.busyShare = 1
+    host.checkAlive(30_000)
+  }
+  await expect.poll(() => started.length).toBe(2)
+  await host.stop()
+  expect(started[1]?.isStopped).toBe(true)
 })
 
 test('a stopped host starts nothing any more', async () => {

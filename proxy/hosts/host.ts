@@ -59,6 +59,8 @@ export class Host {
   #hasSlept = false
   readonly #stuck = new WeakSet<Isolate>()
   #started: Promise<void> = Promise.resolve()
+  /** The last start, whoever asked for it. */
+  #starting: Promise<void> = Promise.resolve()
   readonly #further: FurtherIsolates
   readonly #load = new LoadWatch()
 
@@ -66,7 +68,8 @@ export class Host {
     this.#spec = spec
     this.#deps = deps
     this.#further = new FurtherIsolates({
-      start: () => this.#startFurther(),
+      launch: () => this.#launch(),
+      startTimeoutMs: deps.limits.startTimeoutMs,
       onChange: () => this.#deps.onState(this.state()),
       onLine: (line) => this.#deps.onLine('platform', line),
     })
@@ -164,7 +167,9 @@ export class Host {
     const graceMs = canFinish ? this.#deps.limits.stopGraceMs : 0
     const further = this.#further.stop(graceMs)
     this.#become({ name: 'stopped' })
-    await Promise.all([this.#ending, further, this.#current?.stop(graceMs)])
+    // A start that is under way ends what it has launched.
+    const starting = this.#starting.catch(() => undefined)
+    await Promise.all([this.#ending, further, this.#current?.stop(graceMs), starting])
   }
 
   #launch(): Promise<Isolate> {
@@ -175,18 +180,13 @@ export class Host {
     })
   }
 
-  async #startFurther(): Promise<Isolate> {
-    const isolate = await this.#launch()
-    try {
-      await isolate.ready(this.#deps.limits.startTimeoutMs)
-      return isolate
-    } catch (thrown) {
-      await isolate.stop(0)
-      throw thrown
-    }
+  #start(): Promise<void> {
+    const starting = this.#startOnce()
+    this.#starting = starting
+    return starting
   }
 
-  async #start(): Promise<void> {
+  async #startOnce(): Promise<void> {
     this.#become({ name: 'starting' })
     try {
       const isolate = await this.#launch()
