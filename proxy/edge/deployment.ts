@@ -104,16 +104,21 @@ export class Deployment {
 
   /** Whether there was a request since this was last asked, or one is in flight. */
   wasUsed(): boolean {
-    const isUsed = this.inFlight.count > 0 || this.inFlight.begun !== this.#counted
+    const isUsed = this.#isBusy || this.inFlight.begun !== this.#counted
     this.#counted = this.inFlight.begun
     return isUsed
   }
 
   /** Takes its host as asleep, unless something is in flight. */
   doze(): boolean {
-    if (this.inFlight.count > 0) return false
+    if (this.#isBusy) return false
     this.host?.become({ is: 'asleep' })
     return true
+  }
+
+  // What the cache asks of it is a request of nobody's.
+  get #isBusy(): boolean {
+    return this.inFlight.count > 0 || (this.host?.inFlight ?? 0) > 0
   }
 
   keep(): void {

@@ -159,6 +159,32 @@ test('after a restart only what may not sleep is started before somebody asks', 
   expect((await edge.ask('waits', '/')).status).toBe(200)
 })
 
+test('what the cache fetches for nobody is use: an app is not put to sleep in the middle of it', async () => {
+  await using own = await createDatabase()
+  await using cached = await TestEdge.start(own.url, { limits: { ...limits, stopGraceMs: 200 } })
+  await cached.deploy('renews', {
+    kind: 'fetch',
+    server: {
+      'index.js': `const born = process.hrtime.bigint().toString()
+let turn = 0
+export default { async fetch() {
+  if (++turn > 1) await new Promise((resolve) => setTimeout(resolve, 2_000))
+  return new Response(born + ' ' + turn, { headers: { 'cache-control': 's-maxage=1, stale-while-revalidate=600' } })
+} }`,
+    },
+  })
+  const ask = async () => {
+    const { headers, body } = await cached.ask('renews', '/page')
+    return { word: headers['x-atelier-cache'], born: body.split(' ')[0], turn: Number(body.split(' ')[1]) }
+  }
+  const { born, turn } = await ask()
+  await expect.poll(ask).toMatchObject({ word: 'stale', turn })
+  await expect.poll(() => processesOf(join(cached.config.home, 'edge/apps/renews')).length).toBe(0)
+  const renewed = await ask()
+  expect(renewed.born).toBe(born)
+  expect(renewed.turn).toBe(turn + 1)
+})
+
 test('requests that come as an app falls asleep do not fail', async () => {
   await using own = await createDatabase()
   await using nervous = await TestEdge.start(own.url, {

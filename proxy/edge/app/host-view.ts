@@ -72,6 +72,11 @@ export class HostView {
     return upstreams.length < 2 ? (upstreams[0] ?? null) : upstreams.reduce(lessInFlight)
   }
 
+  /** Requests on their way to it, or waiting for it: also those that no client waits for. */
+  get inFlight(): number {
+    return this.#upstreams.reduce((sum, { inFlight }) => sum + inFlight, this.#waiting.size)
+  }
+
   /** Waits for the app to be up. Throws HostUnavailable. */
   async whenUp(timeoutMs: number): Promise<Upstream> {
     const upstream = this.upstream()
