@@ -203,7 +203,7 @@ export class Edge {
     const { ref, headers } = deployment
     const forwarding = this.#deps.trusted.forwardingOf(request)
     // As the site's own rules may have rewritten it.
-    const appCall = { request, response, target: call.target, headers, visitor, ref, forwarding }
+    const appCall = { request, response, target: call.target, asked: target, headers, visitor, ref, forwarding }
     visit.asked = this.#deps.apps.serve(appCall, host, this.#appDeps)
   }
 

@@ -19,6 +19,8 @@ export type AppCall = {
   request: IncomingMessage
   response: ServerResponse
   target: string
+  /** The target before the site's own rules have rewritten it. */
+  asked: string
   ref: DeploymentRef
   /** Flat pairs that go with every response. */
   headers: string[]

@@ -56,7 +56,7 @@ export class AnswerLook implements AnswerWatch {
   // Once, however many have come with something of their own.
   #askImpersonally({ vary }: Terms): void {
     const { shelf, key, call } = this.#place
-    shelf.open(key, call.target, vary)
+    shelf.open(key, call, vary)
     const place = this.#place.again()
     const isThere = place.answer !== null && performance.now() < place.answer.staleUntil
     if (!isThere && !place.join()) fetchImpersonal(place)

@@ -34,7 +34,7 @@ function put(
   variant = '',
 ) {
   const shelf = cache.shelf({ id: deployment, appId: `app-${deployment}` })
-  shelf.put(shelf.open(key, `/${key}`, vary), variant, answer)
+  shelf.put(shelf.open(key, { target: `/${key}`, asked: `/${key}` }, vary), variant, answer)
 }
 
 const has = (cache: ResponseCache, deployment: string, key: string) => {

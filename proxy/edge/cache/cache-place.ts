@@ -76,7 +76,7 @@ export class CachePlace {
 
   #put(terms: Terms, answer: CachedAnswer, how: 'stored' | 'renewed'): Outcome {
     if (this.shelf.isClosed || this.shelf.purges !== this.#purges) return { how: 'gone' }
-    const slot = this.shelf.open(this.key, this.call.target, terms.vary)
+    const slot = this.shelf.open(this.key, this.call, terms.vary)
     const variant = variantOf(terms.vary, this.call.request)
     this.shelf.put(slot, variant, answer)
     return { how, slot, variant, answer }

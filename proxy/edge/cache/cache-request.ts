@@ -17,9 +17,16 @@ const ordinary = new Set([
 // Between the client and a cache, or about what the client has: for an answer that everybody gets they are left out.
 const betweenEnds = new Set(['accept-encoding', 'cache-control', 'pragma', 'if-none-match', 'if-modified-since'])
 
-/** What an answer is kept under: all that the app is told of where the request goes, as it is told. */
-export function keyOf({ target, forwarding }: Pick<AppCall, 'target' | 'forwarding'>): string {
-  return `${forwarding.protocol} ${forwarding.host}${target}`
+// The edge asks for itself. Without any address, apps that look for one would fail.
+const ownAddress = '127.0.0.1'
+
+/**
+ * What an answer is kept under: all that the app is told of where the request goes, as it is told. One that the site's rules have rewritten has also the
+ * address that was asked for, by which it may be purged.
+ */
+export function keyOf({ target, asked, forwarding }: Pick<AppCall, 'target' | 'asked' | 'forwarding'>): string {
+  const key = `${forwarding.protocol} ${forwarding.host}${target}`
+  return asked === target ? key : `${key} ${asked}`
 }
 
 /** Whether the answer to this very request may be kept for everybody, if it says so. */
@@ -50,7 +57,8 @@ export function impersonalHeaders(
   for (let index = 0; index < all.length; index += 2) {
     const [name = '', value = ''] = [all[index], all[index + 1]]
     const lower = name.toLowerCase()
-    if (lower === 'host' || lower.startsWith('x-forwarded-')) headers.push(name, value)
+    if (lower === 'x-forwarded-for') headers.push(name, ownAddress)
+    else if (lower === 'host' || lower.startsWith('x-forwarded-')) headers.push(name, value)
     else if (!vary.includes(lower) && isOrdinaryName(lower)) headers.push(name, value)
   }
   // As the variant is told by: values of a header that stands twice are one.

@@ -13,6 +13,8 @@ beforeAll(async () => {
   edge = await TestEdge.start(database.url, { edges: 2 })
   await edge.deploy('one', cacheable('one '))
   await edge.deploy('other', cacheable('other '))
+  const redirects = [{ from: '/shown/*', to: '/inner/:splat', status: 200 as const, force: false }]
+  await edge.deploy('ruled', { ...cacheable('ruled '), redirects })
 })
 
 afterAll(async () => {
@@ -87,6 +89,28 @@ test('by path with every query, by one query, by what is below, whatever the spe
       ).toBe(!isGone)
     }
   }
+})
+
+test("by the path that visitors see, and by the one the site's rules make of it", async () => {
+  const target = wish('/shown/1', forAll())
+  await fill(target, 'ruled')
+  for (const path of ['/shown/*', '/inner/1']) {
+    const before = await bodies(target, 'ruled')
+    await purge({ paths: ['/elsewhere/*', '/1'] }, 'ruled')
+    expect(await bodies(target, 'ruled')).toEqual(before)
+    await purge({ paths: [path] }, 'ruled')
+    expect((await bodies(target, 'ruled')).some((body) => before.includes(body))).toBe(false)
+    await fill(target, 'ruled')
+  }
+})
+
+test('by a tag in any script, however the app has written it', async () => {
+  const [latin, utf8] = [wish('/latin', tagged('préis')), wish('/utf8', tagged(Buffer.from('価格').toString('latin1')))]
+  await Promise.all([latin, utf8].map((target) => fill(target)))
+  const before = await Promise.all([latin, utf8].map((target) => bodies(target)))
+  await purge({ tags: ['préis', '価格'] })
+  const after = await Promise.all([latin, utf8].map((target) => bodies(target)))
+  for (const place of [0, 1]) expect(after[place]?.some((body) => before[place]?.includes(body))).toBe(false)
 })
 
 test("all of one app's answers, and no other app's", async () => {

@@ -258,6 +258,13 @@ describe('A5: who asks leaves no trace in what everybody gets', () => {
     expect(await place.ask({ headers: { cookie: 'session=1' } })).toMatchObject({ word: 'miss', body: '1' })
     await expect.poll(() => place.ask()).toMatchObject({ word: 'hit', body: '2' })
     expect(await place.last()).not.toHaveProperty('cookie')
+  })
+
+  test('A5: what is kept for everybody was asked for without the address of whoever came by', async () => {
+    const place = at({ headers: control('s-maxage=60') })
+    await place.ask({ headers: { cookie: 'session=1' }, from: '127.0.3.7' })
+    await expect.poll(() => place.ask()).toMatchObject({ word: 'hit', body: '2' })
+    expect(await place.last()).toMatchObject({ 'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'http' })
     expect(await place.ask({ headers: { cookie: 'session=1' } })).toMatchObject({ word: 'hit', body: '2' })
   })
 

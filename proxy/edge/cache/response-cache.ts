@@ -10,6 +10,8 @@ export type CacheLimits = { cacheBytes: number; cacheEntryBytes: number }
 export type Slot = {
   readonly key: string
   readonly target: string
+  /** The target before the site's rules have rewritten it. */
+  readonly asked: string
   readonly vary: readonly string[]
   readonly variants: Map<string, CachedAnswer>
   /** The one answer where nothing varies. */
@@ -124,14 +126,24 @@ export class Shelf {
   }
 
   /** The slot of an address whose answers may be kept, for these headers; one for others is emptied and begins anew. */
-  open(key: string, target: string, vary: readonly string[]): Slot {
+  open(key: string, { target, asked }: { target: string; asked: string }, vary: readonly string[]): Slot {
     const known = this.#slots.get(key)
     if (known && known.vary.join() === vary.join()) return known
     if (known) this.remove(key)
     this.#passes.delete(key)
-    const slot: Slot = { key, target, vary, variants: new Map(), only: null, isUsed: false, bytes: 0, retryAt: 0 }
+    const slot: Slot = {
+      key,
+      target,
+      asked,
+      vary,
+      variants: new Map(),
+      only: null,
+      isUsed: false,
+      bytes: 0,
+      retryAt: 0,
+    }
     this.#slots.set(key, slot)
-    this.#grow(slot, slotBytes + 2 * (key.length + target.length))
+    this.#grow(slot, slotBytes + 2 * (key.length + target.length + asked.length))
     return slot
   }
 
@@ -194,13 +206,13 @@ export class Shelf {
   }
 
   /** Empties slots, and lets nobody join a fetch that began before. Returns how many answers went. */
-  purge(matches: (target: string, answer: CachedAnswer) => boolean): number {
+  purge(matches: (slot: Slot, answer: CachedAnswer) => boolean): number {
     this.purges++
     this.fills.clear()
     let purged = 0
     for (const slot of this.#slots.values()) {
       for (const [variant, answer] of slot.variants) {
-        if (!matches(slot.target, answer)) continue
+        if (!matches(slot, answer)) continue
         this.#take(slot, variant)
         purged++
       }
@@ -239,17 +251,19 @@ export function answerIn(slot: Slot, request: IncomingMessage): CachedAnswer | n
   return slot.vary.length === 0 ? slot.only : (slot.variants.get(variantOf(slot.vary, request)) ?? null)
 }
 
-function matcher({ all, tags, paths }: Purge): (target: string, answer: CachedAnswer) => boolean {
+function matcher({ all, tags, paths }: Purge): (slot: Slot, answer: CachedAnswer) => boolean {
   if (all) return () => true
-  const wantedTags = new Set(tags)
+  // A header is bytes: apps write a tag as Latin-1, or as UTF-8.
+  const wantedTags = new Set(tags.flatMap((tag) => [tag, Buffer.from(tag, 'utf8').toString('latin1')]))
   const exact = new Set(paths.filter((path) => !path.endsWith('*')).map(decoded))
   const prefixes = paths.filter((path) => path.endsWith('*')).map((path) => decoded(path.slice(0, -1)))
-  return (target, { terms }) => {
-    if (terms.tags.some((tag) => wantedTags.has(tag))) return true
+  const names = (target: string) => {
     const whole = decoded(target)
     const [path = ''] = target.split('?', 1)
     return exact.has(decoded(path)) || exact.has(whole) || prefixes.some((prefix) => whole.startsWith(prefix))
   }
+  return ({ target, asked }, { terms }) =>
+    terms.tags.some((tag) => wantedTags.has(tag)) || names(target) || (asked !== target && names(asked))
 }
 
 // The same address may be written with more escapes or fewer.
