@@ -11,6 +11,7 @@ import { openStore } from '../../registry/bundle-store/open.ts'
 import { readConfig } from '../../registry/config.ts'
 import { connect, type Sql } from '../../registry/sql.ts'
 import { createDatabase, type TestDatabase } from './database.ts'
+import { DatabaseLine } from './database-line.ts'
 import { ask } from './http.ts'
 import { freePort } from './machine.ts'
 import { checkout, plainEnv, shareCompiledCode } from './platform.ts'
@@ -24,6 +25,8 @@ export type ApartOptions = {
   /** For every part, over what the topology needs: `ATELIER_QUEUE_URL`, `ATELIER_STORE_URL`. */
   env?: Record<string, string>
   proxies?: 2 | 3
+  /** Each proxy reaches Postgres by a line of its own, which can be cut: `lineOf`. */
+  cuttable?: boolean
 }
 
 /**
@@ -37,12 +40,13 @@ export class ApartPlatform {
   readonly workers: number = 2
   readonly #database: TestDatabase
   readonly #env: Record<string, string>
+  readonly #lines: ReadonlyMap<PartName, DatabaseLine>
   readonly #parts: PartName[]
   readonly #running = new Map<PartName, ChildProcess>()
   readonly #down = new Set<PartName>()
   #isStopping = false
 
-  static async prepare({ env = {}, proxies = 2 }: ApartOptions = {}): Promise<ApartPlatform> {
+  static async prepare({ env = {}, proxies = 2, cuttable = false }: ApartOptions = {}): Promise<ApartPlatform> {
     const scratch = await mkdtemp('/tmp/at-')
     await chmod(scratch, 0o711)
     const ports: number[] = []
@@ -60,18 +64,26 @@ export class ApartPlatform {
       ATELIER_REGISTRY_URL: `http://127.0.0.1:${registry}`,
       ...env,
     }
-    return new ApartPlatform(scratch, { ports, database, env: settings })
+    const lines = new Map<PartName, DatabaseLine>()
+    if (cuttable) for (const name of proxyNames) lines.set(name, await DatabaseLine.open(database.url))
+    return new ApartPlatform(scratch, { ports, database, lines, env: settings })
   }
 
   private constructor(
     scratch: string,
-    { ports, database, env }: { ports: number[]; database: TestDatabase; env: Record<string, string> },
+    {
+      ports,
+      database,
+      lines,
+      env,
+    }: { ports: number[]; database: TestDatabase; lines: Map<PartName, DatabaseLine>; env: Record<string, string> },
   ) {
     this.scratch = scratch
     this.ports = ports
     this.port = ports[0] ?? 0
     this.#parts = ['registry', 'gateway', 'worker1', 'worker2', ...proxyNames.slice(0, ports.length)]
     this.#database = database
+    this.#lines = lines
     this.#env = env
   }
 
@@ -96,6 +108,13 @@ export class ApartPlatform {
   /** Of parts that are not taken down. */
   get livingHomes(): string[] {
     return this.#parts.filter((name) => !this.#down.has(name)).map((name) => this.homeOf(name))
+  }
+
+  /** The way from a proxy to Postgres. */
+  lineOf(name: PartName): DatabaseLine {
+    const line = this.#lines.get(name)
+    if (!line) throw new Error(`${name} has no line of its own; start the platform with cuttable`)
+    return line
   }
 
   openStore(): Promise<BundleStore> {
@@ -181,18 +200,21 @@ export class ApartPlatform {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+    for (const line of this.#lines.values()) await line[Symbol.asyncDispose]()
     await this.#database[Symbol.asyncDispose]()
     await rm(this.scratch, { recursive: true, force: true })
   }
 
   async #run(name: PartName, env: Record<string, string> = {}): Promise<void> {
     const home = this.homeOf(name)
+    const line = this.#lines.get(name)
     await mkdir(home, { recursive: true })
     await shareCompiledCode(home)
     const child = spawn(process.execPath, [join(checkout, 'cli/atelier.mjs'), 'serve', name.replace(/\d$/, '')], {
       env: {
         ...plainEnv(),
         ...this.#env,
+        ...(line && { ATELIER_DATABASE_URL: line.url }),
         ATELIER_HOME: home,
         // All proxies serve the same addresses; a load balancer would stand before them.
         ATELIER_HTTP_PORT: String(this.ports[proxyNames.indexOf(name)] ?? this.port),
