@@ -1,24 +1,24 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Deployment, findDeployment, queuePosition } from '../registry/deployments.ts'
-import { followBuildLog } from '../registry/followed-log.ts'
+import { type FollowUntil, followBuildLog } from '../registry/followed-log.ts'
 import { isUnreachable } from '../registry/sql.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'
 
-type Following = { say: (lines: string[]) => Promise<void>; signal: AbortSignal }
+type Following = { say: (lines: string[]) => Promise<void>; signal: AbortSignal; until: FollowUntil }
 
 const sayPlaceAfterMs = 1_500
 const retryMs = 500
 const retries = 120
 
 /**
- * Shows a deployment's log as it grows and gives the verdict on its ref when it has ended. Ending to follow, by `signal`, never ends the
+ * Shows a deployment's log as it grows and gives the verdict on its ref when it takes traffic, or when its rollout is over. Ending to follow, by `signal`, never ends the
  * deployment. A database that is away for a minute is waited for.
  */
 export async function followDeployment(
   { ref }: RefUpdate,
   deployment: Deployment,
-  { say, signal }: Following,
+  { say, signal, until }: Following,
   deps: GatewayDeps,
 ): Promise<Verdict> {
   let seen = 0
@@ -26,8 +26,8 @@ export async function followDeployment(
   try {
     for (let attempt = 0; attempt < retries && !signal.aborted; attempt++) {
       try {
-        for await (const item of followBuildLog(deps.sql, deployment.id, { after: seen, signal })) {
-          if ('end' in item) return verdictOf(ref, item.end)
+        for await (const item of followBuildLog(deps.sql, deployment.id, { after: seen, signal, until })) {
+          if ('end' in item) return verdictOf(ref, item.end, until)
           clearTimeout(waiting)
           await say(item.lines.map(({ text }) => text))
           seen = item.lines.at(-1)?.seq ?? seen
@@ -47,12 +47,14 @@ export async function followDeployment(
   return { ref, ok: false, reason: sentence }
 }
 
-function verdictOf(ref: string, ended: Deployment | null): Verdict {
+function verdictOf(ref: string, ended: Deployment | null, until: FollowUntil): Verdict {
   if (!ended) return { ref, ok: false, reason: 'the app was deleted meanwhile' }
-  // Whatever came after, it has been live, and the ref has moved.
-  if (ended.liveAt) return { ref, ok: true }
+  // Whatever came after, it has had visitors, and the ref has moved.
+  if (ended.trafficAt && (until === 'traffic' || !takenBack.includes(ended.state))) return { ref, ok: true }
   return { ref, ok: false, reason: ended.stateReason ?? `the deployment ${ended.id} ended ${ended.state}` }
 }
+
+const takenBack: Deployment['state'][] = ['failed', 'rolled_back', 'cancelled']
 
 async function sayPlace(deployment: Deployment, say: Following['say'], { sql, log }: GatewayDeps): Promise<void> {
   try {

@@ -2,12 +2,7 @@ import type { App } from '../registry/apps.ts'
 import { settleProductionBranch } from '../registry/apps.ts'
 import { targetOfBranch } from '../registry/branches.ts'
 import { appUrl } from '../registry/config.ts'
-import {
-  createDeployment,
-  type Deployment,
-  type DeploymentOptions,
-  type NewDeployment,
-} from '../registry/deployments.ts'
+import { createDeployment, type Deployment, type NewDeployment } from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
 import { findRunningPush } from '../registry/ref-moves.ts'
 import { removePreview } from '../registry/release.ts'
@@ -16,6 +11,7 @@ import { shortVersion } from '../registry/version.ts'
 import type { Commit } from './checkout.ts'
 import { answerOfDatabase, changeOfDatabase } from './deadline.ts'
 import type { GatewayDeps } from './gateway.ts'
+import type { PushOptions } from './push-policy.ts'
 import { branchOf, isZero, type RefUpdate, Refused } from './ref-update.ts'
 import { isAncestor, readRef, readRefs } from './repositories.ts'
 import { keepSnapshot } from './snapshot.ts'
@@ -25,7 +21,7 @@ export type BranchPush = {
   repository: string
   caller: Caller
   commits: Map<string, Commit>
-  options: DeploymentOptions
+  options: PushOptions
   /** Aborted when git has ended and nobody can be told any more that the push was taken. */
   gone: AbortSignal
 }
@@ -62,7 +58,8 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
         oldSha: update.old,
         subject: push.commits.get(update.new)?.subject ?? '',
       },
-      options: push.options,
+      options: push.options.deployment,
+      door: push.options.door,
     }
     const deployment = await changeOfDatabase((signal) => createDeployment(deps.sql, wanted, { signal }), {
       signal: push.gone,

@@ -82,8 +82,11 @@ test('G12: options are taken from a list, and others are refused by name', () =>
       reason: expect.stringMatching(/^unknown push option ".*"; there are: canary=skip, follow, force-build, unlock$/),
     })
   }
-  expect(readPushOptions(['canary=skip', 'follow', 'force-build'])).toEqual({ canary: 'skip', forceBuild: true })
-  expect(readPushOptions([])).toEqual({})
+  const deployment = { canary: 'skip', forceBuild: true }
+  const asked = readPushOptions(['canary=skip', 'follow', 'force-build'])
+  expect(asked).toEqual({ deployment, door: 'by hand', until: 'verdict' })
+  expect(readPushOptions(['unlock'])).toEqual({ deployment: {}, door: 'unlocking', until: 'traffic' })
+  expect(readPushOptions([])).toEqual({ deployment: {}, door: 'by hand', until: 'traffic' })
 })
 
 function update(ref: string): RefUpdate {

@@ -1,5 +1,7 @@
+import type { Door } from '../registry/app-locks.ts'
 import type { Config } from '../registry/config.ts'
 import type { DeploymentOptions } from '../registry/deployments.ts'
+import type { FollowUntil } from '../registry/followed-log.ts'
 import { branchOf, type RefUpdate, type Verdict } from './ref-update.ts'
 
 const pushOptions = ['canary=skip', 'follow', 'force-build', 'unlock']
@@ -28,11 +30,17 @@ export function refuseWhole(updates: RefUpdate[], reasonFor: (update: RefUpdate)
   return updates.map(({ ref }, index) => ({ ref, ok: false, reason: own[index] ?? others }))
 }
 
-/** What the options of a push, all of them allowed ones, ask of its deployments. */
-export function readPushOptions(options: string[]): DeploymentOptions {
+/** What the options of a push, all of them allowed ones, ask for: of its deployments, of the lock at the door, and of how long it stays. */
+export type PushOptions = { deployment: DeploymentOptions; door: Door; until: FollowUntil }
+
+export function readPushOptions(options: string[]): PushOptions {
   return {
-    ...(options.includes('canary=skip') ? { canary: 'skip' as const } : {}),
-    ...(options.includes('force-build') ? { forceBuild: true } : {}),
+    deployment: {
+      ...(options.includes('canary=skip') ? { canary: 'skip' as const } : {}),
+      ...(options.includes('force-build') ? { forceBuild: true } : {}),
+    },
+    door: options.includes('unlock') ? 'unlocking' : 'by hand',
+    until: options.includes('follow') ? 'verdict' : 'traffic',
   }
 }
 

@@ -7,6 +7,7 @@ import { answerOfDatabase } from './deadline.ts'
 import { followDeployment } from './follow.ts'
 import type { GatewayDeps } from './gateway.ts'
 import type { Access } from './guard.ts'
+import { linesOfLastRollback } from './last-rollback.ts'
 import type { Question } from './pre-receive.ts'
 import { type BranchPush, deleteBranch, deployBranch, refuseEnding, settleProduction } from './push-branch.ts'
 import { type PushHead, readPushHead } from './push-head.ts'
@@ -177,7 +178,9 @@ class Push implements Decisions {
         return { ref: update.ref, ok: true }
       }
       const deployment = await deployBranch(update, push, this.#deps)
-      return await followDeployment(update, deployment, { say, signal: this.#followUntil }, this.#deps)
+      await say(await linesOfLastRollback(deployment, this.#deps))
+      const following = { say, signal: this.#followUntil, until: push.options.until }
+      return await followDeployment(update, deployment, following, this.#deps)
     } catch (thrown) {
       return { ref: update.ref, ok: false, reason: explain(thrown, this.#deps) }
     }

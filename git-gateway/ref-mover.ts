@@ -5,6 +5,7 @@ import { listPreparedPushes, recordRefMove } from '../registry/ref-moves.ts'
 import { goLive } from '../registry/release.ts'
 import { channels } from '../registry/routes.ts'
 import { Wakeup } from '../registry/wakeup.ts'
+import { noteCommits } from './commits-between.ts'
 import type { GatewayDeps } from './gateway.ts'
 import { branchOf, isZero, Refused } from './ref-update.ts'
 import { isAncestor, readRef } from './repositories.ts'
@@ -95,7 +96,10 @@ export class RefMover {
     if (!app) return
     const repository = await repositories.open(app)
     try {
-      const isMoved = await recordRefMove(sql, deployment.id, () => moveRef(repository, deployment, this.#deps))
+      const [isMoved] = await Promise.all([
+        recordRefMove(sql, deployment.id, () => moveRef(repository, deployment, this.#deps)),
+        noteCommits(deployment, repository, this.#deps),
+      ])
       if (!isMoved) return
     } catch (thrown) {
       if (!(thrown instanceof Refused)) throw thrown

@@ -50,13 +50,15 @@ async function hasEnded(sql: Db, { id, state, trafficAt }: Deployment, until: Fo
   return !openStates.includes(state) && !(await isInRollout(sql, id))
 }
 
+// One that is taken back says why when the edges have followed, which takes them a moment.
 async function isInRollout(sql: Db, deploymentId: string): Promise<boolean> {
   const open = await sql`
-    select id
-    from rollouts
-    where to_deployment = ${deploymentId}
-      and ended_at is null
-      and state <> 'reverting'
+    select o.id
+    from rollouts o
+    join deployments d on d.id = o.to_deployment
+    where o.to_deployment = ${deploymentId}
+      and o.ended_at is null
+      and (o.state <> 'reverting' or d.state_since > now() - interval '10 seconds')
   `
   return open.length > 0
 }

@@ -62,6 +62,12 @@ export function reasonLines({ failingPaths, stackTraces, commits }: Reasons): st
   ]
 }
 
+/** `3f2a91c (v17) was taken back: errors 4/68 vs 1/1290 (…)`; what people give as a reason says so itself. */
+export function takenBack(name: string, sentence: string | null): string {
+  if (!sentence) return `${name} was taken back`
+  return sentence.startsWith('taken back') ? `${name} was ${sentence}` : `${name} was taken back: ${sentence}`
+}
+
 /** What to do after a version was taken back. */
 export function nextStep({ version, branch, number }: Pick<Deployment, 'version' | 'branch' | 'number'>): string {
   const name = /^\d{8}-\d{6}$/.test(version) ? `v${number}` : shortVersion(version)

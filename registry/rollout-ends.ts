@@ -3,6 +3,7 @@ import { appendBuildLog } from './build-logs.ts'
 import { type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { nameOf, putLive, type Release, setLive } from './live.ts'
+import { takenBack } from './rollback-reasons.ts'
 import { endRollout, findOpenRollout, type NewSegment, openSegment, type Rollout } from './rollout.ts'
 import type { Db } from './sql.ts'
 
@@ -56,7 +57,7 @@ export async function revertRollout(
   if (candidate && to !== 'cancelled')
     await holdAutomaticDoors(tx, {
       app: rollout.appId,
-      message: `${nameOf(candidate)} was taken back (${sentence})`,
+      message: takenBack(nameOf(candidate), sentence),
       by,
     })
   const old = isLive ? await findDeployment(tx, rollout.fromDeployment) : null

@@ -135,6 +135,7 @@ async function advance(
 ): Promise<void> {
   const { verdict, percent } = wanted
   await say(tx, rollout, verdict.sentence)
+  if (rollout.segment < 0 && percent < 100) await appendBuildLog(tx, rollout.toDeployment, nextCommands)
   await recordDecision(tx, rollout, { kind: 'advance', sentence: verdict.sentence, by, verdict })
   if (percent === 100) await completeRollout(tx, rollout, { config, by: rollout.by, ...limitsOf(wanted) })
   else await openSegment(tx, rollout, { opens: 'stage', percent, ...limitsOf(wanted), by })
@@ -151,6 +152,9 @@ async function advance(
     where id = ${rollout.id}
   `
 }
+
+// A push ends here: from now on the rollout goes by itself.
+const nextCommands = ['       follow it: atelier status; more at once: atelier promote 100; back: atelier abort']
 
 async function askProbes(tx: Db, rollout: Rollout, verdict: Verdict): Promise<void> {
   await tx`

@@ -116,6 +116,7 @@ describe('a version that is as good as the old one', () => {
     expect(await routeOf(app)).toMatchObject({ warm: null, rollout: null })
     expect(await linesOf(candidate)).toEqual([
       '-----> Canary      begins at 5 %',
+      expect.stringMatching(/^ {7}follow it: atelier status/),
       expect.stringMatching(/^-----> Canary {6}5 % → 25 %: errors 0\/300 vs 0\/5700, evidence errors/),
       expect.stringMatching(/^-----> Canary {6}25 % → 50 %: /),
       expect.stringMatching(/^-----> Canary {6}50 % → 100 %: /),
