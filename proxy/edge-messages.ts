@@ -1,5 +1,6 @@
 import type { Config } from '../registry/config.ts'
 import type { Purge } from '../registry/purges.ts'
+import type { RolloutReport, RouteBin } from '../registry/rollout-reports.ts'
 import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { Speech } from '../sandbox/isolate/isolate.ts'
 import type { DeploymentRef } from './edge/deployment.ts'
@@ -25,6 +26,13 @@ export type HostState =
 /** An error on its way between processes. */
 export type SentError = { code: string; message: string }
 
+/** Histograms on their way between processes, as LatencyHistogram.parse reads them. */
+export type SentLatency = [bucket: number, count: number][]
+export type SentReport = Omit<RolloutReport, 'segments'> & {
+  segments: (Omit<RolloutReport['segments'][number], 'latency'> & { latency: SentLatency })[]
+}
+export type SentBin = Omit<RouteBin, 'latency'> & { latency: SentLatency }
+
 export type EdgeSettings = {
   /** For the log: which of them it is. */
   number: number
@@ -38,6 +46,8 @@ export type EdgeSettings = {
   /** Of a bundle store on this machine; null: it is elsewhere, and this machine has copies. */
   storeDirectory: string | null
   blobsDirectory: string
+  /** Signs visitors' cookies; base64. The same on all proxies of a platform, and good for nothing else. */
+  visitorKey: string
   logLevel: string
   limits: ProxyLimits
 }
@@ -72,6 +82,8 @@ export type ToEdge =
   | { type: 'doze'; id: string; turn: number }
   | { type: 'gone'; id: string }
   | { type: 'brought'; digest: string; error: SentError | null }
+  /** The registry has taken in what was counted of a rollout. */
+  | { type: 'reported'; rolloutId: string; seq: number }
   | { type: 'ping' }
   /** To accept nothing more, let what is in flight end for so long, and exit. */
   | { type: 'close'; deadlineMs: number }
@@ -91,4 +103,8 @@ export type FromEdge =
   | { type: 'want'; id: string }
   /** The copy of a blob is missing. */
   | { type: 'bring'; digest: string }
+  /** What was counted of rollouts so far. To be acknowledged with `reported`. */
+  | { type: 'rollouts'; reports: SentReport[] }
+  /** Ten seconds that are over. */
+  | { type: 'bins'; bins: SentBin[] }
   | { type: 'pong' }

@@ -6,7 +6,7 @@ import type { Config } from '../registry/config.ts'
 import { toAppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
 import type { Log } from '../registry/log.ts'
-import type { Key } from '../registry/secrets.ts'
+import { deriveKey, type Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { AppNetworks } from '../sandbox/network/app-network.ts'
 import { FormBringer } from './bundles/better-forms.ts'
@@ -28,6 +28,7 @@ import { KnownRoutes } from './known-routes.ts'
 import { defaultLimits, type ProxyLimits } from './limits.ts'
 import { RegistryLink } from './registry-link.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
+import { TrafficReports } from './traffic-reports.ts'
 
 export type ProxyDeps = {
   sql: Sql
@@ -69,9 +70,10 @@ export async function startProxy(
   const blobs = new BlobFiles(store, blobsDirectory)
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
   const known = new KnownRoutes()
+  const traffic = new TrafficReports({ sql, edgeId, log })
   const edges: EdgePool = new EdgePool({
     count: config.edges,
-    settings: edgeSettings(config, { store, blobsDirectory, limits, log }),
+    settings: edgeSettings(config, { store, key, blobsDirectory, limits, log }),
     env: edgeEnv(config),
     ...{ limits, log },
     known: () => ({ messages: [...deployments.told(), ...retained.told()], routes: known.all() }),
@@ -79,6 +81,8 @@ export async function startProxy(
       if (message.type === 'want') deployments.answer(message.id, reply)
       if (message.type === 'wake') deployments.wake(message.id)
       if (message.type === 'used') deployments.used(message.ids)
+      if (message.type === 'rollouts') traffic.takeReports(message.reports, reply)
+      if (message.type === 'bins') traffic.takeBins(message.bins)
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
     },
   })
@@ -128,7 +132,10 @@ export async function startProxy(
     async close() {
       clearInterval(looking)
       starts.close()
-      await Promise.all([edges.close(limits.closeDeadlineMs), link.close()])
+      // While the registry still knows this edge it takes in what was counted last.
+      await edges.close(limits.closeDeadlineMs)
+      await traffic.close()
+      await link.close()
       await deployments.close()
       await (await networks).close()
       await Promise.all([appLog.close(), snapshots.close(), retained.close(), forms.close()])
@@ -138,13 +145,20 @@ export async function startProxy(
 
 function edgeSettings(
   { domain, appsDomain, runDir, gatewayUrl, registryUrl, storeUrl, trustedProxies, edges, responseCache }: Config,
-  { store, blobsDirectory, limits, log }: { store: BundleStore; blobsDirectory: string; limits: ProxyLimits; log: Log },
+  {
+    store,
+    key,
+    blobsDirectory,
+    limits,
+    log,
+  }: { store: BundleStore; key: Key; blobsDirectory: string; limits: ProxyLimits; log: Log },
 ): Omit<EdgeSettings, 'number'> {
   return {
     ...{ domain, appsDomain, runDir, gatewayUrl, registryUrl, blobsDirectory, trustedProxies, responseCache },
     // The kernel spreads one client's connections evenly.
     limits: { ...limits, maxConnectionsPerClient: Math.ceil(limits.maxConnectionsPerClient / edges) },
     storeDirectory: store.localPath('blobs') === null ? null : storeUrl.slice('file:'.length),
+    visitorKey: deriveKey(key, 'visitor cookie').toString('base64'),
     logLevel: log.level,
   }
 }

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Config } from './config.ts'
@@ -38,6 +38,11 @@ export function opens(key: Key, context: string, sealed: Buffer): boolean {
   } catch {
     return false
   }
+}
+
+/** A key for one purpose, which says nothing of the platform's (HKDF, RFC 5869). 32 bytes, the same wherever the platform's key is. */
+export function deriveKey(key: Key, purpose: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', key, '', `atelier ${purpose}`, 32))
 }
 
 /** The key as `loadKey` has it, or null when there is none on this machine yet. */

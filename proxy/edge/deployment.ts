@@ -7,6 +7,7 @@ import type { Manifest } from '../../registry/manifest.ts'
 import { readLocalForms } from '../bundles/better-forms.ts'
 import type { BlobFiles } from '../bundles/blob-files.ts'
 import type { HostView } from './app/host-view.ts'
+import type { Bin } from './counting/bins.ts'
 import { InFlight } from './drain.ts'
 import type { RetainedAssets } from './static/retained-assets.ts'
 import { StaticFiles } from './static/static-files.ts'
@@ -40,6 +41,8 @@ export class Deployment {
   readonly inFlight = new InFlight()
   /** Flat header pairs of every response of this deployment. */
   readonly headers: string[]
+  /** What is being counted of it. */
+  bin: Bin | null = null
   readonly #deps: DeploymentDeps
   #whereabouts: Whereabouts | null = null
   #told = Promise.withResolvers<Whereabouts>()

@@ -12,6 +12,8 @@ import { refuse, type Upgrades } from './app/upgrades.ts'
 import type { CachedApps } from './cache/cached-app.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { noticeFor as platformNoticeFor } from './control-plane.ts'
+import type { CountedRequest } from './counting/counted-request.ts'
+import type { Counting } from './counting/counting.ts'
 import type { Deployment, Loaded } from './deployment.ts'
 import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
@@ -19,9 +21,10 @@ import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
 import { closeLingering, lingerAtEnd } from './lingering-close.ts'
 import * as pages from './pages.ts'
 import { type RouteTable, refOf } from './route-table.ts'
-import { assignVisitor } from './split.ts'
+import { assign, isSplit } from './split.ts'
 import type { StallWatch } from './stall-watch.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
+import type { Visitors } from './visitors.ts'
 
 export type EdgeDeps = {
   table: RouteTable
@@ -30,14 +33,22 @@ export type EdgeDeps = {
   controlPlane: ControlPlane
   upgrades: Upgrades
   stalls: StallWatch
+  visitors: Visitors
+  counting: Counting
   trusted: TrustedProxies
   appsDomain: string
   limits: AppRequestLimits
   log: Log
 }
 
-/** `asked` is there when the app is. */
-type Visit = { routeId: string; deployment: Deployment; visitor: string[]; asked: AppRequest | null }
+/** `counted` null: of a preview. `asked` is there when the app is. */
+type Visit = {
+  routeId: string
+  deployment: Deployment
+  visitor: string[]
+  counted: CountedRequest | null
+  asked: AppRequest | null
+}
 
 // So many are read on until they have heard why: they come above the most that a client may hold.
 const mostTurnedAway = 1_000
@@ -156,7 +167,7 @@ export class Edge {
   }
 
   #serveRoute(route: EdgeRoute, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
-    const visit = this.#visit(route, request)
+    const visit = this.#visit(route, target, request)
     if (!visit) {
       this.inFlight.add(response)
       this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
@@ -172,6 +183,7 @@ export class Edge {
       this.inFlight.end(here)
       deployment.inFlight.end(there)
       stalls.end(progress)
+      visit.counted?.over(response)
       visit.asked?.over()
     })
     const loaded = deployment.loaded
@@ -186,7 +198,7 @@ export class Edge {
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    const { routeId, deployment, visitor } = visit
+    const { routeId, deployment, visitor, counted } = visit
     const call = { request, response, target, routeId, headers: deployment.headers, visitor }
     const isBegun = files.serve(call)
     if (isBegun === true) return
@@ -202,8 +214,19 @@ export class Edge {
     }
     const { ref, headers } = deployment
     const forwarding = this.#deps.trusted.forwardingOf(request)
+    counted?.asked()
     // As the site's own rules may have rewritten it.
-    const appCall = { request, response, target: call.target, asked: target, headers, visitor, ref, forwarding }
+    const appCall = {
+      request,
+      response,
+      target: call.target,
+      asked: target,
+      headers,
+      visitor,
+      ref,
+      forwarding,
+      counted,
+    }
     visit.asked = this.#deps.apps.serve(appCall, host, this.#appDeps)
   }
 
@@ -235,44 +258,63 @@ export class Edge {
     { target }: Admitted,
     { request, socket, head }: { request: IncomingMessage; socket: Socket; head: Buffer },
   ): Promise<void> {
-    const visit = this.#visit(route, request)
+    const visit = this.#visit(route, target, request)
     if (!visit) {
       refuse({ request, socket }, pages.neverDeployed(route.appId, route.branch))
       return
     }
-    const { deployment } = visit
+    const { deployment, counted } = visit
     const { ref, headers } = deployment
+    const answer = (notice: pages.Notice) => {
+      counted?.shookHands(notice.status)
+      refuse({ request, socket }, notice)
+    }
     this.#count(socket, deployment.inFlight)
+    socket.once('close', () => counted?.left())
     try {
       const { host } = await deployment.whenLoaded()
       if (!host) {
-        refuse({ request, socket }, pages.pageNotFound())
+        answer(pages.pageNotFound())
         return
       }
       const { socketPath, speaks } = await host.whenUp(this.#deps.limits.waitForHostMs)
       if (socket.destroyed) return
       if (speaks === 'channel') {
-        refuse({ request, socket }, pages.noUpgrades(ref.appId))
+        answer(pages.noUpgrades(ref.appId))
         return
       }
-      const onFailure = () => pages.connectionLost(ref.appId)
-      const forwarding = this.#deps.trusted.forwardingOf(request)
-      const address = { socketPath }
-      this.#deps.upgrades.pass({ request, socket, head, target, address, forwarding, headers, onFailure })
+      const lost = pages.connectionLost(ref.appId)
+      this.#deps.upgrades.pass({
+        ...{ request, socket, head, target, address: { socketPath }, headers },
+        forwarding: this.#deps.trusted.forwardingOf(request),
+        onFailure: () => {
+          counted?.shookHands(lost.status)
+          return lost
+        },
+        onAnswer: (status) => counted?.shookHands(status),
+      })
     } catch (thrown) {
-      refuse({ request, socket }, appNoticeFor(thrown, ref.appId, this.#deps.limits))
+      answer(appNoticeFor(thrown, ref.appId, this.#deps.limits))
     }
   }
 
   // Without awaiting anything, so that no flip comes between the choice and the count of requests in flight.
-  #visit(route: EdgeRoute, request: IncomingMessage): Visit | null {
-    const { arm, setCookie } = assignVisitor(route, request.headers.cookie)
-    const chosen = arm === 'candidate' ? route.candidate : route.live
-    if (!chosen) return null
-    const deployment = this.#deps.deployments.find(chosen.id) ?? this.#deps.deployments.want(refOf(route, chosen))
-    return { routeId: route.id, deployment, visitor: setCookie === null ? [] : ['set-cookie', setCookie], asked: null }
+  #visit(route: EdgeRoute, target: string, request: IncomingMessage): Visit | null {
+    const { counting, visitors, deployments } = this.#deps
+    const assigned = assign(route, request.headers.cookie, visitors)
+    if (!assigned) return null
+    const startedAt = performance.now()
+    const { serves, visit } = counting.toss(route, assigned, target, startedAt)
+    const deployment = deployments.find(serves.id) ?? deployments.want(refOf(route, serves))
+    const counted = route.environment === 'production' ? counting.begin(deployment, route.id, startedAt, visit) : null
+    const { visitor } = assigned
+    const isMet = visitor !== null && !visitor.isKnown && isSplit(route)
+    const setCookie = isMet ? ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : noCookie
+    return { routeId: route.id, deployment, visitor: setCookie, counted, asked: null }
   }
 }
+
+const noCookie: string[] = []
 
 /** What the promise brings, or null after `timeoutMs`. */
 async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value | null> {

@@ -10,6 +10,7 @@ import { Upgrades } from './app/upgrades.ts'
 import { CachedApps } from './cache/cached-app.ts'
 import { ResponseCache } from './cache/response-cache.ts'
 import { ControlPlane } from './control-plane.ts'
+import { Counting } from './counting/counting.ts'
 import { Deployments } from './deployments.ts'
 import { Edge } from './edge.ts'
 import { Listener } from './listener.ts'
@@ -17,8 +18,9 @@ import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { RetainedAssets } from './static/retained-assets.ts'
 import { TrustedProxies } from './trusted-proxies.ts'
+import { Visitors } from './visitors.ts'
 
-/** Everything in one edge process. What it knows it was told by the main process; it has no database, no key and no app's secrets. */
+/** Everything in one edge process. What it knows it was told by the main process; it has no database, not the platform's key and no app's secrets. */
 export class ServingEdge {
   readonly #settings: EdgeSettings
   readonly #send: (message: FromEdge) => void
@@ -30,6 +32,7 @@ export class ServingEdge {
   readonly #store: CopiedStore | null
   readonly #stalls: StallWatch
   readonly #trusted: TrustedProxies
+  readonly #counting: Counting
   readonly #edge: Edge
   readonly #useReport: NodeJS.Timeout
   #listener: Listener | null = null
@@ -52,6 +55,7 @@ export class ServingEdge {
     this.#cache = new ResponseCache(settings.responseCache)
     this.#stalls = new StallWatch(limits)
     this.#trusted = new TrustedProxies(settings.trustedProxies)
+    this.#counting = new Counting({ send })
     this.#edge = new Edge({
       table: this.#table,
       deployments: this.#deployments,
@@ -59,6 +63,8 @@ export class ServingEdge {
       controlPlane: new ControlPlane(settings, { log }),
       upgrades: new Upgrades({ cookieSuffix: appsDomain }),
       stalls: this.#stalls,
+      visitors: new Visitors(settings.visitorKey),
+      counting: this.#counting,
       trusted: this.#trusted,
       appsDomain,
       limits,
@@ -75,6 +81,7 @@ export class ServingEdge {
         return
       case 'routes':
         this.#table.apply(message)
+        this.#counting.follow(message)
         this.#send({ type: 'seen', order: message.order })
         this.#warm(message)
         return
@@ -119,6 +126,9 @@ export class ServingEdge {
         return
       case 'brought':
         this.#store?.brought(message.digest, message.error && errorFrom(message.error))
+        return
+      case 'reported':
+        this.#counting.acknowledge(message)
         return
       case 'ping':
         this.#send({ type: 'pong' })
@@ -172,6 +182,7 @@ export class ServingEdge {
 
   async #close(deadlineMs: number): Promise<void> {
     await this.#listener?.close(deadlineMs)
+    this.#counting.close()
     this.#stalls.close()
     clearInterval(this.#useReport)
     process.disconnect?.()

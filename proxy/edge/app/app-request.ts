@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Log } from '../../../registry/log.ts'
+import type { CountedRequest } from '../counting/counted-request.ts'
 import type { DeploymentRef } from '../deployment.ts'
 import * as pages from '../pages.ts'
 import { type CacheWord, sendInterim, sendStream, sendWhole } from './app-answer.ts'
@@ -27,6 +28,8 @@ export type AppCall = {
   /** Flat pairs that go with a page while a rollout splits its visitors. */
   visitor: string[]
   forwarding: Forwarding
+  /** Is told how it went. */
+  counted: CountedRequest | null
 }
 /** Somebody who looks at the app's answer before the client gets it. */
 export interface AnswerWatch {
@@ -176,16 +179,22 @@ export class AppRequest implements Recipient {
 
   #pass(answer: UpstreamResponse): void {
     const watch = this.#watch
-    const { request, response, headers, visitor } = this.#call
+    const { request, response, headers, visitor, counted } = this.#call
     const head = readResponseHead(answer, { cookieSuffix: this.#deps.cookieSuffix })
     if ('invalid' in head) throw new UpstreamError('invalid', head.invalid)
-    if (watch?.take(head, answer, () => this.#exchange?.abort())) return
+    if (counted && !Buffer.isBuffer(answer.body)) answer.body.on('error', () => counted.brokeOff())
+    if (watch?.take(head, answer, () => this.#exchange?.abort())) {
+      counted?.answered(head.status, 'for everybody', false)
+      return
+    }
     if (response.destroyed) {
       this.over()
       return
     }
     const personal = visitor.length > 0 && head.type.startsWith('text/html') && !isShared(answer) ? visitor : []
-    const client = { request, response, headers: [...headers, 'x-atelier-cache', watch?.word ?? 'bypass', ...personal] }
+    const word = watch?.word ?? 'bypass'
+    counted?.answered(head.status, word === 'miss' ? 'for everybody' : 'for one', personal.length > 0)
+    const client = { request, response, headers: [...headers, 'x-atelier-cache', word, ...personal] }
     const { body } = answer
     if (Buffer.isBuffer(body)) {
       sendWhole(client, head, body, readTrailers(answer.trailers()))

@@ -19,6 +19,8 @@ export type UpgradeCall = {
   headers: string[]
   /** What to say when the handshake fails without an answer. */
   onFailure: (error: Error) => Notice
+  /** Told the status of its answer. */
+  onAnswer?: (status: number) => void
 }
 
 const handshakeTimeoutMs = 30_000
@@ -76,12 +78,14 @@ export class Upgrades {
     const { socket } = call
     socket.once('close', () => outgoing.destroy())
     outgoing.on('response', (response) => {
+      call.onAnswer?.(response.statusCode ?? 0)
       const head = readResponseHead(rawHead(response), { cookieSuffix: this.#cookieSuffix })
       if ('invalid' in head) refuse(call, invalidResponse('The app', head.invalid))
       else response.headers = toHeaderObject([...head.headers, ...call.headers])
     })
     outgoing.on('upgrade', (response, upstream) => {
       this.#calls.delete(socket)
+      call.onAnswer?.(101)
       response.headers = { ...toHeaderObject(call.headers), ...handshakeHeaders(response) }
       this.#clients.set(upstream, socket)
       socket.once('close', () => upstream.destroy())

@@ -1,0 +1,92 @@
+import type { ServerResponse } from 'node:http'
+import type { Bin, Binned, Bins } from './bins.ts'
+import type { CountedVisit } from './counted-visit.ts'
+
+const switchedProtocols = 101
+
+/**
+ * One request of a production route on its way: what it comes to is counted once, in the bin of the deployment that serves it, and in its rollout if there
+ * is one. A client that leaves is no error.
+ */
+export class CountedRequest {
+  readonly #bins: Bins
+  readonly #deployment: Binned
+  readonly #routeId: string
+  readonly #startedAt: number
+  readonly #visit: CountedVisit | null
+  #isAsked = false
+  #isSettled = false
+  #isFailed = false
+  #isOver = false
+
+  /** `startedAt` as performance.now(). */
+  constructor(bins: Bins, deployment: Binned, routeId: string, startedAt: number, visit: CountedVisit | null) {
+    this.#bins = bins
+    this.#deployment = deployment
+    this.#routeId = routeId
+    this.#startedAt = startedAt
+    this.#visit = visit
+  }
+
+  /** No file answers it: an app does, or the cache. */
+  asked(): void {
+    this.#isAsked = true
+    this.#visit?.asked()
+  }
+
+  /** The app has answered it. `hasCookie`: with the visitor's id. */
+  answered(status: number, how: 'for everybody' | 'for one', hasCookie: boolean): void {
+    if (this.#isSettled) return
+    const now = performance.now()
+    if (how === 'for one') this.#bin.took(now - this.#startedAt)
+    this.#visit?.answered(now, { isCacheable: how === 'for everybody', hasCookie })
+    this.#settle(status)
+  }
+
+  /** The app has taken the protocol, or has not. */
+  shookHands(status: number = switchedProtocols): void {
+    if (!this.#isSettled) this.#settle(status)
+  }
+
+  /** The app broke off in the middle of its answer. */
+  brokeOff(): void {
+    if (!this.#isFailed && !this.#isOver) this.#fail(0)
+  }
+
+  /** Its response is closed, at its end or before. */
+  over(response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): void {
+    this.#isOver = true
+    if (this.#isSettled) return
+    if (!response.headersSent) this.left()
+    else {
+      // Not the app's own answer: the cache's, or the edge's word that there is none.
+      if (this.#isAsked) this.#visit?.answeredByEdge(performance.now(), response.statusCode)
+      this.#settle(response.statusCode)
+    }
+  }
+
+  /** Its client has left before there was an answer. */
+  left(): void {
+    if (this.#isSettled) return
+    this.#isSettled = true
+    this.#bin.requests++
+    this.#visit?.left(performance.now(), this.#isAsked)
+  }
+
+  get #bin(): Bin {
+    return this.#bins.of(this.#deployment, this.#routeId)
+  }
+
+  #settle(status: number): void {
+    this.#isSettled = true
+    this.#bin.requests++
+    this.#visit?.settled(performance.now(), status)
+    if (status >= 500) this.#fail(status)
+  }
+
+  #fail(status: number): void {
+    this.#isFailed = true
+    this.#bin.errors++
+    this.#visit?.failed(status)
+  }
+}

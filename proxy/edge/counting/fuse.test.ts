@@ -1,0 +1,61 @@
+import { expect, test } from 'vitest'
+import { Fuse } from './fuse.ts'
+
+const halfMinute = 30_000
+
+function blown(): Fuse {
+  const fuse = new Fuse()
+  for (let at = 0; at < 5; at++) {
+    expect(fuse.admits(at)).toBe(true)
+    fuse.failed(at, at)
+  }
+  return fuse
+}
+
+test('the fifth failure in a row keeps requests from the candidate for half a minute', () => {
+  const fuse = blown()
+  expect(fuse.admits(5)).toBe(false)
+  expect(fuse.admits(4 + halfMinute - 1)).toBe(false)
+})
+
+test('an answer between the failures begins the count anew, a client that leaves does not', () => {
+  const fuse = new Fuse()
+  for (let at = 0; at < 4; at++) fuse.failed(at, at)
+  fuse.answered(4)
+  for (let at = 5; at < 9; at++) fuse.failed(at, at)
+  expect(fuse.admits(9)).toBe(true)
+  fuse.left(9)
+  fuse.failed(10, 10)
+  expect(fuse.admits(11)).toBe(false)
+})
+
+test('after half a minute one request tries, and its answer decides for all', () => {
+  const later = 5 + halfMinute
+  const good = blown()
+  expect(good.admits(later)).toBe(true)
+  expect(good.admits(later)).toBe(false)
+  good.answered(later)
+  expect(good.admits(later + 1)).toBe(true)
+
+  const bad = blown()
+  expect(bad.admits(later)).toBe(true)
+  bad.failed(later, later + 100)
+  expect(bad.admits(later + 100 + halfMinute - 1)).toBe(false)
+  expect(bad.admits(later + 100 + halfMinute)).toBe(true)
+})
+
+test('when the client of the one that tries has left, the next tries', () => {
+  const later = 5 + halfMinute
+  const fuse = blown()
+  expect(fuse.admits(later)).toBe(true)
+  fuse.left(later)
+  expect(fuse.admits(later + 1)).toBe(true)
+})
+
+test('what was on its way when the fuse blew neither mends it nor keeps it open', () => {
+  const fuse = blown()
+  fuse.answered(3)
+  expect(fuse.admits(6)).toBe(false)
+  fuse.failed(3, 20_000)
+  expect(fuse.admits(4 + halfMinute)).toBe(true)
+})
