@@ -62,7 +62,8 @@ export function openAnswer(client: Client, head: ResponseHead): Writable {
   writeHead(client, head, coding === null ? head.headers : codedHeaders(head.headers, coding, null))
   // A stream that starts with silence still shows that it has started.
   setImmediate(() => {
-    if (!response.writableEnded && !response.destroyed) response.flushHeaders()
+    // As flushHeaders, which takes the bytes of headers for letters and writes them as UTF-8.
+    if (!response.writableEnded && !response.destroyed) response.write('', 'latin1')
   })
   return coding === null || request.method === 'HEAD' ? response : encode(response, coding)
 }

@@ -42,6 +42,11 @@ const server = createServer((request, response) => {
     return response.end()
   }
   if (path === '/trailers-forgotten') { response.writeHead(200, { trailer: 'x-sum' }); return response.end('body') }
+  if (path === '/silence') {
+    response.writeHead(200, { 'x-latin1': 'caf\\u00e9', 'x-utf8': Buffer.from('café ☕').toString('latin1') })
+    response.write('', 'latin1')
+    return setTimeout(() => response.end('after silence'), 50)
+  }
   if (path === '/204') { response.writeHead(204); return response.end() }
   if (path === '/hints') {
     response.writeInformation(102)
@@ -70,6 +75,14 @@ beforeAll(async () => {
 afterAll(async () => {
   await edge?.[Symbol.asyncDispose]()
   await database?.[Symbol.asyncDispose]()
+})
+
+test('headers that come before a silence arrive byte for byte', async () => {
+  const lines = ['GET /silence HTTP/1.1', 'Host: echo.apps.localhost', 'Connection: close', '', '']
+  const answer = await edge.raw(lines.join('\r\n'))
+  expect(answer).toContain('x-latin1: caf\xe9\r\n')
+  expect(Buffer.from(/\r\nx-utf8: (.*)\r\n/.exec(answer)?.[1] ?? '', 'latin1').toString()).toBe('café ☕')
+  expect(answer).toContain('after silence')
 })
 
 type Echoed = { method: string; url: string; raw: string[]; bytes: number }
