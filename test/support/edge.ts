@@ -35,6 +35,8 @@ export type TestBundle = Partial<
   files?: Record<string, string | Buffer>
   /** The first file is the entry. */
   server?: Record<string, string>
+  /** In its place: a bundle that is packed already. */
+  packed?: { archive: Buffer; entry: string }
   /** Of kind `process`. */
   start?: string
 }
@@ -161,7 +163,7 @@ export class TestEdge {
     const files = await Promise.all(
       Object.entries(bundle.files ?? {}).map(([path, content]) => this.#storeFile(path, Buffer.from(content))),
     )
-    const archive = bundle.server ? await packServer(bundle.server) : null
+    const archive = bundle.packed?.archive ?? (bundle.server ? await packServer(bundle.server) : null)
     if (archive) await this.store.put(serverKey(name), archive)
     const manifest: Manifest = {
       app_id: app,
@@ -171,7 +173,7 @@ export class TestEdge {
       lockfile_sha256: null,
       files,
       server: archive && {
-        entry: Object.keys(bundle.server ?? {})[0] ?? '',
+        entry: bundle.packed?.entry ?? Object.keys(bundle.server ?? {})[0] ?? '',
         start: bundle.start === undefined ? null : { command: bundle.start, folder: '' },
         sha256: sha256(archive),
         size: archive.length,
