@@ -48,6 +48,8 @@ export type EdgeSettings = {
   blobsDirectory: string
   /** Signs visitors' cookies; base64. The same on all proxies of a platform, and good for nothing else. */
   visitorKey: string
+  /** Of the platform's own probes, which name a deployment by its id. */
+  probeToken: string
   logLevel: string
   limits: ProxyLimits
 }
@@ -84,6 +86,8 @@ export type ToEdge =
   | { type: 'brought'; digest: string; error: SentError | null }
   /** The registry has taken in what was counted of a rollout. */
   | { type: 'reported'; rolloutId: string; seq: number }
+  /** Whether a pinned request may have what it asks for. `error` null: it may, and `ref` is kept here. */
+  | { type: 'pinned'; turn: number; ref: DeploymentRef | null; error: SentError | null }
   | { type: 'ping' }
   /** To accept nothing more, let what is in flight end for so long, and exit. */
   | { type: 'close'; deadlineMs: number }
@@ -107,4 +111,6 @@ export type FromEdge =
   | { type: 'rollouts'; reports: SentReport[] }
   /** Ten seconds that are over. */
   | { type: 'bins'; bins: SentBin[] }
+  /** A tester asks for a version of a route. To be answered with `pinned`. */
+  | { type: 'pin'; turn: number; routeId: string; version: string; token: string }
   | { type: 'pong' }

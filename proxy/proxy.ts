@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -21,11 +22,13 @@ import { FreeCores } from './hosts/free-cores.ts'
 import { HostReports } from './hosts/host-reports.ts'
 import { deploymentLoader } from './hosts/load.ts'
 import { LocalDeployments } from './hosts/local-deployments.ts'
+import { Pins } from './hosts/pins.ts'
 import { Preparations } from './hosts/preparations.ts'
 import { Residents } from './hosts/residents.ts'
 import { StartQueue } from './hosts/start-queue.ts'
 import { KnownRoutes } from './known-routes.ts'
 import { defaultLimits, type ProxyLimits } from './limits.ts'
+import { Probes } from './probes.ts'
 import { RegistryLink } from './registry-link.ts'
 import { RouteSnapshots } from './route-snapshot.ts'
 import { TrafficReports } from './traffic-reports.ts'
@@ -70,10 +73,11 @@ export async function startProxy(
   const blobs = new BlobFiles(store, blobsDirectory)
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
   const known = new KnownRoutes()
+  const probeToken = randomBytes(32).toString('base64url')
   const traffic = new TrafficReports({ sql, edgeId, log })
   const edges: EdgePool = new EdgePool({
     count: config.edges,
-    settings: edgeSettings(config, { store, key, blobsDirectory, limits, log }),
+    settings: { ...edgeSettings(config, { store, key, blobsDirectory, limits, log }), probeToken },
     env: edgeEnv(config),
     ...{ limits, log },
     known: () => ({ messages: [...deployments.told(), ...retained.told()], routes: known.all() }),
@@ -83,6 +87,7 @@ export async function startProxy(
       if (message.type === 'used') deployments.used(message.ids)
       if (message.type === 'rollouts') traffic.takeReports(message.reports, reply)
       if (message.type === 'bins') traffic.takeBins(message.bins)
+      if (message.type === 'pin') void pins.answer(message).then(reply)
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
     },
   })
@@ -100,7 +105,11 @@ export async function startProxy(
   const snapshots = new RouteSnapshots(join(directory, 'routes'), { log })
   const forms = new FormBringer({ bundles, deployments, tell: (message) => edges.tell(message), log })
   const preparations = new Preparations({ sql, edgeId, deployments, log, appsDomain: config.appsDomain })
-  const residents = new Residents({ known, edges, snapshots, deployments, preparations, bundles, retained, log })
+  const pins = new Pins({ sql, known, deployments })
+  const probes = new Probes({
+    ...{ sql, edgeId, known, edges, deployments, host, appsDomain: config.appsDomain, token: probeToken, log },
+  })
+  const residents = new Residents({ known, edges, snapshots, deployments, preparations, pins, bundles, retained, log })
 
   await residents.restore()
   await edges.open({ port, host })
@@ -121,6 +130,7 @@ export async function startProxy(
     onEncoded: (list) => forms.follow(list),
     onLease: (isNew) => reports.tell(isNew),
     onPrepare: () => preparations.begin(),
+    onRollout: () => probes.begin(),
     onEnded: (id) => preparations.release(id),
   })
   log.info({ port: edges.port, routes: known.all().length }, 'edge serves')
@@ -152,7 +162,7 @@ function edgeSettings(
     limits,
     log,
   }: { store: BundleStore; key: Key; blobsDirectory: string; limits: ProxyLimits; log: Log },
-): Omit<EdgeSettings, 'number'> {
+): Omit<EdgeSettings, 'number' | 'probeToken'> {
   return {
     ...{ domain, appsDomain, runDir, gatewayUrl, registryUrl, blobsDirectory, trustedProxies, responseCache },
     // The kernel spreads one client's connections evenly.

@@ -25,6 +25,8 @@ export type RegistryLinkDeps = {
   onLease: (isNew: boolean) => Promise<void>
   /** There may be deployments to prepare. */
   onPrepare: () => Promise<void>
+  /** There may be new versions to probe. */
+  onRollout: () => Promise<void>
   /** A deployment has come to a state in which nobody will put it before users. */
   onEnded: (deploymentId: string) => void
 }
@@ -48,6 +50,7 @@ export class RegistryLink {
   readonly #stopping = new AbortController()
   readonly #routes = new Wakeup()
   readonly #prepare = new Wakeup()
+  readonly #rollouts = new Wakeup()
   readonly #lease = new Wakeup()
   readonly #retained = new Wakeup()
   readonly #purges = new Wakeup()
@@ -62,17 +65,19 @@ export class RegistryLink {
   #purgesSeen: string | null = null
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onPrepare, onRetained, onEncoded, onLease } = deps
+    const { sql, edgeId, onPrepare, onRollout, onRetained, onEncoded, onLease } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.purges, () => this.#purges.wake())
     this.#listen(channels.encodings, () => this.#encoded.wake())
     this.#listen(channels.prepare, () => this.#prepare.wake())
+    this.#listen(channels.rollouts, () => this.#rollouts.wake())
     this.#listen(channels.deployments, (payload) => this.#noticeEnd(payload))
     this.#running = Promise.all([
       this.#repeat(this.#routes, compareEveryMs, () => this.#readRoutes()),
       this.#repeat(this.#purges, compareEveryMs, () => this.#readPurges()),
       this.#repeat(this.#prepare, compareEveryMs, onPrepare),
+      this.#repeat(this.#rollouts, compareEveryMs, onRollout),
       this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
       this.#repeat(this.#encoded, encodedEveryMs, async () => onEncoded(await readEncoded(sql))),
       this.#repeat(this.#lease, leaseEveryMs, async () => onLease(await renewLease(sql, edgeId))),
@@ -96,6 +101,7 @@ export class RegistryLink {
       this.#routes.wake()
       this.#purges.wake()
       this.#prepare.wake()
+      this.#rollouts.wake()
       this.#retained.wake()
       this.#encoded.wake()
     }

@@ -7,6 +7,7 @@ import {
   type AppRequestDeps,
   type AppRequestLimits,
   noticeFor as appNoticeFor,
+  serveFromApp,
 } from './app/app-request.ts'
 import { refuse, type Upgrades } from './app/upgrades.ts'
 import type { CachedApps } from './cache/cached-app.ts'
@@ -14,12 +15,13 @@ import type { ControlPlane } from './control-plane.ts'
 import { noticeFor as platformNoticeFor } from './control-plane.ts'
 import type { CountedRequest } from './counting/counted-request.ts'
 import type { Counting } from './counting/counting.ts'
-import type { Deployment, Loaded } from './deployment.ts'
+import type { Deployment, DeploymentRef, Loaded } from './deployment.ts'
 import type { Deployments } from './deployments.ts'
 import { InFlight } from './drain.ts'
 import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
 import { closeLingering, lingerAtEnd } from './lingering-close.ts'
 import * as pages from './pages.ts'
+import { type Pin, type Pins, pinOf } from './pins.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assign, isSplit } from './split.ts'
 import type { StallWatch } from './stall-watch.ts'
@@ -35,17 +37,19 @@ export type EdgeDeps = {
   stalls: StallWatch
   visitors: Visitors
   counting: Counting
+  pins: Pins
   trusted: TrustedProxies
   appsDomain: string
   limits: AppRequestLimits
   log: Log
 }
 
-/** `counted` null: of a preview. `asked` is there when the app is. */
+/** `counted` null: of a preview, or of a tester. `isPrivate`: the answer is for nobody else. `asked` is there when the app is. */
 type Visit = {
   routeId: string
   deployment: Deployment
   visitor: string[]
+  isPrivate: boolean
   counted: CountedRequest | null
   asked: AppRequest | null
 }
@@ -167,12 +171,38 @@ export class Edge {
   }
 
   #serveRoute(route: EdgeRoute, { target }: Admitted, request: IncomingMessage, response: ServerResponse): void {
+    const pin = pinOf(request)
+    if (pin) {
+      this.#servePinned(route, pin, target, request, response).catch((thrown: unknown) => {
+        this.#deps.log.error({ err: thrown }, 'request not handled')
+        response.destroy()
+      })
+      return
+    }
     const visit = this.#visit(route, target, request)
     if (!visit) {
       this.inFlight.add(response)
       this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
       return
     }
+    this.#serveVisit(visit, target, request, response)
+  }
+
+  async #servePinned(
+    route: EdgeRoute,
+    pin: Pin,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    this.inFlight.add(response)
+    const pinned = await this.#deps.pins.find(route, pin)
+    if (response.destroyed) return
+    if ('notice' in pinned) this.#writeNotice(request, response, pinned.notice)
+    else this.#serveVisit(this.#pinnedVisit(route, pinned.ref), target, request, response)
+  }
+
+  #serveVisit(visit: Visit, target: string, request: IncomingMessage, response: ServerResponse): void {
     const { deployment } = visit
     const { stalls } = this.#deps
     // In the same turn of the event loop as the choice: from here on a drain waits for this request.
@@ -198,8 +228,8 @@ export class Edge {
     request: IncomingMessage,
     response: ServerResponse,
   ): void {
-    const { routeId, deployment, visitor, counted } = visit
-    const call = { request, response, target, routeId, headers: deployment.headers, visitor }
+    const { routeId, deployment, visitor, isPrivate, counted } = visit
+    const call = { request, response, target, routeId, headers: deployment.headers, visitor, isPrivate }
     const isBegun = files.serve(call)
     if (isBegun === true) return
     if (isBegun !== false) {
@@ -227,7 +257,9 @@ export class Edge {
       forwarding,
       counted,
     }
-    visit.asked = this.#deps.apps.serve(appCall, host, this.#appDeps)
+    visit.asked = isPrivate
+      ? serveFromApp({ ...appCall, headers: [...headers, ...privateHeaders] }, host, this.#appDeps)
+      : this.#deps.apps.serve(appCall, host, this.#appDeps)
   }
 
   async #serveWhenLoaded(
@@ -258,7 +290,14 @@ export class Edge {
     { target }: Admitted,
     { request, socket, head }: { request: IncomingMessage; socket: Socket; head: Buffer },
   ): Promise<void> {
-    const visit = this.#visit(route, target, request)
+    const pin = pinOf(request)
+    const pinned = pin && (await this.#deps.pins.find(route, pin))
+    if (pinned && 'notice' in pinned) {
+      refuse({ request, socket }, pinned.notice)
+      return
+    }
+    if (socket.destroyed) return
+    const visit = pinned ? this.#pinnedVisit(route, pinned.ref) : this.#visit(route, target, request)
     if (!visit) {
       refuse({ request, socket }, pages.neverDeployed(route.appId, route.branch))
       return
@@ -310,11 +349,18 @@ export class Edge {
     const { visitor } = assigned
     const isMet = visitor !== null && !visitor.isKnown && isSplit(route)
     const setCookie = isMet ? ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : noCookie
-    return { routeId: route.id, deployment, visitor: setCookie, counted, asked: null }
+    return { routeId: route.id, deployment, visitor: setCookie, isPrivate: false, counted, asked: null }
+  }
+
+  #pinnedVisit(route: EdgeRoute, ref: DeploymentRef): Visit {
+    const deployment = this.#deps.deployments.want(ref)
+    return { routeId: route.id, deployment, visitor: noCookie, isPrivate: true, counted: null, asked: null }
   }
 }
 
 const noCookie: string[] = []
+// Beside what the app says: of several, a cache goes by the strictest.
+const privateHeaders = ['cache-control', 'private, no-store', 'cdn-cache-control', 'no-store']
 
 /** What the promise brings, or null after `timeoutMs`. */
 async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value | null> {

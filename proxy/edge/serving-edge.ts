@@ -14,6 +14,7 @@ import { Counting } from './counting/counting.ts'
 import { Deployments } from './deployments.ts'
 import { Edge } from './edge.ts'
 import { Listener } from './listener.ts'
+import { Pins } from './pins.ts'
 import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { RetainedAssets } from './static/retained-assets.ts'
@@ -33,6 +34,7 @@ export class ServingEdge {
   readonly #stalls: StallWatch
   readonly #trusted: TrustedProxies
   readonly #counting: Counting
+  readonly #pins: Pins
   readonly #edge: Edge
   readonly #useReport: NodeJS.Timeout
   #listener: Listener | null = null
@@ -56,6 +58,7 @@ export class ServingEdge {
     this.#stalls = new StallWatch(limits)
     this.#trusted = new TrustedProxies(settings.trustedProxies)
     this.#counting = new Counting({ send })
+    this.#pins = new Pins({ probeToken: settings.probeToken, send })
     this.#edge = new Edge({
       table: this.#table,
       deployments: this.#deployments,
@@ -65,6 +68,7 @@ export class ServingEdge {
       stalls: this.#stalls,
       visitors: new Visitors(settings.visitorKey),
       counting: this.#counting,
+      pins: this.#pins,
       trusted: this.#trusted,
       appsDomain,
       limits,
@@ -129,6 +133,9 @@ export class ServingEdge {
         return
       case 'reported':
         this.#counting.acknowledge(message)
+        return
+      case 'pinned':
+        this.#pins.hear(message)
         return
       case 'ping':
         this.#send({ type: 'pong' })

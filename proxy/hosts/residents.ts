@@ -6,6 +6,7 @@ import type { EdgePool } from '../edge-pool.ts'
 import { type KnownRoutes, routedDeployments } from '../known-routes.ts'
 import type { RouteSnapshots } from '../route-snapshot.ts'
 import type { LocalDeployments } from './local-deployments.ts'
+import type { Pins } from './pins.ts'
 import type { Preparations } from './preparations.ts'
 
 export type ResidentsDeps = {
@@ -14,6 +15,7 @@ export type ResidentsDeps = {
   snapshots: RouteSnapshots
   deployments: LocalDeployments
   preparations: Preparations
+  pins: Pins
   bundles: LocalBundles
   retained: RetainedBundles
   log: Log
@@ -74,13 +76,13 @@ export class Residents {
 
   /** Loads who is missing and drains who is no longer wanted. */
   settle(): void {
-    const { known, deployments, preparations } = this.#deps
+    const { known, deployments, preparations, pins } = this.#deps
     const routed = known.all().flatMap(routedDeployments)
     for (const ref of routed) {
       deployments.want(ref)
       preparations.settled(ref.id)
     }
-    deployments.keepOnly(new Set([...routed.map(({ id }) => id), ...preparations.held()]))
+    deployments.keepOnly(new Set([...routed.map(({ id }) => id), ...preparations.held(), ...pins.held()]))
   }
 
   // Only with a route table that came from the registry: what an old snapshot does not name may still be wanted.

@@ -24,6 +24,8 @@ export type StaticCall = {
   routeId: string
   headers: string[]
   visitor: string[]
+  /** The answer is for this client alone. */
+  isPrivate: boolean
 }
 
 export type StaticFilesDeps = {
@@ -139,7 +141,8 @@ export class StaticFiles {
       return
     }
     const range = asked?.range ?? null
-    const whole = file.isPage && call.visitor.length > 0 ? personal(form, call.visitor) : form.head
+    const isPersonal = call.isPrivate || (file.isPage && call.visitor.length > 0)
+    const whole = isPersonal ? personal(form, call.visitor) : form.head
     const head: Head = range
       ? { status: 206, headers: partHeaders(whole, form.size, range) }
       : { status, headers: whole }
