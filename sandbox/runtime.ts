@@ -55,6 +55,8 @@ const bootScripts = [
   'isolate-process.ts',
   'isolate-listen.ts',
   'isolate-fetch.ts',
+  'isolate-lane.ts',
+  'isolate-lanes.ts',
   'isolate-channel.ts',
   'isolate-messages.ts',
   'isolate-places.ts',

@@ -40,7 +40,12 @@ let thrown: Thrown | null = null
 const thread = new Worker(new URL('./isolate.worker.mjs', import.meta.url), {
   name: 'app',
   env: SHARE_ENV,
-  workerData: { kind: spec.kind, entry: spec.entry, listenFd: spec.listenFd } satisfies HostSpec,
+  workerData: {
+    kind: spec.kind,
+    entry: spec.entry,
+    listenFd: spec.listenFd,
+    lanesFd: spec.lanesFd,
+  } satisfies HostSpec,
   resourceLimits: { maxOldGenerationSizeMb: spec.heapMb },
 })
 let measured = thread.performance.eventLoopUtilization()

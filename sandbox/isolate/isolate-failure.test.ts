@@ -141,8 +141,8 @@ test('an app that lies on its control pipe harms only itself', async () => {
   await using home = await ThrowAwayHome.make()
   const files = {
     'index.js': `const fs = require('fs')
-      fs.writeSync(4, 'no json\\n{"error":null}\\n{"error":{"message":{}}}\\n[1]\\n')
-      for (let i = 0; i < 50; i++) try { fs.writeSync(4, 'x'.repeat(60_000)) } catch {}
+      fs.writeSync(5, 'no json\\n{"error":null}\\n{"error":{"message":{}}}\\n[1]\\n')
+      for (let i = 0; i < 50; i++) try { fs.writeSync(5, 'x'.repeat(60_000)) } catch {}
       require('http').createServer((_, response) => response.end('hi')).listen(0)`,
   }
   const isolate = await home.isolate({ entry: 'index.js', files })

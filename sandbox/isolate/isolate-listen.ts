@@ -2,6 +2,7 @@
 import type { Server as HttpServer } from 'node:http'
 import net, { type Server, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { lanesTo, mayHaveLanes } from './isolate-lanes.ts'
 
 export type RedirectedServer = {
   /** Serves the isolate channel on the platform's socket; for apps that leave listening to us. */
@@ -14,8 +15,8 @@ export type RedirectedServer = {
 type Asked = { port: number; host: string | null; path: string | null; signal: AbortSignal | undefined }
 type Listen = (this: Server, ...args: unknown[]) => Server
 
-/** What is spoken on the platform's socket. */
-export type Speech = 'http' | 'channel'
+/** What is spoken on the platform's socket; `lanes`: HTTP, and beside it there are lanes (docs/lanes.md). */
+export type Speech = 'http' | 'lanes' | 'channel'
 
 const listeningHandlers: ((speaks: Speech) => void)[] = []
 
@@ -27,19 +28,21 @@ export function onListening(handler: (speaks: Speech) => void): void {
  * The first server of the app that can answer requests gets descriptor `fd`, whatever port or path it asked for, so a fixed port
  * collides with nobody. Further servers (metrics, a probe for a free port) get a free port on the loopback address.
  */
-export function redirectListen(fd: number): RedirectedServer {
+export function redirectListen(fd: number, lanesFd: number | null): RedirectedServer {
   const original = net.Server.prototype.listen
   const listen: Listen = function (...args) {
     return Reflect.apply(original, this, args)
   }
   let taken: Server | null = null
 
-  const take = (server: Server, asked: Asked, speaks: Speech) => {
+  const take = (server: Server, asked: Asked, speaks: 'http' | 'channel') => {
     taken = server
+    const hasLanes = lanesFd !== null && isHttp(server) && mayHaveLanes(server)
     pretendTcp(server, asked)
-    if (isHttp(server)) outliveTheProxy(server)
+    if (isHttp(server)) leaveClosingToTheProxy(server)
+    if (hasLanes) listen.call(lanesTo(server), { fd: lanesFd })
     server.once('listening', () => {
-      for (const handler of listeningHandlers) handler(speaks)
+      for (const handler of listeningHandlers) handler(hasLanes ? 'lanes' : speaks)
     })
     return listen.call(server, { fd, signal: asked.signal })
   }
@@ -114,9 +117,10 @@ function speaksTls(server: Server): boolean {
   return 'setSecureContext' in server
 }
 
-// Node's own 5 s would close a connection under the proxy's next request; the proxy closes idle ones first.
-function outliveTheProxy(server: HttpServer): void {
-  if (server.keepAliveTimeout === nodeKeepAliveMs) server.keepAliveTimeout = 75_000
+// Node's own 5 s would close a connection under the proxy's next request; the proxy closes idle ones first. Without a time there is no timer to
+// set and to clear for every answer, and no header that names it.
+function leaveClosingToTheProxy(server: HttpServer): void {
+  if (server.keepAliveTimeout === nodeKeepAliveMs) server.keepAliveTimeout = 0
 }
 
 const nodeKeepAliveMs = 5000

@@ -82,6 +82,9 @@ function readType(byte: number | undefined): FrameType {
   return byte as FrameType
 }
 
+/** As node's streams hand on what was written. */
+export type Piece = { chunk: string | Uint8Array; encoding: BufferEncoding }
+
 const arenaBytes = 262_144
 // Above this, copying a chunk costs more than a write of its own.
 const largestCopied = 16_384
@@ -109,6 +112,32 @@ export class FrameWriter {
     if (!body) return
     if (isCopied) this.#arena.set(body, at + headerBytes + 4 + lines.length)
     else this.#writeAside(body)
+  }
+
+  /** Data made of several pieces, `bytes` long together: at most `frameLimits.data`. */
+  pieces(stream: number, pieces: readonly Piece[], bytes: number): void {
+    let at = this.#reserve(headerBytes + bytes)
+    this.#header(at, { length: bytes, type: frameType.data, stream, isEnd: false })
+    at += headerBytes
+    for (const { chunk, encoding } of pieces) {
+      if (typeof chunk === 'string') at += this.#arena.write(chunk, at, encoding)
+      else {
+        this.#arena.set(chunk, at)
+        at += chunk.byteLength
+      }
+    }
+  }
+
+  /** Data that is text in Latin-1, at most `frameLimits.data` long. */
+  text(stream: number, text: string): void {
+    const at = this.#reserve(headerBytes + text.length)
+    this.#header(at, { length: text.length, type: frameType.data, stream, isEnd: false })
+    this.#arena.write(text, at + headerBytes, 'latin1')
+  }
+
+  /** A frame that says no more than its type. */
+  bare(type: 1 | 2, stream: number): void {
+    this.#header(this.#reserve(headerBytes), { length: 0, type, stream, isEnd: false })
   }
 
   /** `chunk` is at most `frameLimits.data` long. */

@@ -7,6 +7,7 @@ import type { SandboxUser } from '../users.ts'
 import type { HostReport, ReportedError } from './isolate-boot.ts'
 import { explainExit, explainSilence, whyNotInThread } from './isolate-failure.ts'
 import type { Speech } from './isolate-listen.ts'
+import { lanesPath } from './lanes-path.ts'
 import type { ProcessSpec } from './process-boot.ts'
 import type { Listeners } from './process-ports.ts'
 import { splitCommand } from './start-command.ts'
@@ -117,7 +118,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     readable: [spec.directory, ...runtime.paths],
     network: spec.network,
     resolvers: spec.resolvers,
-    listen: [spec.socketPath],
+    listen: hasLanes(spec) ? [spec.socketPath, lanesPath(spec.socketPath)] : [spec.socketPath],
     control: true,
     onOutput: (stream, chunk) => lines[stream].push(chunk),
   })
@@ -178,7 +179,10 @@ const outputBytesPerSec = 4 * 1_048_576
 const longestReports = 1_048_576
 
 const listenFd = 3
-const controlFd = 4
+
+function hasLanes({ runs }: IsolateSpec): boolean {
+  return runs.kind === 'server'
+}
 
 type Host = Pick<Program, 'args' | 'env' | 'limits'>
 
@@ -188,7 +192,9 @@ function hostOf(spec: IsolateSpec, runtime: Runtime): Host {
 
 function threadHost(spec: IsolateSpec, { kind, entry }: RunsInThread, runtime: Runtime): Host {
   const { directory, memoryMb } = spec
-  const host = { kind, entry: inside(directory, entry), listenFd, controlFd, heapMb: heapMb(memoryMb) }
+  const lanesFd = hasLanes(spec) ? listenFd + 1 : null
+  const controlFd = (lanesFd ?? listenFd) + 1
+  const host = { kind, entry: inside(directory, entry), listenFd, lanesFd, controlFd, heapMb: heapMb(memoryMb) }
   return {
     args: [runtime.boot, JSON.stringify(host)],
     env: { ...defaultEnv(directory, [runtime.bin]), PORT: '3000', HOST: '0.0.0.0', ...spec.env },
@@ -201,7 +207,7 @@ function processHost(spec: IsolateSpec, { command, folder }: RunsAsProcess, runt
   const cwd = inside(directory, folder)
   // Somebody's own command, in that somebody's own walls: what a shell makes of it is theirs.
   const plain = splitCommand(command) ?? { file: '/bin/sh', args: ['-c', command], env: {} }
-  const host: ProcessSpec = { ...plain, cwd, listenFd, controlFd, ownNetwork: spec.network !== undefined }
+  const host: ProcessSpec = { ...plain, cwd, listenFd, controlFd: listenFd + 1, ownNetwork: spec.network !== undefined }
   // As `npm start` does it: programs of dependencies are found by their names.
   const bins = [...new Set([cwd, directory])].map((folder) => `${folder}/node_modules/.bin`)
   const { NODE_OPTIONS = '', ...env } = spec.env
@@ -286,8 +292,7 @@ function parseReport(line: string): HostReport | null {
   try {
     const report: unknown = JSON.parse(line)
     if (typeof report !== 'object' || report === null) return null
-    if ('listening' in report)
-      return { listening: true, speaks: 'speaks' in report && report.speaks === 'channel' ? 'channel' : 'http' }
+    if ('listening' in report) return { listening: true, speaks: readSpeech('speaks' in report ? report.speaks : null) }
     if ('error' in report && typeof report.error === 'object' && report.error !== null)
       return { error: readError(report.error) }
     if ('port' in report) return { port: numberOf(report.port) }
@@ -305,6 +310,10 @@ function parseReport(line: string): HostReport | null {
 // a lie as well ({ "toString": 1 } throws), and it would be told to the platform's own process.
 const textOf = (said: unknown, longest: number) => (typeof said === 'string' ? said.slice(0, longest) : '')
 const numberOf = (said: unknown) => (typeof said === 'number' ? said : Number.NaN)
+
+function readSpeech(said: unknown): Speech {
+  return said === 'channel' || said === 'lanes' ? said : 'http'
+}
 
 function readError(error: object): ReportedError {
   const text = (name: string) => textOf(Reflect.get(error, name), 4000)

@@ -5,7 +5,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { onListening, redirectListen, type Speech } from './isolate-listen.ts'
 import { actLikeAProcess } from './isolate-process.ts'
 
-export type HostSpec = { kind: 'fetch' | 'server'; entry: string; listenFd: number }
+export type HostSpec = { kind: 'fetch' | 'server'; entry: string; listenFd: number; lanesFd: number | null }
 export type Thrown = { name: string; message: string; stack: string; code: string | null; text: string }
 type Call = { answer: MessagePort; done: Int32Array }
 export type FromThread =
@@ -27,7 +27,7 @@ host.on('message', (message: ToThread) => {
 })
 host.unref()
 
-const server = redirectListen(spec.listenFd)
+const server = redirectListen(spec.listenFd, spec.lanesFd)
 onListening((speaks) => host.postMessage({ listening: true, speaks } satisfies FromThread))
 actLikeAProcess(spec.entry, host)
 

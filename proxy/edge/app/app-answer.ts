@@ -91,6 +91,8 @@ function sendJoined({ response, headers: more }: Client, head: ResponseHead, bod
 function writeHead({ response, headers: more }: Client, { status, reason }: ResponseHead, headers: string[]): void {
   headers.push(...more)
   response.writeHead(status, reason, headers)
+  // Behind another answer on its connection it waits as pieces, and Node puts a head before all of them: also before what has been said ahead of it.
+  if (response.socket === null) response.flushHeaders()
 }
 
 // What ends one of the two ends the other; an encoder that is given up gives its memory back at once.

@@ -118,8 +118,9 @@ export class HostView {
   }
 
   #waysTo({ sockets, speaks }: HostState & { is: 'up' }, known: Upstream[]): Upstream[] {
-    const Way = speaks === 'channel' ? ChannelUpstream : HttpUpstream
-    return sockets.map((path) => known.find(({ socketPath }) => socketPath === path) ?? new Way(path, this.#limits))
+    const wayTo = (path: string) =>
+      speaks === 'channel' ? new ChannelUpstream(path, this.#limits) : new HttpUpstream(path, this.#limits, speaks)
+    return sockets.map((path) => known.find(({ socketPath }) => socketPath === path) ?? wayTo(path))
   }
 
   // While other isolates go on, this one may be leaving in peace: what is on its way there ends first.

@@ -1,15 +1,15 @@
-import { connect, type Socket } from 'node:net'
-import { Readable } from 'node:stream'
 import { codeOf, messageOf } from '../../../registry/errors.ts'
+import type { HttpExchange } from './http-exchange.ts'
 import { type HttpHead, type HttpListener, HttpReader, MalformedResponse } from './http-reader.ts'
-import { type Exchange, type Recipient, UpstreamError, type UpstreamFault, type UpstreamRequest } from './upstream.ts'
+import type { Wire, WireListener } from './http-wire.ts'
+import { UpstreamError, type UpstreamFault, type UpstreamRequest } from './upstream.ts'
 
 /** `headTimeoutMs`: silence allowed before the response head; `idleTimeoutMs`: after it. */
 export type HttpLimits = { headTimeoutMs: number; idleTimeoutMs: number; maxBodyBytes: number }
 
 export type HttpConnectionDeps = {
   limits: HttpLimits
-  /** Its request is over, and it can take another. */
+  /** It can take a request: its last is over, or it has been opened for none. */
   onFree: (connection: HttpConnection) => void
   onClosed: (connection: HttpConnection) => void
 }
@@ -17,17 +17,16 @@ export type HttpConnectionDeps = {
 // An app closes idle connections after 5 s (Node's default): one that was idle for longer than this is not used again, and an app
 // that names a shorter time in its Keep-Alive header is believed.
 const longestIdleMs = 3_000
-// For all connections: what is read is used, or copied, before the next read.
-const readBuffer = Buffer.allocUnsafeSlow(65_536)
 
 /** One connection to an app that speaks HTTP/1.1; it carries one request at a time. */
-export class HttpConnection implements HttpListener {
-  readonly #socket: Socket
+export class HttpConnection implements HttpListener, WireListener {
+  readonly #wire: Wire
   readonly #deps: HttpConnectionDeps
   readonly #reader = new HttpReader(this)
   #exchange: HttpExchange | null = null
   #isConnected = false
-  #uses = 0
+  /** Whether it was there before its request. */
+  #isReused = false
   #failure: Error | null = null
   /** Milliseconds (performance.now) since which nothing has moved. */
   #quietSince = performance.now()
@@ -35,38 +34,25 @@ export class HttpConnection implements HttpListener {
   /** Whether its last answer lets it be used again. */
   #isKeptAlive = false
 
-  constructor(socketPath: string, deps: HttpConnectionDeps) {
+  constructor(open: (listener: WireListener) => Wire, deps: HttpConnectionDeps) {
     this.#deps = deps
-    const onread = { buffer: readBuffer, callback: (bytes: number) => this.#receive(bytes) }
-    this.#socket = connect({ path: socketPath, onread })
-    this.#socket.on('connect', () => {
-      this.#isConnected = true
-      this.#exchange?.sendBody(this.#socket)
-    })
-    this.#socket.on('end', () => this.#ended())
-    this.#socket.on('error', (error) => {
-      this.#failure = error
-    })
-    this.#socket.on('close', () => {
-      this.#ended()
-      deps.onClosed(this)
-    })
+    this.#wire = open(this)
   }
 
   get isUsable(): boolean {
-    return !this.#socket.destroyed && this.#socket.writable && performance.now() - this.#quietSince < this.#idleMs
+    return this.#wire.isUsable && performance.now() - this.#quietSince < this.#idleMs
   }
 
   /** Only when it is free. */
   send(exchange: HttpExchange): void {
     this.#exchange = exchange
-    this.#uses++
+    this.#isReused = this.#isConnected
     this.#quietSince = performance.now()
     this.#reader.expect(exchange.request.method)
     // With what is there of the body: to an app that answers at once and closes, a second write would fail, and its answer be lost.
-    if (!exchange.isSent) this.#socket.cork()
-    this.#socket.write(headOf(exchange.request), 'latin1')
-    if (this.#isConnected) exchange.sendBody(this.#socket)
+    if (!exchange.isSent) this.#wire.cork()
+    this.#wire.write(headOf(exchange.request))
+    if (this.#isConnected) exchange.sendBody(this.#wire)
   }
 
   /** Looks whether it has been quiet for too long. `now` is of performance.now. */
@@ -74,7 +60,7 @@ export class HttpConnection implements HttpListener {
     const quietMs = now - this.#quietSince
     const exchange = this.#exchange
     if (!exchange) {
-      if (quietMs >= this.#idleMs) this.#socket.destroy()
+      if (quietMs >= this.#idleMs) this.#wire.destroy()
     } else if (!exchange.isPatient && quietMs >= exchange.timeoutMs(this.#deps.limits)) {
       this.#fail('timeout', 'nothing came back in time')
     }
@@ -86,22 +72,56 @@ export class HttpConnection implements HttpListener {
   }
 
   pause(): void {
-    this.#socket.pause()
+    this.#wire.pause()
   }
 
   resume(): void {
     this.touch()
-    this.#socket.resume()
+    this.#wire.resume()
   }
 
   destroy(): void {
     this.#exchange = null
-    this.#socket.destroy()
+    this.#wire.destroy()
   }
 
   /** The app has ended. */
   close(): void {
     this.#fail(this.#isConnected ? 'lost' : 'unsent', 'the app has ended')
+  }
+
+  connected(): void {
+    this.#isConnected = true
+    if (this.#exchange) this.#exchange.sendBody(this.#wire)
+    else this.#deps.onFree(this)
+  }
+
+  received(bytes: Buffer): void {
+    this.#quietSince = performance.now()
+    const exchange = this.#exchange
+    try {
+      this.#reader.push(bytes)
+    } catch (thrown) {
+      if (!(thrown instanceof MalformedResponse)) throw thrown
+      this.#fail('invalid', thrown.message)
+      return
+    }
+    // Not before all that came has been read: what follows an answer must not be taken for the next one.
+    if (exchange?.isAnsweredWhole && this.#exchange === exchange) this.#release(exchange)
+  }
+
+  drained(): void {
+    this.#exchange?.drained()
+  }
+
+  finished(): void {
+    this.#over()
+  }
+
+  closed(failure: Error | null): void {
+    this.#failure = failure
+    this.#over()
+    this.#deps.onClosed(this)
   }
 
   interim(status: number, pairs: string[]): void {
@@ -127,29 +147,14 @@ export class HttpConnection implements HttpListener {
     this.#exchange?.ended(trailers)
   }
 
-  #receive(bytes: number): boolean {
-    this.#quietSince = performance.now()
-    const exchange = this.#exchange
-    try {
-      this.#reader.push(readBuffer.subarray(0, bytes))
-    } catch (thrown) {
-      if (!(thrown instanceof MalformedResponse)) throw thrown
-      this.#fail('invalid', thrown.message)
-      return false
-    }
-    // Not before all that came has been read: what follows an answer must not be taken for the next one.
-    if (exchange?.isAnsweredWhole && this.#exchange === exchange) this.#release(exchange)
-    return true
-  }
-
   #release(exchange: HttpExchange): void {
     this.#exchange = null
     if (!this.#isKeptAlive || !exchange.isSent) {
-      this.#socket.destroy()
+      this.#wire.destroy()
       return
     }
     // The last piece of a body may have been more than its slow reader had room for.
-    this.#socket.resume()
+    this.#wire.resume()
     this.#deps.onFree(this)
   }
 
@@ -158,10 +163,10 @@ export class HttpConnection implements HttpListener {
     if (idleSec !== null) this.#idleMs = Math.min(longestIdleMs, Math.max(0, idleSec * 1000 - 1000))
   }
 
-  #ended(): void {
+  #over(): void {
     const exchange = this.#exchange
     if (!exchange) {
-      this.#socket.destroy()
+      this.#wire.destroy()
       return
     }
     if (!this.#failure) {
@@ -172,15 +177,14 @@ export class HttpConnection implements HttpListener {
       }
       if (exchange.isAnsweredWhole) {
         this.#exchange = null
-        this.#socket.destroy()
+        this.#wire.destroy()
         return
       }
     }
-    const isReused = this.#uses > 1
     const reason = this.#failure
       ? `${codeOf(this.#failure) ?? ''} ${messageOf(this.#failure)}`
       : 'it closed the connection'
-    this.#fail(!this.#isConnected ? 'unsent' : isReused && !exchange.isSeen ? 'stale' : 'lost', reason)
+    this.#fail(!this.#isConnected ? 'unsent' : this.#isReused && !exchange.isSeen ? 'stale' : 'lost', reason)
   }
 
   #fail(fault: UpstreamFault, message: string): void {
@@ -188,161 +192,6 @@ export class HttpConnection implements HttpListener {
     this.destroy()
     exchange?.fail(new UpstreamError(fault, message))
   }
-}
-
-/** One request and its answer, on whichever connection it got. */
-export class HttpExchange implements Exchange {
-  readonly request: UpstreamRequest
-  readonly #recipient: Recipient
-  readonly #maxBodyBytes: number
-  #connection: HttpConnection | null = null
-  #body: Readable | null = null
-  #outgoing: Readable | null = null
-  #trailers: string[] = []
-  #isOver = false
-  isSent: boolean
-  /** The app has said something to it. */
-  isSeen = false
-  /** And that was the head of its answer. */
-  isHeard = false
-  isAnsweredWhole = false
-  /** It may be silent for as long as it likes: an event stream, or one whose reader is slow. */
-  isPatient = false
-  #isEndless = false
-
-  constructor(request: UpstreamRequest, recipient: Recipient, { maxBodyBytes }: HttpLimits) {
-    this.request = request
-    this.#recipient = recipient
-    this.#maxBodyBytes = maxBodyBytes
-    this.isSent = request.bodyLength === 0
-  }
-
-  get isOver(): boolean {
-    return this.#isOver
-  }
-
-  on(connection: HttpConnection): void {
-    this.#connection = connection
-    connection.send(this)
-  }
-
-  timeoutMs({ headTimeoutMs, idleTimeoutMs }: HttpLimits): number {
-    return this.isHeard ? idleTimeoutMs : headTimeoutMs
-  }
-
-  abort(): void {
-    if (this.#isOver) return
-    this.#finish()
-    this.#connection?.destroy()
-    this.#body?.destroy(new UpstreamError('lost', 'the request was given up'))
-  }
-
-  fail(error: UpstreamError): void {
-    if (this.#isOver) return
-    this.#finish()
-    if (this.#body) this.#body.destroy(error)
-    else this.#recipient.failed(error)
-  }
-
-  // The body is not touched before there is a connection: until then the request can still go elsewhere.
-  sendBody(socket: Socket): void {
-    if (this.isSent || this.#isOver) return
-    setImmediate(() => socket.uncork())
-    const { body, bodyLength } = this.request
-    this.#outgoing = body
-    let left = this.#maxBodyBytes
-    const drained = () => void body.resume()
-    socket.on('drain', drained)
-    body.on('data', (chunk: Buffer) => {
-      if (this.#isOver) return
-      left -= chunk.length
-      if (left < 0) {
-        this.#connection?.destroy()
-        this.fail(new UpstreamError('too-large', 'the request body is too large'))
-        return
-      }
-      this.#connection?.touch()
-      if (!writeChunk(socket, chunk, bodyLength === null)) body.pause()
-    })
-    body.on('end', () => {
-      socket.off('drain', drained)
-      if (this.#isOver) return
-      this.isSent = true
-      if (bodyLength === null) socket.write('0\r\n\r\n', 'latin1')
-    })
-  }
-
-  interim(status: number, pairs: string[]): void {
-    this.isSeen = true
-    if (!this.#isOver) this.#recipient.interim?.(status, pairs)
-  }
-
-  whole({ status, reason, pairs }: HttpHead, body: Buffer, trailers: string[]): void {
-    this.#heard()
-    this.isAnsweredWhole = true
-    if (this.#isOver) return
-    this.#finish()
-    this.#recipient.answered({ status, reason, pairs, body, trailers: () => trailers })
-  }
-
-  begun({ status, reason, pairs }: HttpHead): void {
-    this.#heard()
-    const connection = this.#connection
-    this.#isEndless = isEventStream(pairs)
-    this.isPatient = this.#isEndless
-    const body = new Readable({
-      read: () => {
-        if (!this.isAnsweredWhole) connection?.resume()
-        this.isPatient = this.#isEndless
-      },
-    })
-    // Whoever reads it is told; that nobody does must not end this process.
-    body.on('error', () => undefined)
-    body.on('close', () => this.abort())
-    this.#body = body
-    this.#recipient.answered({ status, reason, pairs, body, trailers: () => this.#trailers })
-  }
-
-  data(chunk: Buffer): void {
-    if (!this.#body || this.#body.push(chunk)) return
-    this.#connection?.pause()
-    this.isPatient = true
-  }
-
-  ended(trailers: string[]): void {
-    this.isAnsweredWhole = true
-    this.#trailers = trailers
-    this.#finish()
-    this.#body?.push(null)
-  }
-
-  #heard(): void {
-    this.isSeen = true
-    this.isHeard = true
-  }
-
-  #finish(): void {
-    this.#isOver = true
-    // What is left of its body nobody will read, and behind it stands the client's next request.
-    this.#outgoing?.resume()
-  }
-}
-
-function isEventStream(pairs: string[]): boolean {
-  for (let index = 0; index < pairs.length; index += 2)
-    if (pairs[index]?.toLowerCase() === 'content-type')
-      return pairs[index + 1]?.startsWith('text/event-stream') === true
-  return false
-}
-
-function writeChunk(socket: Socket, chunk: Buffer, isChunked: boolean): boolean {
-  if (!isChunked) return socket.write(chunk)
-  socket.cork()
-  socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
-  socket.write(chunk)
-  const hasRoom = socket.write('\r\n', 'latin1')
-  socket.uncork()
-  return hasRoom
 }
 
 function headOf({ method, target, headers, bodyLength }: UpstreamRequest): string {

@@ -1,4 +1,9 @@
-import { HttpConnection, HttpExchange, type HttpLimits } from './http-connection.ts'
+import { LaneClient } from '../../../sandbox/isolate/lane-client.ts'
+import { lanesPath } from '../../../sandbox/isolate/lanes-path.ts'
+import type { HttpConnection, HttpLimits } from './http-connection.ts'
+import { HttpExchange } from './http-exchange.ts'
+import { SocketWire } from './http-wire.ts'
+import { KeptConnections } from './kept-connections.ts'
 import { type Exchange, type Recipient, type Upstream, UpstreamError, type UpstreamRequest } from './upstream.ts'
 
 export type HttpUpstreamLimits = HttpLimits
@@ -8,31 +13,48 @@ const maxFree = 256
 const maxWaiting = 4096
 // Between two looks for connections that are quiet for too long.
 const looks = 8
+// A larger body, or one of unknown length, has a socket of its own, where whoever is slow holds up nobody else.
+const largestOnLane = 65_536
+
+type Waiting = { exchange: HttpExchange; since: number }
 
 /**
- * Requests to an app as HTTP/1.1 over its unix socket, on kept-alive connections. Not by node:http's client, which took most of what such a request
- * cost the edge (docs/decisions/0012-http-client.md).
+ * Requests to an app as HTTP/1.1, on kept-alive connections: on lanes where its host offers them (docs/lanes.md), else over its unix socket. Not by
+ * node:http's client, which took most of what such a request cost the edge (docs/decisions/0012-http-client.md).
  */
 export class HttpUpstream implements Upstream {
   readonly socketPath: string
-  readonly speaks = 'http'
+  readonly speaks
   readonly #limits: HttpUpstreamLimits
-  readonly #all = new Set<HttpConnection>()
-  /** The one used last is used first, so that those nobody needs grow old. */
-  readonly #free: HttpConnection[] = []
-  #waiting: { exchange: HttpExchange; since: number }[] = []
+  readonly #sockets: KeptConnections
+  readonly #lanes: KeptConnections | null = null
+  readonly #laneClient: LaneClient
+  #waiting: Waiting[] = []
   readonly #looking: NodeJS.Timeout
 
-  constructor(socketPath: string, limits: HttpUpstreamLimits) {
+  constructor(socketPath: string, limits: HttpUpstreamLimits, speaks: 'http' | 'lanes' = 'http') {
     this.socketPath = socketPath
+    this.speaks = speaks
     this.#limits = limits
     const shortestMs = Math.min(limits.headTimeoutMs, limits.idleTimeoutMs, 4_000)
     this.#looking = setInterval(() => this.#look(), shortestMs / looks)
+    const onFree = (connection: HttpConnection, isLane: boolean) => this.#giveToWaiting(connection, isLane)
+    const onClosed = () => this.#connectForWaiting()
+    this.#sockets = new KeptConnections((listener) => new SocketWire(socketPath, listener), {
+      ...{ limits, maxFree, onClosed, onFree: (connection) => onFree(connection, false) },
+    })
+    this.#laneClient = new LaneClient(lanesPath(socketPath))
+    if (speaks === 'lanes')
+      this.#lanes = new KeptConnections((listener) => this.#laneClient.open(listener), {
+        ...{ limits, maxFree: maxConnections, onClosed, onFree: (connection) => onFree(connection, true) },
+      })
   }
 
   send(request: UpstreamRequest, recipient: Recipient, { fresh = false }: { fresh?: boolean } = {}): Exchange {
     const exchange = new HttpExchange(request, recipient, this.#limits)
-    const connection = (fresh ? null : this.#takeFree()) ?? (this.#all.size < maxConnections ? this.#connect() : null)
+    const connection = fresh
+      ? this.#connect()
+      : (this.#takeLane(request) ?? this.#sockets.takeFree() ?? this.#connect())
     if (connection) exchange.on(connection)
     else if (this.#waiting.length < maxWaiting) this.#waiting.push({ exchange, since: performance.now() })
     else process.nextTick(() => exchange.fail(new UpstreamError('unsent', 'the app has all connections in use')))
@@ -40,57 +62,51 @@ export class HttpUpstream implements Upstream {
   }
 
   get inFlight(): number {
-    return this.#all.size - this.#free.length + this.#waiting.length
+    return this.#sockets.busy + (this.#lanes?.busy ?? 0) + this.#waiting.length
   }
 
   close(): void {
     clearInterval(this.#looking)
-    for (const connection of this.#all) connection.close()
+    this.#sockets.close()
+    this.#lanes?.close()
+    this.#laneClient.close()
     for (const { exchange } of this.#waiting.splice(0)) exchange.fail(new UpstreamError('unsent', 'the app has ended'))
   }
 
-  #takeFree(): HttpConnection | null {
-    for (let connection = this.#free.pop(); connection; connection = this.#free.pop()) {
-      if (connection.isUsable) return connection
-      connection.destroy()
-    }
-    return null
+  // Only one that is open: what has been said on it the app may have seen. A further one is opened for those who come later.
+  #takeLane(request: UpstreamRequest): HttpConnection | null {
+    const lanes = this.#lanes
+    if (!lanes || !mayTakeLane(request)) return null
+    const lane = lanes.takeFree()
+    if (!lane && this.#laneClient.hasRoom) lanes.connect()
+    return lane
   }
 
-  #connect(): HttpConnection {
-    const connection = new HttpConnection(this.socketPath, {
-      limits: this.#limits,
-      onFree: (free) => this.#reuse(free),
-      onClosed: (closed) => this.#forget(closed),
-    })
-    this.#all.add(connection)
-    return connection
+  #connect(): HttpConnection | null {
+    return this.#sockets.size < maxConnections ? this.#sockets.connect() : null
   }
 
-  #reuse(connection: HttpConnection): void {
-    const next = this.#nextWaiting()
-    if (next) next.on(connection)
-    else if (this.#free.length < maxFree) this.#free.push(connection)
-    else connection.destroy()
+  #giveToWaiting(connection: HttpConnection, isLane: boolean): boolean {
+    const next = this.#nextWaiting((request) => !isLane || mayTakeLane(request))
+    next?.on(connection)
+    return next !== null
   }
 
-  #forget(connection: HttpConnection): void {
-    this.#all.delete(connection)
-    const at = this.#free.indexOf(connection)
-    if (at !== -1) this.#free.splice(at, 1)
-    const next = this.#nextWaiting()
-    if (next) next.on(this.#connect())
+  #connectForWaiting(): void {
+    if (this.#waiting.length === 0 || this.#sockets.size >= maxConnections) return
+    this.#nextWaiting(() => true)?.on(this.#sockets.connect())
   }
 
-  #nextWaiting(): HttpExchange | null {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift())
-      if (!next.exchange.isOver) return next.exchange
-    return null
+  #nextWaiting(isFit: (request: UpstreamRequest) => boolean): HttpExchange | null {
+    while (this.#waiting[0]?.exchange.isOver) this.#waiting.shift()
+    const at = this.#waiting.findIndex(({ exchange }) => !exchange.isOver && isFit(exchange.request))
+    return at === -1 ? null : (this.#waiting.splice(at, 1)[0]?.exchange ?? null)
   }
 
   #look(): void {
     const now = performance.now()
-    for (const connection of this.#all) connection.look(now)
+    this.#sockets.look(now)
+    this.#lanes?.look(now)
     if (this.#waiting.length > 0) this.#lookAtWaiting(now)
   }
 
@@ -101,4 +117,8 @@ export class HttpUpstream implements Upstream {
       if (now - since >= headTimeoutMs) exchange.fail(new UpstreamError('timeout', 'no connection was free in time'))
     this.#waiting = this.#waiting.filter(({ exchange }) => !exchange.isOver)
   }
+}
+
+function mayTakeLane({ bodyLength }: UpstreamRequest): boolean {
+  return bodyLength !== null && bodyLength <= largestOnLane
 }
