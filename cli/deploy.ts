@@ -6,7 +6,7 @@ import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
 import { packFolder } from './source.ts'
 
-type Options = AppOptions & { version?: string; branch?: string }
+type Options = AppOptions & { version?: string; branch?: string; follow?: true }
 
 export function register(program: Command): void {
   withApp(program.command('deploy'))
@@ -14,6 +14,7 @@ export function register(program: Command): void {
     .argument('[folder]', 'what to deploy', '.')
     .option('--version <version>', 'its name, as in 1.2.3; default: the time')
     .option('--branch <branch>', 'deploy a preview of this branch')
+    .option('-f, --follow', 'stay until its rollout is over, and fail when it is taken back')
     .action(deploy)
 }
 
@@ -26,9 +27,10 @@ async function deploy(folder: string, options: Options): Promise<void> {
   const { client, app } = await connectToApp(options)
   const { version, branch, json = false } = options
   const body = await packFolder(folder)
-  const start = () =>
-    client.stream('POST', 'deploy', { query: { app, version, branch }, stream: { body, type: 'application/gzip' } })
-  const deployment = await follow(client, start, { json })
+  const until = options.follow ? 'verdict' : 'traffic'
+  const query = { app, version, branch, until }
+  const start = () => client.stream('POST', 'deploy', { query, stream: { body, type: 'application/gzip' } })
+  const deployment = await follow(client, start, { json, until })
   if (json) printJson(deployment)
   else if (deployment.environment === 'preview')
     print(`       make it production: atelier promote v${deployment.number}`)

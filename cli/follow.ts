@@ -19,22 +19,29 @@ type End = { deployment: Deployment | null; ok: boolean; error: { code: string; 
 export async function follow(
   client: Client,
   start: () => AsyncIterable<unknown>,
-  { json = false }: { json?: boolean } = {},
+  { json = false, until = 'traffic' }: { json?: boolean; until?: Until } = {},
 ): Promise<Deployment> {
   const seen: Seen = { deployment: null, seq: 0, lastAt: Date.now() }
   const say = json ? note : print
   const stopListening = onInterrupt(() => tellInterrupted(seen))
   try {
-    const end = (await readToEnd(start(), seen, say)) ?? (await comeBack(client, seen, say))
+    const end = (await readToEnd(start(), seen, say)) ?? (await comeBack(client, seen, { say, until }))
     return finish(end, seen)
   } finally {
     stopListening()
   }
 }
 
-/** The log of a deployment from the line after `after` on, to its end. */
-export function followFrom(client: Client, deploymentId: string, after = 0): AsyncIterable<unknown> {
-  return client.stream('GET', `deployments/${deploymentId}/logs`, { query: { follow: true, after } })
+/** To where a deployment is followed: until it has visitors, or until its rollout is over. */
+export type Until = 'traffic' | 'verdict'
+
+/** The log of a deployment from the line after `after` on. */
+export function followFrom(
+  client: Client,
+  deploymentId: string,
+  { after = 0, until }: { after?: number; until: Until },
+): AsyncIterable<unknown> {
+  return client.stream('GET', `deployments/${deploymentId}/logs`, { query: { follow: true, after, until } })
 }
 
 // Null: the events ended, or could not be had, before the deployment did.
@@ -54,13 +61,17 @@ async function readToEnd(events: AsyncIterable<unknown>, seen: Seen, say: (line:
   }
 }
 
-async function comeBack(client: Client, seen: Seen, say: (line: string) => void): Promise<End> {
+async function comeBack(
+  client: Client,
+  seen: Seen,
+  { say, until }: { say: (line: string) => void; until: Until },
+): Promise<End> {
   const { deployment } = seen
   if (!deployment) throw new Failure('the platform ended the connection without an answer; try again', { exitCode: 3 })
   note('the connection to the platform was lost; trying again')
   while (Date.now() - seen.lastAt < retryForMs) {
     await pause(retryPeriodMs)
-    const end = await readToEnd(followFrom(client, deployment.id, seen.seq), seen, say)
+    const end = await readToEnd(followFrom(client, deployment.id, { after: seen.seq, until }), seen, say)
     if (end) return end
   }
   throw new Failure(
@@ -92,8 +103,15 @@ function finish(end: End, seen: Seen): Deployment {
   if (end.ok && end.deployment) return end.deployment
   const about = end.deployment ?? seen.deployment
   const name = about ? `${about.app_id} ${shortVersion(about.version)} (v${about.number})` : 'the deployment'
-  const happened = about?.state === 'cancelled' ? 'was cancelled' : 'did not go live'
-  throw new Failure(`${name} ${happened}: ${end.error?.message ?? 'no reason is known'}`, { code: end.error?.code })
+  const message = end.error?.message ?? 'no reason is known'
+  // What people give as the reason says so itself.
+  const happened = message.startsWith('taken back') ? 'was' : `${happenedTo(about, end.error?.code)}:`
+  throw new Failure(`${name} ${happened} ${message}`, { code: end.error?.code })
+}
+
+function happenedTo(about: Deployment | null, code: string | undefined): string {
+  if (about?.state === 'cancelled') return 'was cancelled'
+  return about?.state === 'rolled_back' || code === 'ROLLED_BACK' ? 'was taken back' : 'did not go live'
 }
 
 function tellInterrupted({ deployment }: Seen): void {

@@ -13,7 +13,7 @@ export function register(program: Command): void {
   withApp(program.command('logs'))
     .description('read what an app writes, or the build log of a deployment')
     .argument('[name]', 'an app, or a deployment by its id, number or version; default: the app of this repository')
-    .option('-f, --follow', 'go on as more comes; of a running build: until it is live or has failed')
+    .option('-f, --follow', 'go on as more comes; of a deployment: until its rollout is over, or it has failed')
     .option('-n, --tail <lines>', "how many of an app's newest lines to begin with", '200')
     .action(logs)
 }
@@ -45,10 +45,10 @@ function isVersion(name: string): boolean {
 
 async function buildLog(client: Client, id: string, { follow: isFollowed, json }: Options): Promise<void> {
   if (isFollowed && !json) {
-    await follow(client, () => followFrom(client, id))
+    await follow(client, () => followFrom(client, id, { until: 'verdict' }), { until: 'verdict' })
     return
   }
-  const query = { follow: isFollowed }
+  const query = { follow: isFollowed, until: 'verdict' }
   for await (const event of client.stream('GET', `deployments/${id}/logs`, { query })) {
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
     else print(readFields(event, { text: 'string' }).text)

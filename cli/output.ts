@@ -47,3 +47,11 @@ export function ago(time: string | null, now = Date.now()): string {
   if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h ago`
   return `${Math.floor(seconds / 86_400)} d ago`
 }
+
+/** `45 s`, `4 min 12 s`, `3 h 20 min`. */
+export function lasts(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
+}

@@ -2,7 +2,7 @@ import { Failure } from './failure.ts'
 
 // What the API answers is read here, field by field. A schema library would cost more time than all the rest of a short command.
 
-type FieldType = 'string' | 'number' | 'boolean' | 'string?'
+type FieldType = 'string' | 'number' | 'boolean' | 'string?' | 'number?'
 type Fields = Record<string, FieldType>
 type ValueOf<T extends FieldType> = T extends 'number'
   ? number
@@ -10,7 +10,9 @@ type ValueOf<T extends FieldType> = T extends 'number'
     ? boolean
     : T extends 'string?'
       ? string | null
-      : string
+      : T extends 'number?'
+        ? number | null
+        : string
 type Read<F extends Fields> = { [Name in keyof F]: ValueOf<F[Name]> }
 
 const deploymentFields = {
@@ -61,7 +63,7 @@ export function shortVersion(version: string): string {
 }
 
 function readField(value: unknown, type: FieldType, name: string): unknown {
-  if (type === 'string?' && (value === null || value === undefined)) return null
+  if (type.endsWith('?') && (value === null || value === undefined)) return null
   if (typeof value !== type.replace('?', '')) throw unexpected(name)
   return value
 }

@@ -7,7 +7,7 @@ import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
-import { appName, branchName, flag, line } from './fields.ts'
+import { appName, branchName, flag, line, until } from './fields.ts'
 import { followDeployment } from './progress.ts'
 import { route } from './route.ts'
 import { storeUpload } from './upload.ts'
@@ -27,6 +27,7 @@ export const deployRoute = route({
       .optional()
       .openapi({ description: 'default: the production branch; pr/42 and others are previews' }),
     follow: flag.default(true).openapi({ description: 'false: answer at once with the deployment and build on' }),
+    until,
   }),
   streamedBody: { type: 'application/gzip' },
   answers: answersStream('progress until the deployment is live or has failed'),
@@ -51,7 +52,7 @@ export const deployRoute = route({
     log.info({ app: app.id, deployment: deployment.id, version, by: caller.name }, 'upload accepted')
     await queue.enqueueBuild(deployment)
     return query.follow
-      ? followDeployment(call, deployment)
+      ? followDeployment(call, deployment, { until: query.until })
       : Response.json(toJson(deployment, config), { status: 202 })
   },
 })

@@ -13,7 +13,7 @@ import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
-import { appName, count, deploymentId, flag, versionName } from './fields.ts'
+import { appName, count, deploymentId, flag, until, versionName } from './fields.ts'
 import { followDeployment, logSoFar } from './progress.ts'
 import { route } from './route.ts'
 
@@ -100,12 +100,12 @@ export const deploymentLogRoute = route({
   summary: 'Read or follow a build log from any line on',
   policy: { action: 'read', on: 'deployment' },
   params: idInPath,
-  query: z.strictObject({ after: count(0, 1_000_000_000).optional(), follow: flag.default(false) }),
+  query: z.strictObject({ after: count(0, 1_000_000_000).optional(), follow: flag.default(false), until }),
   answers: answersStream('log lines; with follow=true a `start` event before and an `end` event after them'),
   async handle({ query }, call) {
     const lastEventId = Number(call.request.headers.get('last-event-id') ?? 0)
     const after = query.after ?? (Number.isSafeInteger(lastEventId) && lastEventId > 0 ? lastEventId : 0)
-    if (query.follow) return followDeployment(call, call.deployment, { after })
+    if (query.follow) return followDeployment(call, call.deployment, { after, until: query.until })
     return streamEvents(call, () => logSoFar(call, call.deployment, after))
   },
 })

@@ -43,3 +43,8 @@ export function count(low: number, high: number) {
 
 /** `true` or `false` in a query string. */
 export const flag = z.enum(['true', 'false']).transform((text) => text === 'true')
+
+/** How far a deployment is followed. */
+export const until = z.enum(['traffic', 'verdict']).default('traffic').openapi({
+  description: 'traffic: until it has visitors or has failed; verdict: until its rollout is over',
+})

@@ -9,7 +9,7 @@ import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
-import { appName, branchName, versionName } from './fields.ts'
+import { appName, branchName, until, versionName } from './fields.ts'
 import { followDeployment } from './progress.ts'
 import { changedPublicNames } from './public-env.ts'
 import { route } from './route.ts'
@@ -26,6 +26,7 @@ export const redeployRoute = route({
     branch: branchName.nullish().openapi({ description: 'the preview of this branch; default: production' }),
     build: z.boolean().default(false).openapi({ description: 'build it again, for variables that are built into it' }),
     follow: z.boolean().default(true),
+    until,
   }),
   answers: answersStream('progress until the deployment is live or has failed'),
   async handle({ body }, call) {
@@ -46,7 +47,9 @@ export const redeployRoute = route({
     log.info({ app: app.id, deployment: deployment.id, of: model.id, by: caller.name }, 'redeploy accepted')
     if (!body.build) await appendBuildLog(sql, deployment.id, warnings(model, deployment))
     await queue.enqueueBuild(deployment)
-    return body.follow ? followDeployment(call, deployment) : Response.json(toJson(deployment, config), { status: 202 })
+    return body.follow
+      ? followDeployment(call, deployment, { until: body.until })
+      : Response.json(toJson(deployment, config), { status: 202 })
   },
 })
 
