@@ -2,10 +2,14 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import { createSignInCode } from '../registry/console-sessions.ts'
 import { createDeployment } from '../registry/deployments.ts'
+import { renewLease } from '../registry/edges.ts'
 import { recordIsolation } from '../registry/isolation.ts'
+import { revertRollout } from '../registry/rollout-ends.ts'
+import { reportRollout } from '../registry/rollout-reports.ts'
 import { ensureAdminToken, newSecret } from '../registry/tokens.ts'
 import { openBrowser } from './support/browser.ts'
 import { startControlPlane } from './support/control-plane.ts'
+import { counted, reportOf } from './support/rollout.ts'
 
 // The console in a real browser, over real HTTP.
 const plane = await startControlPlane({ relay: true })
@@ -56,6 +60,40 @@ test('what happens shows up by itself, with its log', async () => {
   await appendBuildLog(plane.sql, id, ['one more line'])
   await page.getByText('one more line').waitFor()
   expect(await page.locator('#log').textContent()).not.toContain('\u001b')
+})
+
+test('a rollout is shown as it goes on, and with the reasons once it was taken back', async () => {
+  const app = await plane.app()
+  await plane.deployed(app, '1.0.0')
+  const rollout = await plane.rollout(app, '1.0.1')
+  await renewLease(plane.sql, 'edge')
+  const nasty = '/<img src=x onerror="window.hacked=1">'
+  const failingPaths = [{ arm: 'candidate' as const, path: nasty, status: 500, count: 4 }]
+  const segments = [
+    counted(0, 'candidate', { requests: 68, errorRequests: 4, timedRequests: 2 }, [12, 12]),
+    counted(0, 'baseline', { requests: 1290, errorRequests: 1 }),
+  ]
+  await reportRollout(plane.sql, 'edge', [reportOf(rollout, 1, { segments, failingPaths })])
+  const reading = { lnEvidence: Math.log(30), lnBar: Math.log(750), isMaterial: true }
+  const verdict = { numbers: { errors: reading, latency: null }, remarks: [] }
+  await plane.sql`update rollouts set verdict = ${plane.sql.json(verdict)} where id = ${rollout.id}`
+  const { page, problems } = await open(await link())
+  const card = page.getByRole('article').filter({ hasText: app })
+  await card.getByRole('heading', { name: `${app} 1.0.1 (v2) has 5 % of the traffic, 1.0.0 (v1) the rest` }).waitFor()
+  await card.getByRole('row', { name: 'requests 68 1290' }).waitFor()
+  await card.getByRole('row', { name: 'errors 4 (5.9 %) 1 (0.078 %)' }).waitFor()
+  await card.getByText('evidence 30 of 750').waitFor()
+  expect(await card.getByRole('meter').evaluate((meter) => Reflect.get(meter, 'value'))).toBeCloseTo(0.514, 2)
+
+  const sentence = 'errors 4/68 vs 1/1290 (evidence 3058, bar 750)'
+  await plane.sql.begin((tx) =>
+    revertRollout(tx, rollout, { to: 'failed', by: 'platform', sentence, errorCode: 'ROLLED_BACK' }),
+  )
+  await card.getByRole('heading', { name: `${app} 1.0.1 (v2) was taken back: ${sentence}` }).waitFor()
+  await card.getByText(`4 × 500 ${nasty}`).waitFor()
+  await page.getByText(`Automatic deployments of ${app} wait`).waitFor()
+  expect(await page.evaluate('window.hacked')).toBeUndefined()
+  expect(problems).toEqual([])
 })
 
 test('weak walls are a bar over everything, with what raises them, for as long as they are weak', async () => {

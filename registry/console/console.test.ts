@@ -128,7 +128,7 @@ describe('requests another site makes a browser send', () => {
   })
 })
 
-test.each(['/', '/console.js', '/console.css', '/nothing', '/api/platform/status'])(
+test.each(['/', '/console.js', '/dom.js', '/rollouts.js', '/console.css', '/nothing', '/api/platform/status'])(
   '%s is framed by nobody, sniffed by nobody and runs nothing inline',
   async (path) => {
     const { headers, text } = await plane.ask('GET', path, { host })

@@ -21,7 +21,7 @@ export type ConsoleDeps = {
   api: (request: Request, signedIn: SignedIn) => Response | Promise<Response>
 }
 
-/** The web console as a fetch handler: one page, its script and style, signing in and out, and the API behind the session. */
+/** The web console as a fetch handler: one page, its scripts and style, signing in and out, and the API behind the session. */
 export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
   const console = new Hono()
   console.use(async (context, next) => {
@@ -29,8 +29,8 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
     for (const [name, value] of Object.entries(securityHeaders)) context.res.headers.set(name, value)
   })
   console.get('/', () => page('console.html'))
-  console.get('/console.js', () => page('console.js'))
-  console.get('/console.css', () => page('console.css'))
+  for (const file of ['console.js', 'dom.js', 'rollouts.js', 'console.css'] as const)
+    console.get(`/${file}`, () => page(file))
   console.post('/session', signInBodyLimit, async (context) => {
     refuseOtherSites(context.req.raw, config)
     return signIn(context, { sql, config })

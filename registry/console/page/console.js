@@ -1,3 +1,6 @@
+import { ago, element, fill, link, row, shortVersion, text } from './dom.js'
+import { rolloutCard } from './rollouts.js'
+
 // Everything shown comes from the API as text and is set as text: nothing here ever parses HTML.
 const pollMs = 2000
 const states = {
@@ -49,8 +52,25 @@ async function show() {
   text('#platform', `${edges === 1 ? '1 edge' : `${edges} edges`}, ${running} building, ${queued} waiting`)
   fill('#apps', status.apps.map(appRow))
   fill('#deployments', list.deployments.map(deploymentRow))
+  showRollouts(status.apps)
   document.querySelector('#no-apps').hidden = status.apps.length > 0
   if (openDeployment) await showLog()
+}
+
+function showRollouts(apps) {
+  fill('#rollouts', [
+    ...apps.flatMap(({ app_id, locks }) => locks.map((lock) => lockLine(app_id, lock))),
+    ...apps.flatMap(({ rollout }) => (rollout ? [rolloutCard(rollout)] : [])),
+  ])
+  document.querySelector('#rollouts-section').hidden = document.querySelector('#rollouts').childElementCount === 0
+}
+
+function lockLine(app, { kind, message, by, at }) {
+  const what =
+    kind === 'lock'
+      ? `${app} is locked by ${by} (${message}), ${ago(at)}; to lift it: atelier unlock --app ${app}`
+      : `Automatic deployments of ${app} wait: ${message}; to let them on: atelier unlock --app ${app}`
+  return element('p', what, 'busy')
 }
 
 // A weak wall is told on every page for as long as it is weak.
@@ -117,38 +137,6 @@ function state({ state, state_reason }) {
   return cell
 }
 
-function link(url) {
-  const anchor = element('a', new URL(url).host)
-  anchor.href = url
-  anchor.rel = 'noreferrer'
-  return anchor
-}
-
-function row(cells) {
-  const tr = document.createElement('tr')
-  for (const cell of cells) {
-    const td = document.createElement('td')
-    td.append(cell)
-    tr.append(td)
-  }
-  return tr
-}
-
-function element(name, content, className = '') {
-  const made = document.createElement(name)
-  made.textContent = content
-  if (className) made.className = className
-  return made
-}
-
-function fill(selector, rows) {
-  document.querySelector(selector).replaceChildren(...rows)
-}
-
-function text(selector, content) {
-  document.querySelector(selector).textContent = content
-}
-
 function notice(message) {
   const place = document.querySelector('#notice')
   place.textContent = message
@@ -159,16 +147,4 @@ function showSignedIn(is) {
   document.querySelector('#signed-in').hidden = !is
   document.querySelector('#signed-out').hidden = is
   document.querySelector('#sign-out').hidden = !is
-}
-
-function shortVersion(version) {
-  return /^[0-9a-f]{40,64}$/.test(version) ? version.slice(0, 7) : version
-}
-
-function ago(time) {
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000))
-  if (seconds < 60) return `${seconds} s ago`
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h ago`
-  return `${Math.floor(seconds / 86_400)} d ago`
 }
