@@ -6,7 +6,7 @@ import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
 import { packFolder } from './source.ts'
 
-type Options = AppOptions & { version?: string; branch?: string; follow?: true }
+type Options = AppOptions & { version?: string; branch?: string; follow?: true; skipCanary?: true }
 
 export function register(program: Command): void {
   withApp(program.command('deploy'))
@@ -14,6 +14,7 @@ export function register(program: Command): void {
     .argument('[folder]', 'what to deploy', '.')
     .option('--version <version>', 'its name, as in 1.2.3; default: the time')
     .option('--branch <branch>', 'deploy a preview of this branch')
+    .option('--skip-canary', 'give it all traffic at once')
     .option('-f, --follow', 'stay until its rollout is over, and fail when it is taken back')
     .action(deploy)
 }
@@ -28,7 +29,7 @@ async function deploy(folder: string, options: Options): Promise<void> {
   const { version, branch, json = false } = options
   const body = await packFolder(folder)
   const until = options.follow ? 'verdict' : 'traffic'
-  const query = { app, version, branch, until }
+  const query = { app, version, branch, until, canary: options.skipCanary ? 'skip' : undefined }
   const start = () => client.stream('POST', 'deploy', { query, stream: { body, type: 'application/gzip' } })
   const deployment = await follow(client, start, { json, until })
   if (json) printJson(deployment)

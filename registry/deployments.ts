@@ -229,7 +229,7 @@ export async function cancelDeployment(
   if (!present) throw new AppError('DEPLOYMENT_NOT_FOUND', `there is no deployment ${id}; see: atelier deploys`)
   throw new AppError(
     'DEPLOYMENT_STATE',
-    `deployment ${id} is ${present.state} and cannot be cancelled; to go back use: atelier rollback`,
+    `deployment ${id} is ${present.state} and cannot be cancelled; to go back use: atelier ${present.state === 'canary' ? 'abort' : 'rollback'}`,
   )
 }
 

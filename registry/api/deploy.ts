@@ -7,7 +7,7 @@ import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
-import { appName, branchName, flag, line, until } from './fields.ts'
+import { appName, branchName, canary, flag, line, until } from './fields.ts'
 import { followDeployment } from './progress.ts'
 import { route } from './route.ts'
 import { storeUpload } from './upload.ts'
@@ -28,6 +28,7 @@ export const deployRoute = route({
       .openapi({ description: 'default: the production branch; pr/42 and others are previews' }),
     follow: flag.default(true).openapi({ description: 'false: answer at once with the deployment and build on' }),
     until,
+    canary,
   }),
   streamedBody: { type: 'application/gzip' },
   answers: answersStream('progress until the deployment is live or has failed'),
@@ -48,6 +49,7 @@ export const deployRoute = route({
       source: 'upload',
       by: nameOf(caller),
       sourceKey,
+      options: query.canary ? { canary: query.canary } : {},
     })
     log.info({ app: app.id, deployment: deployment.id, version, by: caller.name }, 'upload accepted')
     await queue.enqueueBuild(deployment)

@@ -44,6 +44,9 @@ export function count(low: number, high: number) {
 /** `true` or `false` in a query string. */
 export const flag = z.enum(['true', 'false']).transform((text) => text === 'true')
 
+/** `skip`: a new version takes all traffic at once. */
+export const canary = z.enum(['skip']).optional().openapi({ description: 'all traffic at once, without a rollout' })
+
 /** How far a deployment is followed. */
 export const until = z.enum(['traffic', 'verdict']).default('traffic').openapi({
   description: 'traffic: until it has visitors or has failed; verdict: until its rollout is over',

@@ -9,7 +9,7 @@ import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
-import { appName, branchName, until, versionName } from './fields.ts'
+import { appName, branchName, canary, until, versionName } from './fields.ts'
 import { followDeployment } from './progress.ts'
 import { changedPublicNames } from './public-env.ts'
 import { route } from './route.ts'
@@ -27,6 +27,7 @@ export const redeployRoute = route({
     build: z.boolean().default(false).openapi({ description: 'build it again, for variables that are built into it' }),
     follow: z.boolean().default(true),
     until,
+    canary,
   }),
   answers: answersStream('progress until the deployment is live or has failed'),
   async handle({ body }, call) {
@@ -42,7 +43,7 @@ export const redeployRoute = route({
       by: nameOf(caller),
       sourceKey: model.sourceKey,
       buildId: body.build ? null : model.buildId,
-      options: body.build ? { forceBuild: true } : {},
+      options: { ...(body.build && { forceBuild: true }), ...(body.canary && { canary: body.canary }) },
     })
     log.info({ app: app.id, deployment: deployment.id, of: model.id, by: caller.name }, 'redeploy accepted')
     if (!body.build) await appendBuildLog(sql, deployment.id, warnings(model, deployment))
@@ -86,8 +87,12 @@ async function refuseToGoBack(sql: Sql, model: Deployment): Promise<void> {
   if (!newer || newer.version === model.version) return
   throw new AppError(
     'DEPLOYMENT_STATE',
-    `${shortVersion(newer.version)} (v${newer.number}) is on its way and would be replaced by the older ${shortVersion(model.version)}; wait for it (atelier logs ${newer.id} -f) or end it (atelier cancel ${newer.id}), and then: atelier redeploy`,
+    `${shortVersion(newer.version)} (v${newer.number}) is on its way and would be replaced by the older ${shortVersion(model.version)}; wait for it (atelier logs ${newer.id} -f) or end it (${wayToEnd(newer)}), and then: atelier redeploy`,
   )
+}
+
+function wayToEnd({ id, state }: Deployment): string {
+  return state === 'canary' ? 'atelier abort' : `atelier cancel ${id}`
 }
 
 function warnings(model: Deployment, deployment: Deployment): string[] {

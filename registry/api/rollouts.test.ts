@@ -130,6 +130,22 @@ test('without a rollout there is no share to give', async () => {
   expect(await promote(25)).toMatchObject({ status: 409, json: { error: { code: 'NO_ROLLOUT' } } })
 })
 
+test('a version may take all traffic at once when somebody says so', async () => {
+  await post('redeploy', { follow: false, canary: 'skip' })
+  const [row] = await plane.sql`select options from deployments where app_id = ${app} order by number desc limit 1`
+  expect(row).toEqual({ options: { canary: 'skip' } })
+  expect(await post('redeploy', { follow: false, canary: 'no' })).toMatchObject({ status: 400 })
+})
+
+test('a version under way is not cancelled but aborted, and nothing older is deployed over it unawares', async () => {
+  const { toDeployment } = await plane.rollout(app, '1.0.1')
+  for (const answer of [await post(`deployments/${toDeployment}/cancel`), await post('redeploy')])
+    expect(answer).toMatchObject({
+      status: 409,
+      json: { error: { message: expect.stringContaining('atelier abort') } },
+    })
+})
+
 describe('a lock', () => {
   test('holds redeploys, uploads and promotions, and says who, why and since when', async () => {
     await plane.deployed(app, '1.0.1')
