@@ -40,7 +40,7 @@ afterAll(async () => {
 function serve(role: string, env: Record<string, string | undefined> = {}): Promise<CommandResult> {
   return run(process.execPath, [join(checkout, 'cli/atelier.mjs'), 'serve', role], {
     env: { ...plainEnv(), ...platform.settings, ATELIER_HOME: join(scratch, `home-${homes++}`), ...env },
-    signal: AbortSignal.timeout(30_000),
+    signal: AbortSignal.timeout(120_000),
   })
 }
 let homes = 0

@@ -173,7 +173,7 @@ export class ApartPlatform {
     const pid = this.pidOf(part)
     if (pid === null) throw new Error(`no ${part} is running`)
     process.kill(pid, 'SIGKILL')
-    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 10_000 })
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 60_000 })
     return pid
   }
 
@@ -194,7 +194,7 @@ export class ApartPlatform {
     await Promise.all([...this.#running.keys()].map((name) => this.takeDown(name, 'SIGTERM')))
     for (const home of this.homes) {
       const left = () => ({ processes: processesOf(home), sockets: socketsOf(home) })
-      await vi.waitFor(() => expect(left()).toEqual({ processes: [], sockets: [] }), { timeout: 20_000 })
+      await vi.waitFor(() => expect(left()).toEqual({ processes: [], sockets: [] }), { timeout: 60_000 })
     }
   }
 

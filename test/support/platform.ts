@@ -123,7 +123,7 @@ export class Platform {
   /** No process and no open socket: whoever had the port was one of them. A killed process may take a moment to be gone. */
   async expectNothingLeft(): Promise<void> {
     const left = () => ({ processes: processesOf(this.home), sockets: socketsOf(this.home) })
-    await vi.waitFor(() => expect(left()).toEqual({ processes: [], sockets: [] }), { timeout: 10_000 })
+    await vi.waitFor(() => expect(left()).toEqual({ processes: [], sockets: [] }), { timeout: 60_000 })
   }
 
   get livingHomes(): string[] {
@@ -170,7 +170,7 @@ export class Platform {
     const pid = await this.pidOf(role)
     if (pid === null) throw new Error(`no ${role} is running`)
     process.kill(pid, 'SIGKILL')
-    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 10_000 })
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 60_000 })
     return pid
   }
 
