@@ -3,6 +3,7 @@ import { chmod, rm } from 'node:fs/promises'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createTcpServer, type Server as TcpServer } from 'node:net'
 import { AppError, codeOf } from './errors.ts'
+import { lingerAtEnd } from './lingering-close.ts'
 
 export type Listening = { server: Server; close(): Promise<void> }
 
@@ -22,6 +23,9 @@ export async function listenOnSocket(
   await rm(path, { force: true })
   // Long uploads and long streams are this server's daily bread: only idle connections are timed out, by their handlers.
   const server = createServer({ requestTimeout: 0, headersTimeout: 15_000, keepAliveTimeout: 65_000 }, handler)
+  // An upload may be refused long before it is whole, and most who send one read the answer behind it. What answers here (@hono/node-server) would end
+  // the connection half a second later.
+  server.on('request', (request) => lingerAtEnd(request))
   const tcp = alsoOn && (await listenOnTcp(alsoOn, server))
   server.listen(path)
   await once(server, 'listening')

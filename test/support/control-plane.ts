@@ -164,7 +164,7 @@ class Relay {
   readonly #sockets = new Set<Socket>()
 
   static async open(socketPath: string): Promise<Relay> {
-    const server = createServer((client) => relay.#join(client, socketPath))
+    const server = createServer({ allowHalfOpen: true }, (client) => relay.#join(client, socketPath))
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
     const address = server.address()
@@ -188,7 +188,7 @@ class Relay {
   }
 
   #join(client: Socket, socketPath: string): void {
-    const upstream = createConnection(socketPath)
+    const upstream = createConnection({ path: socketPath, allowHalfOpen: true })
     for (const [one, other] of [
       [client, upstream],
       [upstream, client],

@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { createProxyServer } from 'httpxy'
-import { closeLingering } from '../lingering-close.ts'
+import { closeLingering } from '../../../registry/lingering-close.ts'
 import { invalidResponse, type Notice, noticeResponse } from '../pages.ts'
 import { toHeaderObject } from './header-pairs.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
