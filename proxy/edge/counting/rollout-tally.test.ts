@@ -203,3 +203,18 @@ test('the five paths that failed most are told, without their queries', () => {
     [7, 6, 5, 4, 3].map((count) => ({ arm: 'candidate', path: `/${count}`, status: 500, count })),
   )
 })
+
+test('of a segment that is over, what comes late to one arm is told with all of the other', () => {
+  const tally = new RolloutTally(rollout, 0)
+  const late = begin(tally)
+  begin(tally, { chosen: 'old', isFused: false }).settled(10, 200)
+  tally.follow({ ...rollout, segment: 1 }, 20)
+  tally.report('boot')
+  tally.acknowledge(1)
+  const segmentsOf = (report: SentReport) => report.segments.map(({ segment, arm }) => `${segment} ${arm}`).sort()
+  expect(segmentsOf(tally.report('boot'))).toEqual(['1 baseline', '1 candidate'])
+  late.failed(500)
+  const report = tally.report('boot')
+  expect(segmentsOf(report)).toEqual(['0 baseline', '0 candidate', '1 baseline', '1 candidate'])
+  expect(report.segments.find(({ segment, arm }) => segment === 0 && arm === 'baseline')?.counts.requests).toBe(1)
+})

@@ -82,10 +82,11 @@ export class RolloutTally {
     this.#segment('candidate')
     this.#segment('baseline')
     const units = [...this.#units.errors.take(seq), ...this.#units.latency.take(seq)]
-    const named = new Set(units.map(({ segment }) => segment))
-    const segments = [...this.#segments.values()].filter(
-      ({ segment, toldIn }) => toldIn !== 'acknowledged' || segment === this.#rollout.segment || named.has(segment),
-    )
+    const all = [...this.#segments.values()]
+    const changed = all.filter(({ toldIn }) => toldIn !== 'acknowledged')
+    // Always both arms: a row of the registry's has both, and one that is not told of would have fallen to nothing.
+    const told = new Set([this.#rollout.segment, ...[...changed, ...units].map(({ segment }) => segment)])
+    const segments = all.filter(({ segment }) => told.has(segment))
     return {
       ...{ rolloutId: this.id, bootId, seq, units },
       segments: segments.map((counts) => counts.tell(seq)),
