@@ -5,7 +5,7 @@ import { awaitRouteSeen } from '../registry/edges.ts'
 import { LatencyHistogram } from '../registry/latency-histogram.ts'
 import { goLive } from '../registry/release.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
-import { TestEdge } from '../test/support/edge.ts'
+import { type TestBundle, TestEdge } from '../test/support/edge.ts'
 import { type Counted, TestRollout } from '../test/support/edge-rollout.ts'
 
 let database: TestDatabase
@@ -41,7 +41,7 @@ createServer((request, response) => {
   },
 })
 
-async function appWith(name: string, old = server('old')): Promise<string> {
+async function appWith(name: string, old: TestBundle = server('old')): Promise<string> {
   await edge.deploy(name, old)
   return name
 }
@@ -84,6 +84,22 @@ test('a visitor keeps an arm by the cookie, which comes with pages alone and not
   await expect.poll(async () => total(await rollout.counted()), soon).toBe(84)
   const { candidate, baseline } = await rollout.counted()
   expect(candidate.tosses + baseline.tosses).toBe(24)
+})
+
+test('a page of files brings the cookie, and is then for one visitor alone, unless the site lets caches keep it', async () => {
+  const pages = (name: string) => ({
+    kind: 'static' as const,
+    files: { 'index.html': `<p>${name}</p>`, 'kept.html': `<p>${name}</p>`, 'a.txt': name },
+    header_rules: [{ path: '/kept', set: [['cache-control', 'public, max-age=600'] as [string, string]], unset: [] }],
+  })
+  const app = await appWith('pages', pages('old'))
+  await TestRollout.begin(edge, app, pages('new'), { percent: 50 })
+  const page = await edge.ask(app, '/')
+  expect(page.headers['set-cookie']?.[0]).toMatch(/^atelier_visitor=/)
+  expect(page.headers['cache-control']).toMatch(/^private/)
+  const kept = await edge.ask(app, '/kept')
+  expect(kept.headers).toMatchObject({ 'cache-control': 'public, max-age=600' })
+  for (const { headers } of [kept, await edge.ask(app, '/a.txt')]) expect(headers['set-cookie']).toBeUndefined()
 })
 
 test('5xx, refusals and answers that break off are errors; 4xx and clients that leave are none', async () => {

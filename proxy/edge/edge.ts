@@ -26,7 +26,7 @@ import { type RouteTable, refOf } from './route-table.ts'
 import { assign, isSplit } from './split.ts'
 import type { StallWatch } from './stall-watch.ts'
 import type { TrustedProxies } from './trusted-proxies.ts'
-import type { Visitors } from './visitors.ts'
+import type { VisitorHeaders, Visitors } from './visitors.ts'
 
 export type EdgeDeps = {
   table: RouteTable
@@ -48,7 +48,7 @@ export type EdgeDeps = {
 type Visit = {
   routeId: string
   deployment: Deployment
-  visitor: string[]
+  visitor: VisitorHeaders | null
   isPrivate: boolean
   counted: CountedRequest | null
   asked: AppRequest | null
@@ -348,17 +348,16 @@ export class Edge {
     const counted = route.environment === 'production' ? counting.begin(deployment, route.id, startedAt, visit) : null
     const { visitor } = assigned
     const isMet = visitor !== null && !visitor.isKnown && isSplit(route)
-    const setCookie = isMet ? ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : noCookie
-    return { routeId: route.id, deployment, visitor: setCookie, isPrivate: false, counted, asked: null }
+    const headers = isMet ? () => ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : null
+    return { routeId: route.id, deployment, visitor: headers, isPrivate: false, counted, asked: null }
   }
 
   #pinnedVisit(route: EdgeRoute, ref: DeploymentRef): Visit {
     const deployment = this.#deps.deployments.want(ref)
-    return { routeId: route.id, deployment, visitor: noCookie, isPrivate: true, counted: null, asked: null }
+    return { routeId: route.id, deployment, visitor: null, isPrivate: true, counted: null, asked: null }
   }
 }
 
-const noCookie: string[] = []
 // Beside what the app says: of several, a cache goes by the strictest.
 const privateHeaders = ['cache-control', 'private, no-store', 'cdn-cache-control', 'no-store']
 

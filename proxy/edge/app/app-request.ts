@@ -3,6 +3,7 @@ import type { Log } from '../../../registry/log.ts'
 import type { CountedRequest } from '../counting/counted-request.ts'
 import type { DeploymentRef } from '../deployment.ts'
 import * as pages from '../pages.ts'
+import type { VisitorHeaders } from '../visitors.ts'
 import { type CacheWord, sendInterim, sendStream, sendWhole } from './app-answer.ts'
 import { HostUnavailable, type HostView } from './host-view.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
@@ -26,7 +27,7 @@ export type AppCall = {
   /** Flat pairs that go with every response. */
   headers: string[]
   /** Flat pairs that go with a page while a rollout splits its visitors. */
-  visitor: string[]
+  visitor: VisitorHeaders | null
   forwarding: Forwarding
   /** Is told how it went. */
   counted: CountedRequest | null
@@ -191,7 +192,7 @@ export class AppRequest implements Recipient {
       this.over()
       return
     }
-    const personal = visitor.length > 0 && head.type.startsWith('text/html') && !isShared(answer) ? visitor : []
+    const personal = visitor !== null && head.type.startsWith('text/html') && !isShared(answer) ? visitor() : []
     const word = watch?.word ?? 'bypass'
     counted?.answered(head.status, word === 'miss' ? 'for everybody' : 'for one', personal.length > 0)
     const client = { request, response, headers: [...headers, 'x-atelier-cache', word, ...personal] }

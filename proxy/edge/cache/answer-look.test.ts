@@ -56,7 +56,7 @@ function taken() {
   const shelf = cache.shelf({ id: 'd1', appId: 'app' })
   const request = Object.assign(new IncomingMessage(new Socket()), { method: 'GET', url: '/' })
   const response = new ServerResponse(request)
-  const call = { request, response, target: '/', headers: [], visitor: [] } as unknown as AppCall
+  const call = { request, response, target: '/', headers: [], visitor: null } as unknown as AppCall
   const host = { upstream: () => ({ speaks: 'channel' }) } as unknown as HostView
   const fill = new Fill()
   const look = new AnswerLook(new CachePlace(cache, shelf, 'key', call, host, {} as AppRequestDeps), fill)

@@ -5,6 +5,7 @@ import type { Manifest } from '../../../registry/manifest.ts'
 import { type BlobFiles, type CachedBlob, maxCachedBytes } from '../../bundles/blob-files.ts'
 import { ReadyResponse } from '../app/ready-response.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, serverBusy, writeNotice } from '../pages.ts'
+import type { VisitorHeaders } from '../visitors.ts'
 import type { ByteRange } from './byte-range.ts'
 import { askedRange, names, namesWeakly, partHeaders } from './conditions.ts'
 import { decodePath, FileTable } from './file-table.ts'
@@ -23,7 +24,7 @@ export type StaticCall = {
   target: string
   routeId: string
   headers: string[]
-  visitor: string[]
+  visitor: VisitorHeaders | null
   /** The answer is for this client alone. */
   isPrivate: boolean
 }
@@ -141,8 +142,7 @@ export class StaticFiles {
       return
     }
     const range = asked?.range ?? null
-    const isPersonal = call.isPrivate || (file.isPage && call.visitor.length > 0)
-    const whole = isPersonal ? personal(form, call.visitor) : form.head
+    const whole = headFor(call, file, form)
     const head: Head = range
       ? { status: 206, headers: partHeaders(whole, form.size, range) }
       : { status, headers: whole }
@@ -205,10 +205,21 @@ function cut(bytes: Buffer, range: ByteRange | null): Buffer {
   return range ? bytes.subarray(range.start, range.end + 1) : bytes
 }
 
-// A page that carries somebody's cookie is nothing for a shared cache.
-function personal({ head }: Representation, visitor: string[]): string[] {
-  return [...withValue(head, 'cache-control', 'private, max-age=0, must-revalidate'), ...visitor]
+// A page that carries somebody's cookie is nothing for a shared cache; what the site has said is for one carries no cookie.
+function headFor({ visitor, isPrivate }: StaticCall, { isPage }: StaticFile, { head }: Representation): string[] {
+  const hasCookie = visitor !== null && isPage && !keepsForAll(head)
+  if (!hasCookie && !isPrivate) return head
+  const personal = withValue(head, 'cache-control', 'private, max-age=0, must-revalidate')
+  return hasCookie ? [...personal, ...visitor()] : personal
 }
+
+function keepsForAll(head: string[]): boolean {
+  return head.some(
+    (text, index) => index % 2 === 0 && /cache-control$/i.test(text) && lasts.test(head[index + 1] ?? ''),
+  )
+}
+
+const lasts = /max-?age=[1-9]/i
 
 function redirect({ response, headers }: StaticCall, status: number, location: string): void {
   const head = [...headers, 'location', location, 'cache-control', revalidateControl, 'content-length', '0']
