@@ -3,6 +3,7 @@ import type { Purge } from '../registry/purges.ts'
 import type { RolloutReport, RouteBin } from '../registry/rollout-reports.ts'
 import type { Route, RoutedDeployment } from '../registry/routes.ts'
 import type { Speech } from '../sandbox/isolate/isolate.ts'
+import type { FuseWord } from './edge/counting/fuse.ts'
 import type { DeploymentRef } from './edge/deployment.ts'
 import type { BundleOnDisk } from './edge/static/retained-assets.ts'
 import type { ProxyLimits } from './limits.ts'
@@ -86,6 +87,8 @@ export type ToEdge =
   | { type: 'brought'; digest: string; error: SentError | null }
   /** The registry has taken in what was counted of a rollout. */
   | { type: 'reported'; rolloutId: string; seq: number }
+  /** So often in a row a rollout's candidate could not be reached, for all edge processes of this proxy. */
+  | { type: 'failures'; rolloutId: string; failures: number }
   /** Whether a pinned request may have what it asks for. `error` null: it may, and `ref` is kept here. */
   | { type: 'pinned'; turn: number; ref: DeploymentRef | null; error: SentError | null }
   | { type: 'ping' }
@@ -109,6 +112,8 @@ export type FromEdge =
   | { type: 'bring'; digest: string }
   /** What was counted of rollouts so far. To be acknowledged with `reported`. */
   | { type: 'rollouts'; reports: SentReport[] }
+  /** A rollout's candidate could not be reached, or could after it had not been. */
+  | { type: 'fuse'; rolloutId: string; word: FuseWord }
   /** Ten seconds that are over. */
   | { type: 'bins'; bins: SentBin[] }
   /** A tester asks for a version of a route. To be answered with `pinned`. */

@@ -17,6 +17,7 @@ import { LocalBundles } from './bundles/local-bundles.ts'
 import { RetainedBundles } from './bundles/retained-bundles.ts'
 import type { EdgeSettings, ToEdge } from './edge-messages.ts'
 import { EdgePool } from './edge-pool.ts'
+import { Fuses } from './fuses.ts'
 import { AppLogShipper } from './hosts/app-log-shipper.ts'
 import { FreeCores } from './hosts/free-cores.ts'
 import { HostReports } from './hosts/host-reports.ts'
@@ -74,6 +75,7 @@ export async function startProxy(
   const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
   const known = new KnownRoutes()
   const probeToken = randomBytes(32).toString('base64url')
+  const fuses = new Fuses()
   const traffic = new TrafficReports({ sql, edgeId, log })
   const edges: EdgePool = new EdgePool({
     count: config.edges,
@@ -87,6 +89,7 @@ export async function startProxy(
       if (message.type === 'used') deployments.used(message.ids)
       if (message.type === 'rollouts') traffic.takeReports(message.reports, reply)
       if (message.type === 'bins') traffic.takeBins(message.bins)
+      if (message.type === 'fuse') edges.tell(fuses.hear(message))
       if (message.type === 'pin') void pins.answer(message).then(reply)
       if (message.type === 'bring') void bring(message.digest, blobs).then(reply)
     },

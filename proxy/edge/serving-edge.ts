@@ -134,6 +134,9 @@ export class ServingEdge {
       case 'reported':
         this.#counting.acknowledge(message)
         return
+      case 'failures':
+        this.#counting.hearOfFailures(message)
+        return
       case 'pinned':
         this.#pins.hear(message)
         return

@@ -4,6 +4,7 @@ import type { Assigned } from '../split.ts'
 import { type Binned, Bins } from './bins.ts'
 import { CountedRequest } from './counted-request.ts'
 import type { CountedVisit } from './counted-visit.ts'
+import type { FuseWord } from './fuse.ts'
 import { RolloutTally } from './rollout-tally.ts'
 
 const lookEveryMs = 50
@@ -37,7 +38,7 @@ export class Counting {
       const known = this.#tallies.get(id)
       if (!rollout) this.#tallies.delete(id)
       else if (known?.id === rollout.id) known.follow(rollout, now)
-      else this.#tallies.set(id, new RolloutTally(rollout, now))
+      else this.#tallies.set(id, new RolloutTally(rollout, now, (word) => this.#tellOthers(rollout.id, word)))
     }
     this.#lookIfNeeded()
   }
@@ -64,7 +65,12 @@ export class Counting {
   }
 
   acknowledge({ rolloutId, seq }: { rolloutId: string; seq: number }): void {
-    for (const tally of this.#tallies.values()) if (tally.id === rolloutId) tally.acknowledge(seq)
+    this.#find(rolloutId)?.acknowledge(seq)
+  }
+
+  /** So often in a row the candidate could not be reached, for all edge processes of this proxy. */
+  hearOfFailures({ rolloutId, failures }: { rolloutId: string; failures: number }): void {
+    this.#find(rolloutId)?.fuse.hear(failures, performance.now())
   }
 
   /** Tells what is still untold. */
@@ -72,6 +78,14 @@ export class Counting {
     if (this.#looking) clearInterval(this.#looking)
     this.#report([...this.#tallies.values()])
     this.#bins.close()
+  }
+
+  #find(rolloutId: string): RolloutTally | undefined {
+    return this.#tallies.values().find(({ id }) => id === rolloutId)
+  }
+
+  #tellOthers(rolloutId: string, word: FuseWord): void {
+    this.#send({ type: 'fuse', rolloutId, word })
   }
 
   #lookIfNeeded(): void {

@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest'
-import { Fuse } from './fuse.ts'
+import { Fuse, type FuseWord } from './fuse.ts'
 
 const halfMinute = 30_000
 
+const alone = () => new Fuse(() => undefined)
+
 function blown(): Fuse {
-  const fuse = new Fuse()
+  const fuse = alone()
   for (let at = 0; at < 5; at++) {
     expect(fuse.admits(at)).toBe(true)
     fuse.failed(at, at)
@@ -19,7 +21,7 @@ test('the fifth failure in a row keeps requests from the candidate for half a mi
 })
 
 test('an answer between the failures begins the count anew, a client that leaves does not', () => {
-  const fuse = new Fuse()
+  const fuse = alone()
   for (let at = 0; at < 4; at++) fuse.failed(at, at)
   fuse.answered(4)
   for (let at = 5; at < 9; at++) fuse.failed(at, at)
@@ -58,4 +60,28 @@ test('what was on its way when the fuse blew neither mends it nor keeps it open'
   expect(fuse.admits(6)).toBe(false)
   fuse.failed(3, 20_000)
   expect(fuse.admits(4 + halfMinute)).toBe(true)
+})
+
+test('failures in a row are those of all processes, and an answer in one of them is one in all', () => {
+  const told: FuseWord[] = []
+  const fuse = new Fuse((word) => told.push(word))
+  fuse.failed(0, 0)
+  fuse.hear(4, 1)
+  fuse.hear(0, 2)
+  fuse.failed(3, 3)
+  fuse.hear(4, 4)
+  expect(fuse.admits(5)).toBe(true)
+  fuse.failed(5, 5)
+  expect(fuse.admits(6)).toBe(false)
+  expect(told).toEqual(['failed', 'failed', 'failed'])
+  fuse.hear(5, 10_000)
+  expect(fuse.admits(5 + halfMinute)).toBe(true)
+  fuse.answered(5 + halfMinute)
+  expect(told.at(-1)).toBe('answered')
+
+  const other = alone()
+  other.hear(5, 0)
+  expect(other.admits(1)).toBe(false)
+  other.hear(0, 2)
+  expect(other.admits(3)).toBe(true)
 })

@@ -5,7 +5,7 @@ import type { SentReport } from '../../edge-messages.ts'
 import { BadUnits } from './bad-units.ts'
 import { CountedVisit, type VisitStart } from './counted-visit.ts'
 import { FailingPaths } from './failing-paths.ts'
-import { Fuse } from './fuse.ts'
+import { Fuse, type FuseWord } from './fuse.ts'
 import { KnownPaths } from './known-paths.ts'
 import { SegmentCounts } from './segment-counts.ts'
 
@@ -17,7 +17,7 @@ const unitsOf = { errors: 'errorUnits', latency: 'slowUnits' } as const
 /** Everything this process has counted of one rollout, since its boot. Times as performance.now(). */
 export class RolloutTally {
   readonly id: string
-  readonly fuse = new Fuse()
+  readonly fuse: Fuse
   readonly failing = { candidate: new FailingPaths('candidate'), baseline: new FailingPaths('baseline') }
   /** Whose answers are for the cache: they are left out of latency. */
   readonly cacheable = new KnownPaths()
@@ -30,8 +30,10 @@ export class RolloutTally {
   #stageSince: number
   #seq = 0
 
-  constructor(rollout: RoutedRollout, now: number) {
+  /** `tell`: to the other edge processes of this proxy. */
+  constructor(rollout: RoutedRollout, now: number, tell: (word: FuseWord) => void = () => undefined) {
     this.id = rollout.id
+    this.fuse = new Fuse(tell)
     this.#rollout = rollout
     this.#stageSince = now
   }
