@@ -45,6 +45,9 @@ export type Answer = { status: number; headers: IncomingHttpHeaders; body: strin
 /** `from`: an address of this machine. */
 export type Asked = { method?: string; headers?: Record<string, string>; body?: string; from?: string }
 
+// An edge process that gets no turn for some seconds, on a machine that is busy with other tests, is none that hangs.
+const patient = { edgeStartMs: 120_000, maxUnansweredPings: 60, headersTimeoutMs: 60_000 }
+
 /** A real proxy on a home of its own, and what a build worker would do to put bundles before its users. */
 export class TestEdge {
   readonly config: Config
@@ -58,14 +61,14 @@ export class TestEdge {
 
   static async start(
     databaseUrl: string,
-    { env = {}, edges = 1, ...options }: ProxyOptions & { env?: Record<string, string>; edges?: number } = {},
+    { env = {}, edges = 1, limits, ...options }: ProxyOptions & { env?: Record<string, string>; edges?: number } = {},
   ): Promise<TestEdge> {
     const home = await mkdtemp(join(tmpdir(), 'atl-'))
     const config = readConfig({
       ...{ ATELIER_HOME: home, ATELIER_DATABASE_URL: databaseUrl },
       ...{ ATELIER_EDGES: String(edges), ...env },
     })
-    const edge = new TestEdge(config, databaseUrl, options)
+    const edge = new TestEdge(config, databaseUrl, { ...options, limits: { ...patient, ...limits } })
     await edge.open()
     return edge
   }
