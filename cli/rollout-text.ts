@@ -6,10 +6,10 @@ const gaugeWidth = 24
 
 /** A rollout for people: where it is, both versions side by side, the evidence against its bar, and what to type. */
 export function rolloutLines(rollout: Rollout): string[] {
-  const { from, to, why } = rollout
+  const { to, why } = rollout
   if (why) return [paint('bold', `${rollout.app_id} ${takenBack(rollout)}`), ...whyLines(why)]
   return [
-    paint('bold', `${rollout.app_id} ${nameOf(to)} has ${rollout.percent} % of the traffic, ${nameOf(from)} the rest`),
+    paint('bold', `${rollout.app_id} ${nameOf(to)} has ${shares(rollout)}`),
     `  ${stagesOf(rollout)}   ${paint(rollout.state === 'observing' ? 'cyan' : 'yellow', rollout.state)}${timeLeft(rollout)}`,
     ...armLines(rollout),
     ...evidenceLines('errors', rollout.errors),
@@ -18,6 +18,11 @@ export function rolloutLines(rollout: Rollout): string[] {
     ...rollout.remarks.map((remark) => `  ${remark}`),
     `  ${commandsFor(rollout)}`,
   ]
+}
+
+function shares({ percent, from }: Rollout): string {
+  if (percent === 100) return `all traffic; ${nameOf(from)} is kept ready to go back to`
+  return `${percent} % of the traffic, ${nameOf(from)} the rest`
 }
 
 /** What came of a rollout, in a line. */

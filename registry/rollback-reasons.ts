@@ -1,5 +1,5 @@
 import { appendBuildLog } from './build-logs.ts'
-import type { Commit, Deployment } from './deployments.ts'
+import { type Commit, type Deployment, findDeployment } from './deployments.ts'
 import type { FailingPath } from './rollout-reports.ts'
 import type { Db } from './sql.ts'
 import { findStackTraces } from './stack-traces.ts'
@@ -47,7 +47,9 @@ export async function keepReasons(tx: Db, { id, toDeployment }: { id: string; to
       and reasons is null
     returning id
   `
-  if (kept.length === 1) await appendBuildLog(tx, toDeployment, reasonLines(reasons))
+  const deployment = kept.length === 1 ? await findDeployment(tx, toDeployment) : null
+  if (!deployment) return
+  await appendBuildLog(tx, toDeployment, [...reasonLines(reasons), ...list('next', [nextStep(deployment)])])
 }
 
 /** For people, below the sentence of the verdict. Text from elsewhere: whoever shows it cleans it. */

@@ -1,5 +1,5 @@
 import { holdAutomaticDoors } from './app-locks.ts'
-import { appendBuildLog } from './build-logs.ts'
+import { appendBuildLog, stepLine } from './build-logs.ts'
 import { type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { nameOf, putLive, type Release, setLive } from './live.ts'
@@ -52,7 +52,9 @@ export async function revertRollout(
       reason: sentence,
       errorCode,
     })
-    await appendBuildLog(tx, candidate.id, [sentence])
+    await appendBuildLog(tx, candidate.id, [
+      stepLine('Canary', to === 'failed' ? `taken back: ${sentence}` : sentence, null),
+    ])
   }
   if (candidate && to !== 'cancelled')
     await holdAutomaticDoors(tx, {

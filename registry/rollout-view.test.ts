@@ -136,10 +136,11 @@ describe('why a version was taken back', () => {
       commits,
     })
     const lines = (await readBuildLog(sql, rollout.toDeployment)).map(({ text }) => text)
-    expect(lines.slice(-3)).toEqual([
+    expect(lines.slice(-4)).toEqual([
       '       it wrote  TypeError: cart is not a function',
       '                     at total (/app/cart.js:12:7)',
       '       commits   ccccccc Add the cart',
+      '       next      mend it and push: git push atelier main; the same again: atelier redeploy 1.0.1',
     ])
   })
 

@@ -21,6 +21,16 @@ describe('the stack traces in what an app wrote', () => {
     ])
   })
 
+  test('name files as the app knows them, and leave out what carries it', () => {
+    const lines = trace(
+      'Error: cart is empty',
+      'Object.fetch (file:///var/lib/atelier/edge/apps/hello/k8z1wexamkow/code/src/cart.js:6:19)',
+      'ask (file:///var/lib/atelier/runtime/scripts-af967b27b54bfeff/isolate-fetch.mjs:35:37)',
+      'process.processTicksAndRejections (node:internal/process/task_queues:104:5)',
+    )
+    expect(findStackTraces(lines)).toEqual(['Error: cart is empty\n    at Object.fetch (src/cart.js:6:19)'])
+  })
+
   test('are cut to five frames and to lines that can be read', () => {
     const [found = ''] = findStackTraces(trace(`Error: ${'x'.repeat(5000)}`, ...'abcdefgh'))
     const lines = found.split('\n')

@@ -161,7 +161,7 @@ describe('a version that is worse', () => {
     })
     expect(await routeOf(app)).toMatchObject({ weight: 0, candidate: null, live: { id: live.id }, rollout: null })
     expect(await stand(rollout)).toMatchObject({ state: 'reverting', sentence, endedAt: null })
-    expect((await linesOf(candidate)).at(-1)).toBe(sentence)
+    expect((await linesOf(candidate)).at(-1)).toBe(`-----> Canary      taken back: ${sentence}`)
 
     await look(rollout)
     expect(await stand(rollout)).toMatchObject({ state: 'reverting' })

@@ -11,12 +11,17 @@ export function rolloutCard(rollout) {
       'h3',
       why
         ? `${app_id} ${nameOf(to)} was ${takenBack(sentence)}`
-        : `${app_id} ${nameOf(to)} has ${percent} % of the traffic, ${nameOf(from)} the rest`,
+        : `${app_id} ${nameOf(to)} has ${shares(percent, from)}`,
     ),
   )
   card.append(...(why ? reasons(rollout) : progress(rollout)))
   card.dataset.state = state
   return card
+}
+
+function shares(percent, from) {
+  if (percent === 100) return `all traffic; ${nameOf(from)} is kept ready to go back to`
+  return `${percent} % of the traffic, ${nameOf(from)} the rest`
 }
 
 function progress(rollout) {
