@@ -14,8 +14,8 @@ import type { Row } from './measure.ts'
 
 const soakMinutes = Number(process.env.ATELIER_SOAK_MIN ?? 10)
 const everyMs = 20
-// Longer than a connection to an app is kept that nobody uses.
-const settleMs = 10_000
+// Longer than a connection to an app is kept that nobody uses, and than an edge rests before it gives memory back once more.
+const settleMs = 70_000
 
 const goodServer = `
 import { createServer } from 'node:http'

@@ -10,6 +10,8 @@ type Doze = { turn: number; done: (isIdle: boolean) => void }
 type Drain = { turn: number; done: (isCut: boolean) => void }
 
 const entry = join(import.meta.dirname, 'edge/main.ts')
+// For `edge/freed-memory.ts`.
+const execArgv = ['--expose-gc', '--disable-warning=ExperimentalWarning']
 
 /** One edge process as the main process has it: told things in order, heard, watched, and gone at the latest when it is killed. */
 export class EdgeProcess {
@@ -44,7 +46,7 @@ export class EdgeProcess {
     const serving = Promise.withResolvers<number | SentError | null>()
     this.serving = serving.promise
     this.#markServing = serving.resolve
-    this.#child = fork(entry, { env, execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#child = fork(entry, { env, execArgv, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#child.on('message', (message: FromEdge) => {
       this.#hear(message)
       onMessage(message)

@@ -12,7 +12,14 @@ const allowed: Record<string, string[]> = {
   'proxy/': ['proxy/', 'registry/', 'sandbox/'],
   // An edge process knows the main process by its messages alone.
   'proxy/edge/': [
-    ...['proxy/edge/', 'proxy/bundles/', 'proxy/edge-messages.ts', 'proxy/limits.ts', 'proxy/port.ts'],
+    ...[
+      'proxy/edge/',
+      'proxy/bundles/',
+      'proxy/edge-messages.ts',
+      'proxy/limits.ts',
+      'proxy/port.ts',
+      'proxy/free-cores.ts',
+    ],
     ...['registry/', 'sandbox/'],
   ],
   'registry/': ['registry/'],

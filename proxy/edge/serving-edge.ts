@@ -13,8 +13,10 @@ import { ControlPlane } from './control-plane.ts'
 import { Counting } from './counting/counting.ts'
 import { Deployments } from './deployments.ts'
 import { Edge } from './edge.ts'
+import { freedMemory } from './freed-memory.ts'
 import { Listener } from './listener.ts'
 import { Pins } from './pins.ts'
+import { QuietMemory } from './quiet-memory.ts'
 import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
 import { RetainedAssets } from './static/retained-assets.ts'
@@ -37,6 +39,7 @@ export class ServingEdge {
   readonly #pins: Pins
   readonly #edge: Edge
   readonly #useReport: NodeJS.Timeout
+  readonly #memory: QuietMemory
   #listener: Listener | null = null
 
   constructor(settings: EdgeSettings, { send, log }: { send: (message: FromEdge) => void; log: Log }) {
@@ -75,6 +78,7 @@ export class ServingEdge {
       log,
     })
     this.#useReport = setInterval(() => this.#reportUse(), limits.useReportMs)
+    this.#memory = new QuietMemory(freedMemory(log))
   }
 
   /** Takes a message. What must not be overtaken by the next one is done when it returns. */
@@ -194,6 +198,7 @@ export class ServingEdge {
     await this.#listener?.close(deadlineMs)
     this.#counting.close()
     this.#stalls.close()
+    this.#memory.close()
     clearInterval(this.#useReport)
     process.disconnect?.()
   }
