@@ -68,6 +68,7 @@ const bootScripts = [
   'process-boot.ts',
   'process-output.cts',
   'process-ports.ts',
+  'process-pulse.ts',
   'process-relay.ts',
 ]
 

@@ -41,6 +41,11 @@ type State =
 const recoveredMs = 60_000
 // No thread that is well takes longer from one turn of its event loop to the next, when it is to end anyway.
 const stuckMs = 3_000
+const threadStuck = 'its thread was stuck: it answered nothing any more'
+const stuckOf = {
+  ...{ fetch: threadStuck, server: threadStuck },
+  process: 'it was stuck: it took no connection, and said nothing on those it had',
+}
 
 /**
  * One deployment's host process: asleep until it is woken, restarted when it ends by itself (at once the first time, then after 1 s, 2 s … 60 s), stopped.
@@ -162,8 +167,9 @@ export class Host {
   /** Ends the process. */
   async stop(): Promise<void> {
     if (this.#restart) clearTimeout(this.#restart)
-    // An app that is not up yet has nothing to finish, and one whose thread is stuck cannot.
-    const canFinish = this.#state.name === 'ready' && this.#state.isolate.silentMs() < stuckMs
+    // An app that is not up yet has nothing to finish, and one whose thread is stuck cannot. A process may be at work for one visitor at a time.
+    const isReady = this.#state.name === 'ready'
+    const canFinish = isReady && (this.#spec.runs.kind === 'process' || !this.#isSilent())
     const graceMs = canFinish ? this.#deps.limits.stopGraceMs : 0
     const further = this.#further.stop(graceMs)
     this.#become({ name: 'stopped' })
@@ -217,7 +223,7 @@ export class Host {
   #ended(isolate: Isolate, { error }: IsolateExit): void {
     if (this.#state.name !== 'ready' || this.#state.isolate !== isolate) return
     if (performance.now() - this.#state.since > recoveredMs) this.#crashes = 0
-    this.#crashed(this.#stuck.has(isolate) ? 'its thread was stuck: it answered nothing any more' : error.message)
+    this.#crashed(this.#stuck.has(isolate) ? stuckOf[this.#spec.runs.kind] : error.message)
   }
 
   #crashed(why: string): void {
@@ -243,6 +249,10 @@ export class Host {
     this.#change.resolve()
     this.#change = Promise.withResolvers<void>()
     this.#deps.onState(this.state())
+  }
+
+  #isSilent(): boolean {
+    return this.#state.name === 'ready' && this.#state.isolate.silentMs() >= stuckMs
   }
 
   #isStopped(): boolean {

@@ -224,6 +224,52 @@ describe('I3: a thread that takes all it can get', () => {
     },
   )
 
+  test('a process that takes no connection any more is noticed while requests wait; one that serves a single visitor is not', async () => {
+    await using own = await createDatabase()
+    await using watched = await TestEdge.start(own.url, {
+      limits: { stuckAfterMs: 3_000, useLookMs: 50, useReportMs: 50 },
+    })
+    // As a program in another language, with one visitor at a time: it says something now and then, and takes nobody else.
+    const blocking = `
+import { writeSync } from 'node:fs'
+import { createServer } from 'node:net'
+const born = process.hrtime.bigint().toString()
+const head = (length) => 'HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: ' + length + '\\r\\n\\r\\n'
+const spin = (ms) => { for (const until = performance.now() + ms; performance.now() < until; ); }
+createServer((socket) => {
+  socket.on('error', () => undefined)
+  socket.once('data', (chunk) => {
+    const path = String(chunk).split(' ')[1]
+    if (path === '/spin') {
+      console.log('spins')
+      spin(Infinity)
+    }
+    if (path !== '/one') return socket.end(head(born.length) + born)
+    writeSync(socket._handle.fd, head(10))
+    for (let turn = 0; turn < 10; turn++) {
+      spin(500)
+      writeSync(socket._handle.fd, '.')
+    }
+    socket.end()
+  })
+}).listen(process.env.PORT)`
+    await watched.deploy('process', { kind: 'process', start: 'node index.mjs', server: { 'index.mjs': blocking } })
+    const { body: before } = await watched.ask('process', '/')
+    const [one, beside] = await Promise.all([watched.ask('process', '/one'), watched.ask('process', '/')])
+    expect(one.body).toBe('..........')
+    expect(beside.body).toBe(before)
+
+    const spinning = watched.ask('process', '/spin')
+    const said = async () => (await readAppLog(watched.sql, 'process')).map(({ text }) => text)
+    await expect.poll(said).toContain('spins')
+    const [stuck, waits] = await Promise.all([spinning, watched.ask('process', '/')])
+    expect([stuck.status, waits.status]).toEqual([502, 502])
+    const after = await watched.ask('process', '/')
+    expect(after.status).toBe(200)
+    expect(after.body).not.toBe(before)
+    await expect.poll(said).toContainEqual(expect.stringContaining('it was stuck: it took no connection'))
+  })
+
   test.each(['/buffers', '/heap'])('%s ends its own app, which is back at once', async (path) => {
     const app = `eats-${path.slice(1)}`
     await deployHostile(app)

@@ -76,9 +76,9 @@ export type Isolate = {
   exited: Promise<IsolateExit>
   /** Why a thread could not hold the app and a process may: `addon.node cannot be loaded in a worker thread (…)`; else null. */
   needsProcess(): string | null
-  /** Asks its thread for a sign of life, unless it owes one already. Of a process nothing is known. */
+  /** Asks its thread for a sign of life, unless it owes one already. A process gives one as long as it accepts connections, or says anything on one. */
   ping(): void
-  /** For how long the thread has owed a sign of life; 0 when it owes none. */
+  /** For how long it has owed a sign of life; 0 when it owes none. */
   silentMs(): number
   /** The share of the time between its last two signs of life in which the thread was at work; null: not known. */
   busy(): number | null
@@ -143,12 +143,12 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
       return Promise.race([listening.promise, early, timer.promise]).finally(() => clearTimeout(timeout))
     },
     ping: () => {
-      if (spec.runs.kind === 'process' || heard.askedAt !== null) return
+      if (heard.askedAt !== null) return
       heard.askedAt = performance.now()
       launched.control?.write('?')
     },
     silentMs: () => (heard.askedAt === null ? 0 : performance.now() - heard.askedAt),
-    busy: () => heard.busy,
+    busy: () => (spec.runs.kind === 'process' ? null : heard.busy),
     stop: async (graceMs) => {
       await launched.stop(graceMs)
       return exited

@@ -6,6 +6,7 @@ import net, { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { HostReport } from './isolate-boot.ts'
 import { type Listener, processesHere, readListeners } from './process-ports.ts'
+import { signOfLife } from './process-pulse.ts'
 import { Relay, type Target } from './process-relay.ts'
 
 export type ProcessSpec = {
@@ -120,6 +121,8 @@ async function untilListening(port: number, ended: Promise<End>): Promise<Target
 
 function openRelay(target: Target, port: number): Relay {
   const relay = new Relay(spec.listenFd, target)
+  // Asked one at a time.
+  control.on('data', () => void signOfLife(relay).then(() => report({ alive: true, busy: 0 })))
   report({ listening: true, speaks: 'http' })
   if (target.port !== port) void preferPort(relay, port)
   return relay

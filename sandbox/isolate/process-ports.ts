@@ -15,6 +15,13 @@ export function readListeners(): Listeners | null {
   return { tcp: tcp.map(({ address, port }) => ({ address, port })), unix: unixPaths(held) }
 }
 
+/** How many connections to a port nobody has accepted yet; 0 where that cannot be read. */
+export function waitingAt(port: number): number {
+  if (process.platform !== 'linux') return 0
+  const all = [...tableOf('tcp'), ...tableOf('tcp6')].filter((listener) => listener.port === port)
+  return all.reduce((sum, { waiting }) => sum + waiting, 0)
+}
+
 /** The living processes of this sandbox, without its init and this one. */
 export function processesHere(): string[] {
   const own = linkOf('/proc/self/ns/pid')
@@ -41,13 +48,16 @@ function socketsOf(pid: string): string[] {
 
 const listening = '0A'
 
-// proc_net_tcp(5): sl, local address, remote address, state, …; the tenth field is the inode.
-function tableOf(name: 'tcp' | 'tcp6'): (Listener & { inode: string })[] {
+// proc_net_tcp(5): sl, local address, remote address, state, queues, …; the tenth field is the inode. Of a listening socket the receive queue is
+// that of connections to be accepted.
+function tableOf(name: 'tcp' | 'tcp6'): (Listener & { inode: string; waiting: number })[] {
   const rows = textOf(`/proc/self/net/${name}`).split('\n').slice(1)
   return rows.flatMap((row) => {
-    const [, local = '', , state, , , , , , inode = ''] = row.trim().split(/\s+/)
+    const [, local = '', , state, queues = '', , , , , inode = ''] = row.trim().split(/\s+/)
+    if (state !== listening) return []
     const [address = '', port = ''] = local.split(':')
-    return state === listening ? [{ address: readAddress(address), port: Number.parseInt(port, 16), inode }] : []
+    const waiting = Number.parseInt(queues.split(':')[1] ?? '', 16) || 0
+    return [{ address: readAddress(address), port: Number.parseInt(port, 16), inode, waiting }]
   })
 }
 

@@ -14,11 +14,21 @@ export class Relay {
   readonly #clients = new Set<Socket>()
   #target: Target
   #carriedBytes = 0
+  #heardBytes = 0
 
   constructor(listenFd: number, target: Target) {
     this.#target = target
     this.#server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => this.#carry(client))
     this.#server.listen({ fd: listenFd })
+  }
+
+  /** What the app has said on all its connections. */
+  get heardBytes(): number {
+    return this.#heardBytes
+  }
+
+  get target(): Target {
+    return this.#target
   }
 
   /** Where connections from now on go. */
@@ -33,8 +43,9 @@ export class Relay {
   }
 
   // A collection of the youngest takes half a millisecond.
-  #count(chunk: Buffer | string): void {
-    this.#carriedBytes += chunk.length
+  #count(bytes: number, isFromApp: boolean): void {
+    if (isFromApp) this.#heardBytes += bytes
+    this.#carriedBytes += bytes
     if (this.#carriedBytes < collectEveryBytes) return
     this.#carriedBytes = 0
     globalThis.gc?.({ type: 'minor' })
@@ -49,7 +60,7 @@ export class Relay {
         [client, app],
         [app, client],
       ] as const)
-        from.on('data', (chunk) => this.#count(chunk)).pipe(to)
+        from.on('data', ({ length }) => this.#count(length, from === app)).pipe(to)
     })
     // Who breaks off a connection must not look like one that has said all it had to say.
     client.once('error', () => app.resetAndDestroy())
