@@ -23,9 +23,9 @@ export class BadUnits {
     return this.#seen.size >= mostUnits
   }
 
-  /** `unit`: 16 hexadecimal digits. */
+  /** Not when it is full. `unit`: 16 hexadecimal digits. */
   add(unit: string, segment: number, arm: Arm): void {
-    if (this.isFull || this.#seen.has(unit)) return
+    if (this.#seen.has(unit)) return
     this.#seen.add(unit)
     this.#untold.push({ metric: this.#metric, unit, segment, arm, seq: 0 })
   }

@@ -108,7 +108,9 @@ test('the warm-up comes once a stage, and counts errors', () => {
     visit.failed(500)
   }
   ask(9_999)
-  expect(countsOf(tally.report('boot'))).toEqual({ requests: 1, tosses: 1, errorRequests: 1, errorUnits: 1 })
+  const cold = tally.report('boot')
+  expect(countsOf(cold)).toEqual({ requests: 1, tosses: 1, errorRequests: 1, errorUnits: 1 })
+  expect(cold.segments[0]?.latency).toEqual([])
   ask(10_000)
   expect(countsOf(tally.report('boot'))).toMatchObject({ timedRequests: 1, slowUnits: 1, tooSlowRequests: 1 })
   tally.follow({ ...rollout, warmupSec: 10, segment: 1 }, 20_000)
