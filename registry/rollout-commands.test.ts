@@ -208,6 +208,27 @@ describe('the doors of an app', () => {
     expect(kept).toMatchObject({ count: made.length - refused.length })
   })
 
+  test('are locked when the deployment that is being made at that moment is made', async () => {
+    const waiting = async () => {
+      const [row] = await sql`
+        select count(*)::integer as count
+        from pg_stat_activity
+        where datname = current_database()
+          and wait_event_type = 'Lock'
+      `
+      return row?.count
+    }
+    const { locking } = await sql.begin(async (tx) => {
+      await tx`update apps set last_number = last_number + 1 where id = ${app}`
+      // Not awaited: it waits for this transaction.
+      const begun = { locking: lockApp(sql, { app, by: 'bea', message: 'x' }) }
+      await expect.poll(waiting).toBe(1)
+      expect(await readLocks(sql, app)).toEqual([])
+      return begun
+    })
+    expect(await locking).toMatchObject({ kind: 'lock' })
+  })
+
   test('never hold back who goes back', async () => {
     await lockApp(sql, { app, by: 'bea', message: 'x' })
     await promoteRollout(sql, app, { percent: 50, config, ...bea })
