@@ -45,8 +45,8 @@ export type Answer = { status: number; headers: IncomingHttpHeaders; body: strin
 /** `from`: an address of this machine. */
 export type Asked = { method?: string; headers?: Record<string, string>; body?: string; from?: string }
 
-// An edge process that gets no turn for some seconds, on a machine that is busy with other tests, is none that hangs.
-const patient = { edgeStartMs: 120_000, maxUnansweredPings: 60, headersTimeoutMs: 60_000 }
+// On a machine that is busy with other tests an edge process that gets no turn for some seconds is none that hangs, and a host takes long to start.
+const patient = { edgeStartMs: 120_000, maxUnansweredPings: 60, headersTimeoutMs: 60_000, waitForHostMs: 60_000 }
 
 /** A real proxy on a home of its own, and what a build worker would do to put bundles before its users. */
 export class TestEdge {
