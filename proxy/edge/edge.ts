@@ -103,6 +103,25 @@ export class Edge {
     }
   }
 
+  /** Answers a request for a small file in memory with one write (see `answerEarly`). Null: nothing has been done, and `handle` takes it. */
+  answerEarly(request: IncomingMessage): 'whole' | 'begun' | null {
+    const { socket } = request
+    if (this.#isClosing || this.#refused.has(socket)) return null
+    const admitted = checkRequest(request)
+    const found = 'status' in admitted ? null : this.#deps.table.find(admitted.host)
+    if (!found || 'reserved' in found || 'status' in admitted) return null
+    const { route } = found
+    // Who is to get which version is decided with a response to say it in.
+    if (!route.live || route.candidate || route.rollout || pinOf(request)) return null
+    const ready = this.#deps.deployments.find(route.live.id)?.loaded?.files.ready(request, admitted.target)
+    if (!ready) return null
+    if (!ready.write(socket)) return 'begun'
+    const visit = this.#visit(route, admitted.target, request)
+    visit?.deployment.inFlight.end(visit.deployment.inFlight.begin(socket))
+    if (visit) this.#over(visit, wholeAnswer)
+    return 'whole'
+  }
+
   /** A WebSocket handshake. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => socket.destroy())
@@ -213,12 +232,17 @@ export class Edge {
       this.inFlight.end(here)
       deployment.inFlight.end(there)
       stalls.end(progress)
-      visit.counted?.over(response)
-      visit.asked?.over()
+      this.#over(visit, response)
     })
     const loaded = deployment.loaded
     if (loaded) this.#serveLoaded(visit, loaded, target, request, response)
     else void this.#serveWhenLoaded(visit, target, request, response)
+  }
+
+  // Its answer is with the client, or never will be.
+  #over({ counted, asked }: Visit, response: Pick<ServerResponse, 'headersSent' | 'statusCode'>): void {
+    counted?.over(response)
+    asked?.over()
   }
 
   #serveLoaded(
@@ -358,6 +382,7 @@ export class Edge {
   }
 }
 
+const wholeAnswer = { headersSent: true, statusCode: 200 }
 // Beside what the app says: of several, a cache goes by the strictest.
 const privateHeaders = ['cache-control', 'private, no-store', 'cdn-cache-control', 'no-store']
 

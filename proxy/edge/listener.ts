@@ -6,6 +6,7 @@ import { closeLingering, isLingering, lingerAtEnd } from '../../registry/lingeri
 import type { Log } from '../../registry/log.ts'
 import { type ListenOptions, listenOn } from '../port.ts'
 import { ConnectionCaps } from './connection-caps.ts'
+import { answerEarly } from './early-answers.ts'
 import type { Edge } from './edge.ts'
 import { handshakeBody } from './guard.ts'
 import { IdleConnections } from './idle-connections.ts'
@@ -78,7 +79,18 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
   server.maxConnections = limits.maxConnections
   server.on('connection', (socket) => {
     if (!caps.admit(socket)) edge.turnAway(socket, tooManyConnections())
-    else idle.add(socket)
+    else {
+      idle.add(socket)
+      answerEarly(socket, (request) => {
+        try {
+          return isLingering(socket) ? null : edge.answerEarly(request)
+        } catch (thrown) {
+          log.error({ err: thrown }, 'request not handled')
+          socket.destroy()
+          return 'whole'
+        }
+      })
+    }
   })
   server.on('request', (request, response) => {
     if (isLingering(request.socket)) {

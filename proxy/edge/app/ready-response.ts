@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 
 // The text of a response's head, and whether it has gone, as Node keeps them. They are not in its documentation: ready-response.test.ts compares
 // byte for byte what comes of them, for the day a newer Node keeps them elsewhere.
@@ -43,10 +44,18 @@ export class ReadyResponse {
     const headed = response as Headed
     headed._header = ' '
     headed._headerSent = true
-    socket.write(this.#bytes)
+    if (written === socket) written = null
+    else socket.write(this.#bytes)
     // Closes when the last byte is with the kernel, as ever: whoever drains waits for that.
     response.end()
     return true
+  }
+
+  /** Writes it where no response has been made. True: the kernel has all of it; else `finishWritten` is to have one made, which ends with it. */
+  write(socket: Socket): boolean {
+    this.#setDate()
+    socket.write(this.#bytes)
+    return socket.writableLength === 0
   }
 
   // In place, also while a slow client has not got it all: a later date is as true.
@@ -55,6 +64,20 @@ export class ReadyResponse {
     if (second === this.#second) return
     this.#second = second
     this.#bytes.write(new Date(second * 1000).toUTCString(), this.#dateAt, 'latin1')
+  }
+}
+
+let written: Socket | null = null
+
+/** `handle` has Node make the response to what has been written early, and sends it the way that leads to the same `ReadyResponse`. */
+export function finishWritten<Result>(socket: Socket, handle: () => Result): Result {
+  written = socket
+  try {
+    return handle()
+  } finally {
+    // It led elsewhere: a second answer behind the first would be taken for that of the next request.
+    if (written) socket.destroy()
+    written = null
   }
 }
 

@@ -4,6 +4,7 @@ import { codeOf } from '../../../registry/errors.ts'
 import type { Manifest } from '../../../registry/manifest.ts'
 import { type BlobFiles, type CachedBlob, maxCachedBytes } from '../../bundles/blob-files.ts'
 import { ReadyResponse } from '../app/ready-response.ts'
+import { expectEarly } from '../early-answers.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, serverBusy, writeNotice } from '../pages.ts'
 import type { VisitorHeaders } from '../visitors.ts'
 import type { ByteRange } from './byte-range.ts'
@@ -65,6 +66,22 @@ export class StaticFiles {
     this.#isWhole = kind === 'static'
     this.#spaFallback = spa_fallback
     this.#onError = onError
+  }
+
+  /**
+   * What answers this GET when it is for a whole file that has been sent in the same way before, and nothing is to be decided; null: `serve` has
+   * to look. Never more than `serve` would send.
+   */
+  ready(request: IncomingMessage, target: string): ReadyResponse | null {
+    const { headers } = request
+    const isPlain =
+      headers.range === undefined && headers['if-match'] === undefined && headers['if-none-match'] === undefined
+    const path = isPlain && !this.#redirects.hasForced ? decodePath(target) : null
+    const found = path === null ? null : this.#table.find(path)
+    if (!found || !('file' in found)) return null
+    const form = found.file.choose(headers['accept-encoding'])
+    const cached = this.#blobs.cached(form.sha256)
+    return cached?.head === form.head ? cached.ready : null
   }
 
   /**
@@ -193,7 +210,11 @@ function writeWhole(response: ServerResponse, { status, headers }: Head, body?: 
 // What is sent with the same head a second time is kept in one piece. A blob that is sent with several heads by turns (the same file under
 // two paths with rules of their own) is not joined anew each time.
 function writeReady(response: ServerResponse, head: string[], cached: CachedBlob): void {
-  if (cached.head === head && cached.ready?.send(response)) return
+  const { socket } = response
+  if (cached.head === head && cached.ready?.send(response)) {
+    if (socket) expectEarly(socket)
+    return
+  }
   response.writeHead(200, head)
   if (cached.head !== head && performance.now() - cached.readyAt > remakeMs) {
     Object.assign(cached, { head, ready: null, readyAt: performance.now() })
