@@ -92,7 +92,7 @@ function writeHead({ response, headers: more }: Client, { status, reason }: Resp
   headers.push(...more)
   response.writeHead(status, reason, headers)
   // Behind another answer on its connection it waits as pieces, and Node puts a head before all of them: also before what has been said ahead of it.
-  if (response.socket === null) response.flushHeaders()
+  if (response.socket === null) response.write('', 'latin1')
 }
 
 // What ends one of the two ends the other; an encoder that is given up gives its memory back at once.

@@ -46,7 +46,9 @@ test.each([1_100, 900])('one of %d bytes and more that lasts longer reaches its 
   await vi.advanceTimersByTimeAsync(longestFillMs + 1_000)
   body.write('the rest')
   await vi.advanceTimersByTimeAsync(longestFillMs)
-  expect(written.mock.calls.map(([chunk]) => String(chunk))).toEqual(['x'.repeat(bytes), 'the rest'])
+  // What is empty sends the head.
+  const texts = written.mock.calls.map(([chunk]) => String(chunk)).filter((text) => text !== '')
+  expect(texts).toEqual(['x'.repeat(bytes), 'the rest'])
   expect(abort).not.toHaveBeenCalled()
 })
 
