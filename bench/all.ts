@@ -20,6 +20,7 @@ import { measureSoak } from './soak.ts'
 import { measureStart } from './start.ts'
 import { measureStatic } from './static.ts'
 import { measureSwaps } from './swaps.ts'
+import { measureVerdicts } from './verdict.ts'
 import { measureWakes } from './wake.ts'
 import { measureLauncher, measureRelay } from './walls.ts'
 import { measureWallsOfPush } from './weak-walls.ts'
@@ -84,6 +85,8 @@ test('memory of deployments', async ({ atelier }) => show(await measureMemoryPer
 test('hostile soak', async () => show(await measureSoak()))
 
 test('rollback', async ({ atelier }) => show(await measureRollbacks(atelier)))
+
+test('verdicts', async () => show(await measureVerdicts()))
 
 test('report ingestion', async () => show(await measureIngestion()))
 

@@ -42,11 +42,12 @@ async function flip(sql: Sql, ports: number[], version: string): Promise<number>
   if (!target) throw new Error(`${app} keeps no ${version}`)
   await rollBack(sql, target, { by: 'bench' })
   const writtenAt = performance.now()
-  const seenAt = await Promise.all(ports.map((port) => whenServed(port, version)))
+  const seenAt = await Promise.all(ports.map((port) => whenServed(app, port, version)))
   return Math.max(...seenAt) - writtenAt
 }
 
-async function whenServed(port: number, version: string): Promise<number> {
+/** When this version was first among the answers after which no other one came. */
+export async function whenServed(app: string, port: number, version: string): Promise<number> {
   let since = 0
   for (let seen = 0; seen < inARow; await nextTurn()) {
     const { headers } = await ask(port, `${app}.apps.localhost`, '/', { method: 'HEAD' })

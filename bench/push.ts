@@ -5,11 +5,17 @@ import { ask } from '../test/support/http.ts'
 import { writeFiles } from '../test/support/repo.ts'
 import { type BenchApp, benchApps, helperServers } from './apps.ts'
 import { ByHand } from './by-hand.ts'
-import { type Row, repeat } from './measure.ts'
+import { type Row, repeat, seconds } from './measure.ts'
 
 const runs = 7
 
-/** Push → first byte of the new version, caches warm, beside the same by hand; then three more while a visitor keeps asking. */
+// Whoever waits for the new version asks for it all the time: that is traffic, and would be shared out in stages.
+const atOnce = '--push-option=canary=skip'
+
+/**
+ * Push → first byte of the new version, caches warm, beside the same by hand; then three more while a visitor keeps asking. And the push itself, of a
+ * version that nobody visits: through a rollout, with its probes, and all at once.
+ */
 export async function measurePushes(atelier: Atelier): Promise<Row[]> {
   const rows: Row[] = []
   for (const app of await benchApps()) rows.push(...(await measurePush(atelier, app)))
@@ -32,16 +38,28 @@ async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
   const theirs: number[] = []
   const pushBoth = async (text: string) => {
     await repo.commit(bench.saying(text))
-    ours.push(await untilSeen(repo.push(), () => atelier.get(name, '/'), text))
+    ours.push(await untilSeen(repo.push(atOnce), () => atelier.get(name, '/'), text))
     theirs.push(await untilSeen(byHand.push(repo), () => ask(byHand.port, 'localhost', '/'), text))
   }
   await repeat(runs, (index) => pushBoth(`version ${index} of ${runs}`))
   await byHand.close()
 
+  const idle = `${name}-idle`
+  const quiet = await atelier.clone(await atelier.createApp(idle))
+  await quiet.commit({ ...bench.files, ...bench.saying('first') })
+  await quiet.push()
+  const [probed, skipped]: [number[], number[]] = [[], []]
+  await repeat(runs, async (index) => {
+    await quiet.commit(bench.saying(`quiet ${index}`))
+    probed.push(await seconds(() => quiet.push()))
+    await quiet.commit(bench.saying(`quiet ${index} at once`))
+    skipped.push(await seconds(() => quiet.push(atOnce)))
+  })
+
   await using traffic = atelier.keepRequesting(name, '/')
   await repeat(3, async (index) => {
     await repo.commit(bench.saying(`visited ${index}`))
-    await repo.push()
+    await repo.push(atOnce)
   })
   await traffic.stop()
   return [
@@ -51,6 +69,12 @@ async function measurePush(atelier: Atelier, bench: BenchApp): Promise<Row[]> {
       unit: 's',
       target: bench.target,
       rival: { what: 'by hand', values: theirs },
+    },
+    {
+      what: `  … the push alone, with its probes, ${bench.name}`,
+      values: probed,
+      unit: 's',
+      rival: { what: 'at once', values: skipped },
     },
     {
       what: `  … failed requests of a visitor in three more pushes, ${bench.name}`,

@@ -14,7 +14,8 @@ export async function measureRollbacks(atelier: Atelier): Promise<Row[]> {
   const repo = await atelier.clone(await atelier.createApp(app))
   const versions = await repeat(2, async (index) => {
     const version = await repo.commit({ 'package.json': '{"type":"module"}', 'index.js': saying(`version ${index}`) })
-    await repo.push()
+    // A rollout would keep the host of the first one.
+    await repo.push('--push-option=canary=skip')
     return version
   })
   const deployments = await idsOf(atelier, versions)

@@ -21,15 +21,13 @@ export async function runHook(context: BuildContext, name: 'preBuild' | 'postBui
 
 /** Settings that are read and checked, and do nothing yet; a sentence for the log, or null. */
 export function describeUnused({ config }: BuildContext['app']): string | null {
-  const { hooks, build, database, deployments } = config
+  const { hooks, build, database } = config
   const names = [
     ...(['preDeploy', 'postDeploy', 'onRollback'] as const)
       .filter((name) => hooks[name])
       .map((name) => `hooks.${name}`),
     ...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : []),
-    ...(typeof deployments.canary === 'object' ? ['deployments.canary'] : []),
     ...(database ? ['database'] : []),
-    ...(deployments.canary && deployments.canary !== 'skip' ? ['deployments.canary'] : []),
   ]
   return names.length > 0 ? `not used yet: ${names.join(', ')}` : null
 }

@@ -2,7 +2,7 @@ import type { StepLog } from '../registry/build-logs.ts'
 import type { Claim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
 import { AppError } from '../registry/errors.ts'
-import { awaitPrepared, goLive, markPrepared, requestPrepare } from '../registry/release.ts'
+import { awaitPrepared, bringOut, markPrepared, requestPrepare } from '../registry/release.ts'
 import type { Sql } from '../registry/sql.ts'
 import { Fenced } from './attempt.ts'
 
@@ -20,7 +20,7 @@ export async function putLive(claim: Claim, { sql, config, steps, signal }: PutL
   await steps.flush()
   if (!(await markPrepared(sql, claim))) throw new Fenced('the attempt was given to another worker')
   const isPush = claim.source === 'git' && claim.ref !== null
-  if (!isPush) await goLive(sql, claim.id, { config, by: claim.createdBy })
+  if (!isPush) await bringOut(sql, claim.id, { config, by: claim.createdBy })
 }
 
 async function prepare(claim: Claim, { sql, signal }: Pick<PutLiveDeps, 'sql' | 'signal'>): Promise<void> {

@@ -49,7 +49,8 @@ export async function followDeployment(
 
 function verdictOf(ref: string, ended: Deployment | null, until: FollowUntil): Verdict {
   if (!ended) return { ref, ok: false, reason: 'the app was deleted meanwhile' }
-  // Whatever came after, it has had visitors, and the ref has moved.
+  // The ref has moved, and the version has had visitors, whatever came after, or is held before its first.
+  if (ended.state === 'canary') return { ref, ok: true }
   if (ended.trafficAt && (until === 'traffic' || !takenBack.includes(ended.state))) return { ref, ok: true }
   return { ref, ok: false, reason: ended.stateReason ?? `the deployment ${ended.id} ended ${ended.state}` }
 }

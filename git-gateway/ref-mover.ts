@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { findApp } from '../registry/apps.ts'
 import { type Deployment, moveDeployment, nextQueued } from '../registry/deployments.ts'
 import { listPreparedPushes, recordRefMove } from '../registry/ref-moves.ts'
-import { goLive } from '../registry/release.ts'
+import { bringOut } from '../registry/release.ts'
 import { channels } from '../registry/routes.ts'
 import { Wakeup } from '../registry/wakeup.ts'
 import { noteCommits } from './commits-between.ts'
@@ -107,7 +107,7 @@ export class RefMover {
       await moveDeployment(sql, id, { from: 'uploading', to: 'failed', by: 'platform', reason: thrown.message })
       return
     }
-    const live = await goLive(sql, deployment.id, { config, by: deployment.createdBy })
+    const live = await bringOut(sql, deployment.id, { config, by: deployment.createdBy })
     if (live) log.info({ app: live.appId, deployment: live.id, ref: live.ref }, 'ref moved, deployment live')
   }
 }

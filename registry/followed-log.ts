@@ -7,7 +7,7 @@ import { Wakeup } from './wakeup.ts'
 
 export type Followed = { lines: LogLine[] } | { end: Deployment | null }
 
-/** `traffic`: until it has taken traffic, be it 5 % of it, or never will. `verdict`: until its rollout is over as well. */
+/** `traffic`: until it has taken traffic, be it 5 % of it, will not without somebody's help, or never will. `verdict`: until its rollout is over as well. */
 export type FollowUntil = 'traffic' | 'verdict'
 
 /**
@@ -46,8 +46,21 @@ export async function* followBuildLog(
 const servesNow: Deployment['state'][] = ['live', 'canary']
 
 async function hasEnded(sql: Db, { id, state, trafficAt }: Deployment, until: FollowUntil): Promise<boolean> {
-  if (until === 'traffic') return trafficAt !== null || !openStates.includes(state)
+  if (until === 'traffic') return trafficAt !== null || !openStates.includes(state) || (await isHeldBack(sql, id))
   return !openStates.includes(state) && !(await isInRollout(sql, id))
+}
+
+// It has failed its probes, and nobody comes by whom it could be judged.
+async function isHeldBack(sql: Db, deploymentId: string): Promise<boolean> {
+  const held = await sql`
+    select id
+    from rollouts
+    where to_deployment = ${deploymentId}
+      and ended_at is null
+      and state = 'held'
+      and segment < 0
+  `
+  return held.length > 0
 }
 
 // One that is taken back says why when the edges have followed, which takes them a moment.

@@ -7,7 +7,7 @@ import { forgetDeadEdges } from './edges.ts'
 import type { Log } from './log.ts'
 import { prunePurges } from './purges.ts'
 import type { BuildQueue } from './queue.ts'
-import { goLive } from './release.ts'
+import { bringOut } from './release.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 import { pruneRollouts } from './rollout-retention.ts'
 import { pruneBins } from './route-bins.ts'
@@ -25,7 +25,7 @@ export async function reconcile({ sql, queue, config, log }: ReconcileDeps): Pro
     log.warn({ app: deployment.appId, deployment: deployment.id }, 'build worker lost, queued again')
   for (const deployment of await startable(sql)) await queue.enqueueBuild(deployment)
   for (const { id, appId } of await preparedWithoutRef(sql)) {
-    if (await goLive(sql, id, { config, by: 'platform' }))
+    if (await bringOut(sql, id, { config, by: 'platform' }))
       log.info({ app: appId, deployment: id }, 'prepared deployment went live')
   }
 }

@@ -55,7 +55,7 @@ test('a start script with a pipeline is replaced under load without failing a re
   await using traffic = atelier.keepRequesting('piped', '/')
   await expect.poll(() => traffic.bodiesSeen).toEqual(['one'])
   const two = await repo.commit(version('two'))
-  await repo.push()
+  await repo.push('--push-option=canary=skip')
   await expect.poll(() => traffic.bodiesSeen).toEqual(['one', 'two'])
   expect((await atelier.cli(['rollback'], { cwd: repo.directory })).code).toBe(0)
   await expect.poll(async () => (await atelier.get('piped', '/')).body).toBe('one')

@@ -63,7 +63,7 @@ test('F8: a bucket that is down: apps are served, also by a proxy that starts an
   }
 
   const { stdout } = await site.git('rev-parse', 'HEAD')
-  await site.push()
+  await site.push('--push-option=canary=skip')
   await expect.poll(() => bodyOf(atelier, 'site')).toBe('two')
   const pushes = [
     { app: 'site', ref: 'refs/heads/main', sha: one },

@@ -178,7 +178,10 @@ async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<voi
     where id = ${rollout.id}
   `
   await recordDecision(tx, rollout, { kind: verdict.kind, sentence: verdict.sentence, by, verdict })
-  if (state !== rollout.state) await say(tx, rollout, verdict.sentence)
+  if (state === rollout.state) return
+  await say(tx, rollout, verdict.sentence)
+  if (state === 'held' && rollout.segment < 0)
+    await appendBuildLog(tx, rollout.toDeployment, ['       all the same: atelier promote 100; or push a fix'])
 }
 
 function lookAt(sql: Db, { verdict, now, before }: Omit<Look, 'now'> & { now: Reckoned | null }) {

@@ -12,6 +12,7 @@ import {
 } from '../../test/support/rollout.ts'
 import { readBuildLog } from '../build-logs.ts'
 import { type Deployment, findDeployment } from '../deployments.ts'
+import { followBuildLog } from '../followed-log.ts'
 import { newId } from '../ids.ts'
 import { createLog } from '../log.ts'
 import type { Rollout } from '../rollout.ts'
@@ -262,6 +263,13 @@ describe('without traffic', () => {
     for (const edgeId of edges.ids) await insertProbe(sql, { ...failed, edgeId })
     expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'probes', alert: true })
     expect(await stand(rollout)).toMatchObject({ state: 'held', probeTurn: 0 })
+    const followed: unknown[] = []
+    for await (const told of followBuildLog(sql, candidate.id)) followed.push(told)
+    expect(followed.at(-1)).toMatchObject({ end: { state: 'canary', trafficAt: null } })
+    expect(await linesOf(candidate)).toEqual([
+      '-----> Canary      held at 0 %: 3 of the probes failed, and there is no traffic to judge by',
+      '       all the same: atelier promote 100; or push a fix',
+    ])
     await letPass(sql, rollout, 61)
     await look(rollout)
     expect(await stand(rollout)).toMatchObject({ probeTurn: 1 })

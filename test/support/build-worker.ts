@@ -146,6 +146,8 @@ export class TestWorker {
       source: 'upload',
       by: 'test',
       sourceKey: sourceKey(app, version),
+      // Nobody leads rollouts here.
+      options: { canary: 'skip' },
     })
   }
 

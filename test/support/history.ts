@@ -27,10 +27,10 @@ export type SeenPush = { app: string; ref: string; sha: string }
 
 /**
  * Checks the platform's invariants after a fault, waiting for what heals by itself:
- * 1. a push that was seen to succeed has exactly one deployment, and it was live; 2. what is live has a manifest and blobs with the right
+ * 1. a push that was seen to succeed has exactly one deployment, and it had visitors; 2. what is live has a manifest and blobs with the right
  * digests; 3. one deployment is live per route, every edge serves it within 2 s, and the branch points at it; 4. generations count the
- * moves, and only a command goes back to an older deployment;
- * 5. a deployment is published at most once; 6. nothing is left open: no open deployment, no work
+ * moves, also those of rollouts, and only a command goes back to an older deployment;
+ * 5. a deployment is published at most once; 6. nothing is left open: no deployment on its way, no work
  * directory, no program of a build, no temporary file, no git lock.
  * `services`: those the platform stands on instead of its own.
  */
@@ -46,7 +46,7 @@ export async function expectSoundHistory<P extends AnyPlatform>(
   try {
     await expect.poll(() => openDeployments(sql), { timeout: 100_000, interval: 200 }).toEqual([])
     for (const push of pushes)
-      expect(await timesLive(sql, push), `${push.app} ${push.sha}`).toEqual([{ deployments: 1, wentLive: true }])
+      expect(await timesLive(sql, push), `${push.app} ${push.sha}`).toEqual([{ deployments: 1, hadTraffic: true }])
     for (const live of await liveDeployments(sql)) {
       await expectWholeBundle(store, live)
       for (const port of platform.ports)
@@ -63,12 +63,12 @@ export async function expectSoundHistory<P extends AnyPlatform>(
 }
 
 async function openDeployments(sql: Sql): Promise<readonly unknown[]> {
-  return sql`select id, state from deployments where state in ('queued', 'building', 'built', 'uploading', 'canary')`
+  return sql`select id, state from deployments where state in ('queued', 'building', 'built', 'uploading')`
 }
 
 async function timesLive(sql: Sql, { app, ref, sha }: SeenPush): Promise<readonly unknown[]> {
   return sql`
-    select count(*)::integer as deployments, bool_and(live_at is not null) as went_live
+    select count(*)::integer as deployments, bool_and(traffic_at is not null) as had_traffic
     from deployments
     where app_id = ${app}
       and ref = ${ref}
@@ -106,14 +106,36 @@ async function refOf({ gitDirectory }: AnyPlatform, { appId, ref }: Live): Promi
   return stdout.trim()
 }
 
+// Each time a version goes live, and of a rollout its beginning, each segment, and its way back.
 async function wrongGenerations(sql: Sql): Promise<readonly unknown[]> {
   return sql`
-    select r.label, r.generation, count(e.id) as went_live
-    from routes r
-    left join deployments d on d.route_id = r.id
-    left join deployment_events e on e.deployment_id = d.id and e.to_state = 'live'
-    group by r.id
-    having r.generation <> count(e.id)
+    select label, generation, went_live, of_rollouts
+    from (
+      select r.label, r.generation,
+             (
+               select count(*)
+               from deployments d
+               join deployment_events e on e.deployment_id = d.id and e.to_state = 'live'
+               where d.route_id = r.id
+             ) as went_live,
+             (
+               select count(*)
+                      + coalesce(sum((select count(*) from rollout_segments s where s.rollout_id = o.id)), 0)
+                      + coalesce(sum((
+                          select count(*)
+                          from rollout_decisions v
+                          where v.rollout_id = o.id
+                            and v.kind = 'reverting'
+                            and not exists (
+                              select from deployment_events e where e.deployment_id = o.to_deployment and e.to_state = 'live'
+                            )
+                        )), 0)
+               from rollouts o
+               where o.route_id = r.id
+             ) as of_rollouts
+      from routes r
+    ) moves
+    where generation <> went_live + of_rollouts
   `
 }
 
