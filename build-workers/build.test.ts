@@ -47,10 +47,10 @@ test('the log reads like the transcript', async () => {
   expect(log[0]).toBe(
     `-----> ${app} ${deployment.version.slice(0, 7)} · fetch app detected (default export with fetch in src/index.ts)`,
   )
-  expect(stepIn(log, 'Bundling')).toMatch(/^-----> Bundling {4}src\/index.ts → bundle.js \d+ B +\d\.\d s$/)
-  expect(stepIn(log, 'Verifying')).toMatch(/^-----> Verifying {3}GET \/ → 200 +\d\.\d s$/)
-  expect(stepIn(log, 'Uploading')).toMatch(/^-----> Uploading {3}server code \d+ B +\d\.\d s$/)
-  expect(stepIn(log, 'Live')).toMatch(/^-----> Live {8}http:\/\/app-\w+.apps.localhost:8080 +\d\.\d s in all$/)
+  expect(stepIn(log, 'Bundling')).toMatch(/^-----> Bundling {4}src\/index.ts → bundle.js \d+ B +\d+\.\d s$/)
+  expect(stepIn(log, 'Verifying')).toMatch(/^-----> Verifying {3}GET \/ → 200 +\d+\.\d s$/)
+  expect(stepIn(log, 'Uploading')).toMatch(/^-----> Uploading {3}server code \d+ B +\d+\.\d s$/)
+  expect(stepIn(log, 'Live')).toMatch(/^-----> Live {8}http:\/\/app-\w+.apps.localhost:8080 +\d+\.\d s in all$/)
 })
 
 test('a fetch app becomes one file with its source map, and its public folder is served beside it', async () => {

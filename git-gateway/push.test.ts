@@ -33,13 +33,13 @@ test('a first push creates the app, shows its build and ends with the address; t
   expect(pushed).toMatchObject({ code: 0 })
   expect(pushed.stderr).toMatch(/^remote: -----> Created +the app hello/)
   expect(pushed.stderr).toContain(`remote: -----> hello ${first.slice(0, 7)} · static files`)
-  expect(pushed.stderr).toMatch(/remote: -----> Live +http:\/\/hello\.apps\.localhost +\d\.\d s in all/)
+  expect(pushed.stderr).toMatch(/remote: -----> Live +http:\/\/hello\.apps\.localhost +\d+\.\d s in all/)
   expect(pushed.stderr).toContain('* [new branch]      main -> main')
   expect(await gateway.refs('hello')).toEqual({ 'refs/heads/main': first })
 
   const second = await repo.commit({ 'index.html': 'two' })
   const again = await repo.push('main')
-  expect(again.stderr).toMatch(/s in all, last time \d\.\d s/)
+  expect(again.stderr).toMatch(/s in all, last time \d+\.\d s/)
   expect(again.stderr).toContain(`back: atelier rollback ${first.slice(0, 7)}`)
   expect(await gateway.deployments('hello')).toMatchObject([
     { gitSha: second, oldSha: first, state: 'live', subject: 'change', ref: 'refs/heads/main', createdBy: 'ada' },

@@ -81,7 +81,7 @@ describe('StepLog', () => {
     await log.flush()
     expect(lines).toEqual([
       stepLine('Starting', 'behind the proxy', null),
-      expect.stringMatching(/^ {7}done +\d\.\d s$/),
+      expect.stringMatching(/^ {7}done +\d+\.\d s$/),
     ])
   })
 
