@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockApp } from '../registry/app-locks.ts'
 import { appendAppLog } from '../registry/app-logs.ts'
 import { createDeployment, type Deployment } from '../registry/deployments.ts'
-import { abortRollout } from '../registry/rollout-commands.ts'
+import { keepReasons } from '../registry/rollback-reasons.ts'
+import { endRollout, openSegment, type Rollout } from '../registry/rollout.ts'
+import { abortRollout, findRolloutOfApp } from '../registry/rollout-commands.ts'
+import { revertRollout } from '../registry/rollout-ends.ts'
 import { beginRollout } from '../test/support/control-plane.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { startTestGateway, type TestGateway } from './test-gateway.ts'
@@ -75,6 +78,75 @@ test('the push after a version was taken back says so and why; the one after tha
   expect(told.stderr).toContain('remote:        it wrote  TypeError: cart is not a function')
   await repo.commit({ 'index.html': 'three' })
   expect((await repo.push('-o', 'canary=skip', 'main')).stderr).not.toContain('Before')
+})
+
+describe('a push that is rolled out', () => {
+  const sentence = 'errors 4/68 vs 1/1290 (evidence 3058, bar 750)'
+
+  // The builds of the other tests are played with a policy that skips rollouts: nobody leads them here but these tests.
+  beforeAll(() =>
+    database.sql.unsafe(`
+      create function judge() returns trigger language plpgsql as $$
+      begin
+        new.rollout_policy := null;
+        return new;
+      end $$;
+      create trigger builds_judged before insert on builds
+        for each row when (new.app_id like 'judged%') execute function judge();
+    `),
+  )
+
+  /** Opens the first stage of the app's rollout as soon as there is one. */
+  async function begin(app: string): Promise<Rollout> {
+    await expect.poll(() => findRolloutOfApp(database.sql, app)).not.toBeNull()
+    const rollout = await findRolloutOfApp(database.sql, app)
+    if (!rollout) throw new Error('no rollout')
+    await database.sql.begin(async (tx) => {
+      await openSegment(tx, rollout, { opens: 'stage', percent: 5, slowMs: null, tooSlowMs: null, by: 'platform' })
+    })
+    return rollout
+  }
+
+  async function takeBack(rollout: Rollout): Promise<void> {
+    await database.sql.begin((tx) =>
+      revertRollout(tx, rollout, { to: 'failed', by: 'platform', sentence, errorCode: 'ROLLED_BACK' }),
+    )
+    await database.sql.begin(async (tx) => {
+      await keepReasons(tx, rollout)
+      await endRollout(tx, rollout, { state: 'aborted', sentence, by: 'platform' })
+    })
+  }
+
+  test('ends well at the first stage; followed, it stays to the verdict and is refused by it; the next one is told', async () => {
+    await using repo = await makeRepo(gateway.url('judged'))
+    await repo.commit({ 'index.html': 'one' })
+    await repo.push('main')
+    await repo.commit({ 'index.html': 'two' })
+    const ending = repo.push('main')
+    const first = await begin('judged')
+    expect(await ending).toMatchObject({ code: 0 })
+    expect(await newest('judged')).toMatchObject({ state: 'canary' })
+
+    const sha = await repo.commit({ 'index.html': 'three' })
+    const following = repo.push('-o', 'follow', 'main')
+    await expect.poll(async () => (await newest('judged')).gitSha).toBe(sha)
+    await expect.poll(async () => (await newest('judged')).state).toBe('canary')
+    const second = await begin('judged')
+    expect(second.id).not.toBe(first.id)
+    await takeBack(second)
+    const refused = await following
+    expect(refused.code).toBe(1)
+    expect(refused.stderr).toContain(`! [remote rejected] main -> main (${sentence})`)
+    expect(refused.stderr).toMatch(/remote: {8}commits {3}[0-9a-f]{7} change/)
+    expect(await gateway.refs('judged')).toEqual({ 'refs/heads/main': sha })
+
+    await repo.commit({ 'index.html': 'four' })
+    const next = repo.push('main')
+    await expect.poll(async () => (await newest('judged')).number).toBe(4)
+    await expect.poll(async () => (await newest('judged')).state).toBe('canary')
+    await begin('judged')
+    expect((await next).stderr).toContain(`was taken back: ${sentence}`)
+  })
 })
 
 test('a locked app takes no push to production but previews, and says who locked it, why and what to do', async () => {
