@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../registry/errors.ts'
 import { LatencyHistogram } from '../registry/latency-histogram.ts'
 import type { Log } from '../registry/log.ts'
-import { type RolloutReport, type RouteBin, reportRollout } from '../registry/rollout-reports.ts'
+import { type RolloutReport, type RouteBin, reportRollout, type TakenCounts } from '../registry/rollout-reports.ts'
 import { reportBins } from '../registry/route-bins.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { SentBin, SentReport, ToEdge } from './edge-messages.ts'
@@ -26,6 +26,7 @@ export class TrafficReports {
   #bins: SentBin[] = []
   #sending: Promise<void> | null = null
   readonly #logged = new Set<string>()
+  readonly #taken: TakenCounts = new Map()
 
   constructor({ sql, edgeId, log }: { sql: Sql; edgeId: string; log: Log }) {
     this.#sql = sql
@@ -75,7 +76,7 @@ export class TrafficReports {
 
   async #sendReports(waiting: Waiting[]): Promise<void> {
     const reports = waiting.map(({ report }) => readReport(report))
-    const refused = await reportRollout(this.#sql, this.#edgeId, reports)
+    const refused = await reportRollout(this.#sql, this.#edgeId, reports, this.#taken)
     const isRefused = new Set(refused.map(({ rolloutId, bootId }) => `${bootId} ${rolloutId}`))
     for (const { rolloutId, reason } of refused) this.#logOnce({ rollout: rolloutId }, reason)
     for (const { report, reply } of waiting) {
