@@ -5,7 +5,7 @@ import type { Sql } from '../registry/sql.ts'
 import type { ApartPlatform, PartName } from './support/apart.ts'
 import { type Atelier, testApart as test } from './support/atelier.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
-import type { Files, PushResult, Repo } from './support/repo.ts'
+import { atOnce, type Files, type PushResult, type Repo } from './support/repo.ts'
 
 type Apart = Atelier<ApartPlatform>
 
@@ -75,10 +75,10 @@ describe('F3', () => {
       const app = `f3-${Object.keys(points).indexOf(name)}`
       const repo = await atelier.clone(await atelier.createApp(app))
       await repo.commit(page('before'))
-      await repo.push()
+      await repo.push(atOnce)
       const sha = await repo.commit(point.files('after'))
       const sql = await atelier.platform.openDatabase()
-      const pushing = repo.tryPush()
+      const pushing = repo.tryPush(atOnce)
       const letGo = await point.hold(atelier, sha, sql)
       const { worker } = await claimed(sql, atelier, sha)
       expect((await atelier.get(app, '/')).status).toBe(200)
@@ -97,7 +97,7 @@ describe('F3', () => {
     const repo = await atelier.clone(await atelier.createApp('f3-gone'))
     const sha = await repo.commit(slowInstall('after'))
     const sql = await atelier.platform.openDatabase()
-    const pushing = repo.tryPush()
+    const pushing = repo.tryPush(atOnce)
     const { worker } = await untilInstalling(atelier, sha, sql)
     const startedAt = performance.now()
     await atelier.platform.takeDown(worker)
@@ -116,7 +116,7 @@ describe('F3', () => {
     const repo = await atelier.clone(await atelier.createApp('f3-poison'))
     const sha = await repo.commit(slowInstall('after'))
     const sql = await atelier.platform.openDatabase()
-    const pushing = repo.tryPush()
+    const pushing = repo.tryPush(atOnce)
     for (let attempt = 1; attempt <= 3; attempt++) {
       const { worker } = await untilInstalling(atelier, sha, sql, attempt)
       await atelier.platform.kill(worker)
@@ -140,7 +140,7 @@ describe('F1', () => {
     const [, secondPort = 0] = platform.ports
     const repo = await atelier.clone(await atelier.createApp('f1'))
     await repo.commit(page('one'))
-    await repo.push()
+    await repo.push(atOnce)
     await expect.poll(async () => (await atelier.getFrom(secondPort, 'f1', '/')).body).toBe('one')
 
     await using onFirst = atelier.keepRequesting('f1', '/')
@@ -149,7 +149,7 @@ describe('F1', () => {
     await platform.takeDown('proxy2')
     // A sick edge vetoes nothing: its lease runs out, and the push goes live on the one that is left.
     const sha = await repo.commit(page('two'))
-    await repo.push('--push-option=canary=skip')
+    await repo.push(atOnce)
     await expect.poll(() => onFirst.bodiesSeen).toEqual(['one', 'two'])
 
     platform.startPart('proxy2', { ATELIER_DATABASE_URL: 'postgres://atelier@127.0.0.1:9/gone' })
@@ -180,7 +180,7 @@ describe('F5', () => {
     const app =
       "import { createServer } from 'node:http'\ncreateServer((_, response) => response.end('alive')).listen(process.env.PORT)\n"
     const sha = await repo.commit({ 'server.mjs': app, 'package.json': '{"scripts":{"start":"node server.mjs"}}' })
-    await repo.push()
+    await repo.push(atOnce)
     await expect.poll(async () => bodyAt(atelier, secondPort, 'f5')).toBe('alive')
 
     await using traffic = atelier.keepRequesting('f5', '/')
@@ -201,7 +201,7 @@ describe('F5', () => {
 
 async function pushAgain(repo: Repo): Promise<PushResult> {
   await repo.commit({ 'note.txt': 'after' })
-  return repo.push()
+  return repo.push(atOnce)
 }
 
 async function bodyAt(atelier: Apart, port: number, app: string): Promise<string> {

@@ -9,6 +9,7 @@ import { run } from './support/command.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
 import { connectToHome } from './support/platform-database.ts'
 import { killAll, processesOf } from './support/processes.ts'
+import { atOnce } from './support/repo.ts'
 
 // F4: kill -9 of the gateway, or of the program through which git asks it, at five points of a push.
 
@@ -49,14 +50,14 @@ test.for(cases)(
     const app = await atelier.createApp(`at-${point}-${victim}`)
     const repo = await atelier.clone(app)
     const one = await repo.commit({ 'index.html': 'one' })
-    await repo.push()
+    await repo.push(atOnce)
     seen.push({ app: app.name, ref: 'refs/heads/main', sha: one })
 
     // Too large for a pipe, so that the upload is not over when it is stopped.
     const two = await repo.commit({ 'index.html': 'two', 'noise.bin': randomBytes(3_000_000), ...slowBuild(point) })
     const isInserted = point === 'row' || point === 'ref'
     await close(point)
-    const pushing = repo.tryPush()
+    const pushing = repo.tryPush(atOnce)
     await isReached(atelier, point, two)
     if (victim === 'gateway') await atelier.kill('gateway')
     else killHook(atelier, point)
@@ -74,7 +75,7 @@ test.for(cases)(
       expect(await refOf(atelier, app.name)).toBe(one)
       expect((await atelier.get(app, '/')).body).toContain('one')
     }
-    await expect.poll(async () => (await repo.tryPush()).code, { timeout: 60_000 }).toBe(0)
+    await expect.poll(async () => (await repo.tryPush(atOnce)).code, { timeout: 60_000 }).toBe(0)
     seen.push({ app: app.name, ref: 'refs/heads/main', sha: two })
 
     await expect.poll(() => gitsOf(atelier), { timeout: 60_000 }).toEqual([])

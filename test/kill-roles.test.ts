@@ -3,7 +3,7 @@ import { type Atelier, test } from './support/atelier.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
 import type { RoleName } from './support/platform.ts'
 import { connectToHome } from './support/platform-database.ts'
-import type { Files } from './support/repo.ts'
+import { atOnce, type Files } from './support/repo.ts'
 
 // Slow enough to be killed in the middle of, and it says when it is there.
 const slowApp = (text: string): Files => ({
@@ -19,10 +19,10 @@ test.for<RoleName>(['gateway', 'worker', 'registry', 'proxy'])(
     const app = await atelier.createApp(`kill-${role}`)
     const repo = await atelier.clone(app)
     await repo.commit(slowApp('one'))
-    await repo.push()
+    await repo.push(atOnce)
 
     const sha = await repo.commit(slowApp('two'))
-    const pushing = repo.tryPush()
+    const pushing = repo.tryPush(atOnce)
     await untilLogSays(atelier, sha, 'begun')
     await atelier.kill(role)
     const { code } = await pushing
@@ -33,7 +33,7 @@ test.for<RoleName>(['gateway', 'worker', 'registry', 'proxy'])(
       .toContain('two')
     await expect.poll(async () => await atelier.platform.pidOf(role)).not.toBeNull()
     const third = await repo.commit(slowApp('three'))
-    await expect.poll(async () => (await repo.tryPush()).code, { timeout: 60_000 }).toBe(0)
+    await expect.poll(async () => (await repo.tryPush(atOnce)).code, { timeout: 60_000 }).toBe(0)
     seenPushes.push({ app: app.name, ref: 'refs/heads/main', sha: third })
     await expectSoundHistory(atelier, seenPushes)
   },
@@ -45,10 +45,10 @@ test('kill -9 of the whole platform in the middle of a push: the next start serv
   const app = await atelier.createApp('kill-all')
   const repo = await atelier.clone(app)
   await repo.commit(slowApp('one'))
-  await repo.push()
+  await repo.push(atOnce)
 
   const sha = await repo.commit(slowApp('two'))
-  const pushing = repo.tryPush()
+  const pushing = repo.tryPush(atOnce)
   await untilLogSays(atelier, sha, 'begun')
   await atelier.platform.killSupervisor()
   expect((await pushing).code).not.toBe(0)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { type Atelier, test } from './support/atelier.ts'
 import { expectSoundHistory } from './support/history.ts'
+import { atOnce } from './support/repo.ts'
 
 // F6: Postgres is stopped with all its connections (nothing is refused, nothing answers), or killed.
 
@@ -12,14 +13,14 @@ test('F6, F1: with a Postgres that hangs, apps are served, also by a proxy that 
 }) => {
   const repo = await atelier.clone(await atelier.createApp('hello'))
   const one = await repo.commit({ 'index.html': 'one' })
-  await repo.push()
+  await repo.push(atOnce)
   const usual = await timed(Promise.all([repo.git('ls-remote', 'atelier'), atelier.cli(['status'])]))
   const two = await repo.commit({ 'index.html': 'two' })
 
   const processes = await postgresProcesses(atelier)
   for (const pid of processes) process.kill(pid, 'SIGSTOP')
   try {
-    const [pushed, status] = await Promise.all([timed(repo.tryPush()), timed(atelier.cli(['status']))])
+    const [pushed, status] = await Promise.all([timed(repo.tryPush(atOnce)), timed(atelier.cli(['status']))])
     expect(pushed.result).toMatchObject({
       code: 128,
       stderr: expect.stringContaining('remote: The database of Atelier does not answer just now.'),
@@ -37,7 +38,7 @@ test('F6, F1: with a Postgres that hangs, apps are served, also by a proxy that 
     for (const pid of processes) process.kill(pid, 'SIGCONT')
   }
 
-  await expect.poll(async () => (await repo.tryPush()).code, { timeout: 10_000 }).toBe(0)
+  await expect.poll(async () => (await repo.tryPush(atOnce)).code, { timeout: 10_000 }).toBe(0)
   // At once: before the edge compares by itself.
   await expect.poll(() => bodyOf(atelier, 'hello'), { interval: 20, timeout: 4_500 }).toBe('two')
   await expectSoundHistory(
@@ -50,15 +51,15 @@ test('F6, F1: with a Postgres that hangs, apps are served, also by a proxy that 
 test('F6: a Postgres that is killed is started again, and pushes go live at once as before', async ({ atelier }) => {
   const repo = await atelier.clone(await atelier.createApp('again'))
   await repo.commit({ 'index.html': 'one' })
-  const usual = await timed(repo.push())
+  const usual = await timed(repo.push(atOnce))
   const [postmaster = 0] = await postgresProcesses(atelier)
   process.kill(postmaster, 'SIGKILL')
   await repo.commit({ 'index.html': 'two' })
-  await expect.poll(async () => (await repo.tryPush()).code, { timeout: 15_000 }).toBe(0)
+  await expect.poll(async () => (await repo.tryPush(atOnce)).code, { timeout: 15_000 }).toBe(0)
 
   // The notifications are heard again: nothing waits for a sweep.
   await repo.commit({ 'index.html': 'three' })
-  const { result, tookMs } = await timed(repo.tryPush())
+  const { result, tookMs } = await timed(repo.tryPush(atOnce))
   expect(result.code).toBe(0)
   expect(tookMs).toBeLessThan(Math.max(5_000, 3 * usual.tookMs))
   await expectSoundHistory(atelier, [])

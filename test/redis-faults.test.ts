@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import type { Atelier } from './support/atelier.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
-import type { Repo } from './support/repo.ts'
+import { atOnce, type Repo } from './support/repo.ts'
 import { type TestServices, testOnServices as test } from './support/services.ts'
 
 // F7: whatever becomes of Redis, what was pushed is a row in Postgres, and is built.
@@ -13,7 +13,7 @@ const pushed: SeenPush[] = []
 test('F7: a push while Redis is stopped is taken, and built when Redis is back', async ({ atelier, services }) => {
   const repo = await appWithChange(atelier, 'stopped')
   await services.redis.stop()
-  const pushing = repo.push()
+  const pushing = repo.push(atOnce)
   await expect.poll(() => statesOf(services, 'stopped')).toEqual(['queued'])
   await services.redis.start()
   await pushing
@@ -35,7 +35,7 @@ test('F7: no push is lost while Redis is flushed again and again', async ({ atel
     for (; isPushing; flushes += 1) await services.redis.command('FLUSHALL')
     return flushes
   })()
-  await Promise.all(repos.map((repo) => repo.push()))
+  await Promise.all(repos.map((repo) => repo.push(atOnce)))
   isPushing = false
   expect(await flushing).toBeGreaterThan(10)
   for (const name of names) await expect.poll(() => bodyOf(atelier, name)).toBe(name)
@@ -44,7 +44,7 @@ test('F7: no push is lost while Redis is flushed again and again', async ({ atel
 test('F7: a push while Redis is full is taken, and built when there is room', async ({ atelier, services }) => {
   const repo = await appWithChange(atelier, 'full')
   await services.redis.command('CONFIG', 'SET', 'maxmemory', '1')
-  const pushing = repo.push()
+  const pushing = repo.push(atOnce)
   await expect.poll(() => statesOf(services, 'full')).toEqual(['queued'])
   await expect.poll(() => logOf(atelier, 'gateway')).toContain('OOM command not allowed')
   await services.redis.command('CONFIG', 'SET', 'maxmemory', '0')
@@ -59,7 +59,7 @@ test('F7: a job that Redis lost with the end of its log is given again', async (
   process.kill(worker, 'SIGSTOP')
   let pushing: Promise<unknown>
   try {
-    pushing = repo.push()
+    pushing = repo.push(atOnce)
     await expect.poll(() => services.redis.command('LLEN', 'atelier:builds:wait')).toBe(1)
     await services.redis.stop()
     await services.redis.truncateLog(100)
@@ -79,7 +79,7 @@ test('F7: the platform starts without Redis, says so, and builds when it comes',
   await expect.poll(() => bodyOf(atelier, 'torn')).toBe('torn')
   expect(atelier.platform.stderr).toContain('build queue unreachable')
   const repo = await appWithChange(atelier, 'late')
-  const pushing = repo.push()
+  const pushing = repo.push(atOnce)
   await expect.poll(() => statesOf(services, 'late')).toEqual(['queued'])
   await services.redis.start()
   await pushing

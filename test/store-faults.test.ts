@@ -5,6 +5,7 @@ import { expect } from 'vitest'
 import { type Atelier, test as base } from './support/atelier.ts'
 import { FaultProxy, type Seen } from './support/fault-proxy.ts'
 import { expectSoundHistory } from './support/history.ts'
+import { atOnce } from './support/repo.ts'
 import type { TestS3 } from './support/s3.ts'
 import { TestServices } from './support/services.ts'
 
@@ -32,10 +33,10 @@ test('F8: a bucket that is down: apps are served, also by a proxy that starts an
 }) => {
   const site = await atelier.clone(await atelier.createApp('site'))
   const one = await site.commit({ 'index.html': 'one', 'large.txt': 'x'.repeat(2_000_000) })
-  await site.push()
+  await site.push(atOnce)
   const code = await atelier.clone(await atelier.createApp('code'))
   const first = await code.commit(server('one'))
-  await code.push()
+  await code.push(atOnce)
 
   between.inject({ kind: 'down' })
   try {
@@ -43,7 +44,7 @@ test('F8: a bucket that is down: apps are served, also by a proxy that starts an
     await using codeTraffic = atelier.keepRequesting('code', '/')
     expect((await atelier.get('site', '/large.txt')).body).toHaveLength(2_000_000)
     await site.commit({ 'index.html': 'two' })
-    const pushed = await site.tryPush()
+    const pushed = await site.tryPush(atOnce)
     expect(pushed.code).toBe(1)
     expect(pushed.stderr).toMatch(
       /the bundle store s3:\/\/bundles at 127\.0\.0\.1:\d+ cannot keep or read sources\/site\//,
@@ -63,7 +64,7 @@ test('F8: a bucket that is down: apps are served, also by a proxy that starts an
   }
 
   const { stdout } = await site.git('rev-parse', 'HEAD')
-  await site.push('--push-option=canary=skip')
+  await site.push(atOnce)
   await expect.poll(() => bodyOf(atelier, 'site')).toBe('two')
   const pushes = [
     { app: 'site', ref: 'refs/heads/main', sha: one },
@@ -81,7 +82,7 @@ test('F8: a build that cannot be uploaded is made again, and goes live when the 
   await repo.commit({ 'index.html': 'one' })
   const isBundle = ({ method, path }: Seen) => method === 'PUT' && path.includes('/builds/')
   between.inject({ kind: 'status', status: 500 }, { of: isBundle })
-  const pushing = repo.push()
+  const pushing = repo.push(atOnce)
   // Five tries of each of the two files that go first.
   await expect.poll(() => between.seen.filter(isBundle).length).toBeGreaterThanOrEqual(10)
   between.heal()
@@ -96,11 +97,11 @@ test('F8: late answers and bodies that break off make a push slower and nothing 
   const repo = await atelier.clone(await atelier.createApp('slow'))
   await repo.commit(server('slow'))
   between.inject({ kind: 'late', ms: 300 })
-  await repo.push()
+  await repo.push(atOnce)
   await expect.poll(() => bodyOf(atelier, 'slow')).toBe('slow')
   await repo.commit(server('broken off'))
   between.inject({ kind: 'cut', at: 100 }, { of: ({ method }) => method === 'GET', times: 3 })
-  await repo.push()
+  await repo.push(atOnce)
   await expect.poll(() => bodyOf(atelier, 'slow')).toBe('broken off')
   between.heal()
 })
@@ -117,10 +118,10 @@ for (const [name, part, files] of [
     const app = `wrong-${name.replaceAll(' ', '-')}`
     const repo = await atelier.clone(await atelier.createApp(app))
     await repo.commit(name === 'server code' ? server('right') : { 'index.html': 'right' })
-    await repo.push()
+    await repo.push(atOnce)
     await repo.commit(files)
     between.inject({ kind: 'flip' }, { of: ({ method, path }) => method === 'GET' && path.includes(part) })
-    const pushed = await repo.tryPush()
+    const pushed = await repo.tryPush(atOnce)
     between.heal()
     expect(pushed.code).toBe(1)
     expect(pushed.stderr).toMatch(/has the digest [0-9a-f]{64}, not [0-9a-f]{64}/)
@@ -141,7 +142,7 @@ for (const [how, change] of tampering)
     const app = `tampered-${tampering.findIndex(([name]) => name === how)}`
     const repo = await atelier.clone(await atelier.createApp(app))
     await repo.commit(server('whole'))
-    await repo.push()
+    await repo.push(atOnce)
     for (const name of ['server.tar.zst', 'manifest.json']) {
       const restore = await overwrite(services.s3, { app, name, change })
       const { body } = await atelier.api('POST', 'redeploy', { app_id: app })

@@ -20,6 +20,9 @@ export class PushError extends Error {
   }
 }
 
+/** For a push: no rollout. Who waits for a version by asking for it makes traffic, which is shared out in stages. */
+export const atOnce = '--push-option=canary=skip'
+
 /** A working copy driven by the real git, whose remote `atelier` is the platform. */
 export class Repo {
   readonly directory: string
