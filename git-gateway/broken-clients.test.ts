@@ -15,7 +15,8 @@ import { makeRepo, startGit } from './test-repo.ts'
 // Clients that send garbage, stop, or leave: rows G3 and G4 of the threat table.
 
 const push = '/taken.git/git-receive-pack'
-const idleTimeoutMs = 1_000
+// Whoever sends goes on doing so within it, also on a machine that is busy.
+const idleTimeoutMs = 3_000
 
 let database: TestDatabase
 let gateway: TestGateway
