@@ -126,6 +126,9 @@ function createEdgeServer(edge: Edge, idle: IdleConnections, { limits, trusted, 
     // What has been said to the end, or begun, is still delivered.
     if (!(socket instanceof Socket)) socket.destroy()
     else if (!socket.writable || hasBegunToAnswer(socket)) Socket.prototype.destroySoon.call(socket)
+    // Who drips a head (security.md E5) has had the time for it: no reading on.
+    else if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+      socket.end(noticeResponse(badRequest(408, notHttp)), () => socket.destroy())
     else closeLingering(socket, noticeResponse(badRequest(statusOf(code), notHttp)))
   })
   return server

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { TestEdge } from '../../test/support/edge.ts'
@@ -94,6 +94,20 @@ const stateOf = async (app: string): Promise<{ begun: number; open: number; writ
   JSON.parse((await edge.ask(app, '/state')).body)
 const head = (app: string, line: string, ...lines: string[]) =>
   [line, `Host: ${app}.apps.localhost`, ...lines, '', ''].join('\r\n')
+
+test('E5: who goes on dripping a head when the answer has been given is not read on', async () => {
+  const socket = connect({ port: edge.port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.on('error', () => undefined)
+  let heard = ''
+  socket.on('data', (chunk) => {
+    heard += chunk
+  })
+  socket.write('GET / HTTP/1.1\r\nHost: server.apps.localhost\r\nX: ')
+  const timer = setInterval(() => socket.writable && socket.write('a'), 50)
+  await expect.poll(() => socket.closed).toBe(true)
+  clearInterval(timer)
+  expect(heard).toMatch(/^HTTP\/1\.1 408 /)
+})
 
 test('E5: connections that never end their head are closed, each of them, and others are served all the while', async () => {
   const before = edgeProcesses(edge.port)
