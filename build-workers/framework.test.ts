@@ -234,7 +234,99 @@ test.each<Case>([
     'Astro',
     { 'package.json': { dependencies: { astro: '6' } }, 'astro.config.mjs': '' },
     {},
-    { framework: 'astro', transform: 'site', output: 'dist' },
+    { framework: 'astro', transform: 'kit', command: null, reason: 'Astro detected (astro in package.json)' },
+  ],
+  [
+    'Astro with a server of its own',
+    {
+      'package.json': { dependencies: { astro: '6', express: '5' }, scripts: { start: 'node ./server.js' } },
+      'astro.config.mjs': '',
+      'server.js': listener,
+    },
+    {},
+    { framework: 'express', transform: 'server', entry: 'server.js' },
+  ],
+  [
+    'SvelteKit, started by what it builds',
+    {
+      'package.json': {
+        devDependencies: { '@sveltejs/kit': '2', vite: '8' },
+        scripts: { build: 'vite build', start: 'node build' },
+      },
+      'vite.config.ts': '',
+    },
+    {},
+    { framework: 'sveltekit', transform: 'kit', reason: 'SvelteKit detected (@sveltejs/kit in package.json)' },
+  ],
+  [
+    'Nuxt',
+    { 'package.json': { dependencies: { nuxt: '4', vue: '3' }, scripts: { build: 'nuxt build', dev: 'nuxt dev' } } },
+    {},
+    { framework: 'nuxt', transform: 'kit', command: null },
+  ],
+  [
+    'React Router',
+    {
+      'package.json': {
+        dependencies: { '@react-router/serve': '7' },
+        devDependencies: { '@react-router/dev': '7', vite: '8' },
+        scripts: { build: 'react-router build', start: 'react-router-serve ./build/server/index.js' },
+      },
+      'vite.config.ts': '',
+    },
+    {},
+    { framework: 'react-router', transform: 'kit', command: 'react-router-serve ./build/server/index.js' },
+  ],
+  [
+    'Angular',
+    {
+      'package.json': { dependencies: { '@angular/core': '21' }, scripts: { build: 'ng build', start: 'ng serve' } },
+      'angular.json': {},
+    },
+    { build: { output: 'dist/web/browser' } },
+    { framework: 'angular', transform: 'kit', kit: { leaves: [{ pages: 'dist/web/browser' }] } },
+  ],
+  [
+    'Docusaurus',
+    {
+      'package.json': {
+        dependencies: { '@docusaurus/core': '3', react: '19' },
+        scripts: { start: 'docusaurus start', build: 'docusaurus build' },
+      },
+      'docusaurus.config.ts': '',
+    },
+    {},
+    {
+      framework: 'docusaurus',
+      transform: 'site',
+      output: 'build',
+      reason: 'Docusaurus + React detected (@docusaurus/core in package.json, docusaurus.config.ts)',
+    },
+  ],
+  [
+    'VitePress',
+    {
+      'package.json': { devDependencies: { vitepress: '2' }, scripts: { 'docs:build': 'vitepress build docs' } },
+      'docs/.vitepress/config.mts': '',
+    },
+    {},
+    {
+      framework: 'vitepress',
+      output: 'docs/.vitepress/dist',
+      build: { scripts: ['build', 'docs:build'], program: 'vitepress', args: ['build', 'docs'] },
+    },
+  ],
+  [
+    'VitePress at the top',
+    { 'package.json': { devDependencies: { vitepress: '2' } }, '.vitepress/config.js': '' },
+    {},
+    { output: '.vitepress/dist', build: { args: ['build', '.'] } },
+  ],
+  [
+    'Eleventy without scripts',
+    { 'package.json': { devDependencies: { '@11ty/eleventy': '3' } }, 'eleventy.config.js': '', 'index.md': '' },
+    {},
+    { framework: 'eleventy', output: '_site', build: { program: 'eleventy', args: [] } },
   ],
   [
     'express-generator',
@@ -426,11 +518,33 @@ test.each<Case>([
   [
     'nest start',
     {
-      'package.json': { scripts: { build: 'nest build', start: 'nest start' }, dependencies: { '@nestjs/core': '11' } },
+      'package.json': {
+        scripts: { build: 'nest build', start: 'nest start' },
+        dependencies: { '@nestjs/core': '11', '@nestjs/cli': '11' },
+      },
       'src/main.ts': 'app.listen(3000)',
     },
     {},
     { framework: 'nest', transform: 'process', command: 'nest start', build: true },
+  ],
+  [
+    'what nest new makes',
+    {
+      'package.json': {
+        scripts: { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' },
+        dependencies: { '@nestjs/core': '11', '@nestjs/platform-express': '11' },
+        devDependencies: { '@nestjs/cli': '11' },
+      },
+      'src/main.ts': 'app.listen(process.env.PORT ?? 3000)',
+    },
+    {},
+    {
+      framework: 'nest',
+      transform: 'server',
+      entry: 'dist/main',
+      build: true,
+      reason: 'NestJS detected (@nestjs/core in package.json, start script: nest start)',
+    },
   ],
   [
     'a compiled program',
@@ -527,10 +641,10 @@ test.each<[string, Files, object, string]>([
     'next is in package.json, and there is neither a next.config nor a folder app/ or pages/; for an app in a folder of a repository, name it with build.root',
   ],
   [
-    'SvelteKit without a start script',
-    { 'package.json': { devDependencies: { '@sveltejs/kit': '2', vite: '8' } }, 'vite.config.ts': '' },
+    'TanStack Start without a start script',
+    { 'package.json': { devDependencies: { '@tanstack/react-start': '1', vite: '8' } }, 'vite.config.ts': '' },
     {},
-    '@sveltejs/kit needs to say what it leaves',
+    '@tanstack/react-start needs to say what it leaves',
   ],
   ['Python', { 'requirements.txt': '', 'app.py': '' }, {}, 'this looks like Python (requirements.txt)'],
   [
@@ -589,7 +703,7 @@ test.each<[string, Files, object, string]>([
 })
 
 test('what was looked for can be listed', () => {
-  expect(whatIsLookedFor()).toHaveLength(7)
+  expect(whatIsLookedFor()).toHaveLength(8)
 })
 
 function detect(files: Files, config: object) {

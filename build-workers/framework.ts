@@ -1,11 +1,12 @@
 import { AppError } from '../registry/errors.ts'
 import type { AppConfig } from './app-config.ts'
 import { detectFetchApp } from './fetch-app.ts'
+import { detectKit, type Kit } from './kits.ts'
 import { detectNext } from './next-app.ts'
 import { detectNodeServer, frameworkOf, namesNodeServer } from './node-server.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
 import { detectProcess, planProcess } from './process-app.ts'
-import { detectSite, kits } from './site.ts'
+import { detectSite, serverKits } from './site.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 import { closestTo } from './spelling.ts'
 import { readStartCommand } from './start-command.ts'
@@ -20,13 +21,18 @@ export type Plan = {
   notes: string[]
 } & Transform
 
+/** What builds: a script of package.json, else a program of the dependencies. */
+export type BuildTool = { scripts: string[]; program: string; args: string[] }
+
 export type Transform =
   /** The files below `root` as they are. */
   | { transform: 'copy'; root: string }
   /** A program that writes a folder of static files: a script of package.json, or the tool itself. `output` null: as the tool's config says. */
-  | { transform: 'site'; tool: string; output: string }
+  | { transform: 'site'; tool: string; build: BuildTool; output: string }
   /** `next build`. `dist`: where it is thought to leave its work. */
   | { transform: 'next'; dist: string; asProcess: boolean }
+  /** A program whose build is a server or a site. `command`: the start command, for a server that is one of its dependencies. */
+  | { transform: 'kit'; kit: Kit; command: string | null; asProcess: boolean }
   /** One ES module with a default export that has `fetch`, made by esbuild. */
   | { transform: 'bundle'; entry: string }
   /** A program that listens. `build`: scripts.build runs first, and `entry` may be its product; null: as package.json says after it ran. */
@@ -52,6 +58,10 @@ type Detector = { looksFor: string; detect(app: App): Plan | null }
 const detectors: Detector[] = [
   { looksFor: 'build.script or build.entry in atelier.config.ts', detect: detectConfigured },
   { looksFor: 'next in package.json with a next.config, app/ or pages/', detect: detectNext },
+  {
+    looksFor: 'SvelteKit, Nuxt, Astro, React Router or Angular in package.json',
+    detect: detectKit,
+  },
   { looksFor: 'vite in package.json with an index.html or a vite.config', detect: detectSite },
   {
     looksFor: 'hono in package.json, or a default export with fetch in src/index.ts or index.ts',
@@ -126,8 +136,8 @@ function detectConfigured(app: App): Plan | null {
 // What is meant to listen by itself is no site and no fetch app, whatever it looks like.
 function detectKind(app: App, kind: 'server' | 'process'): Plan {
   const { build } = app.config
-  const next = detectNext(app)
-  if (next) return { ...next, notes: [...next.notes, said(kind)] }
+  const built = detectNext(app) ?? detectKit(app)
+  if (built) return { ...built, notes: [...built.notes, said(kind)] }
   const start = kind === 'process' && !build.entry ? readStartCommand(app.tree, app.pkg) : null
   const plan = start?.needsProcess ? planProcess(app, start, said(kind)) : detectNodeServer(app)
   if (plan) return { ...plan, notes: plan.notes.includes(said(kind)) ? plan.notes : [...plan.notes, said(kind)] }
@@ -188,7 +198,7 @@ function describeUnknown({ tree, pkg }: App): string {
   if (first === undefined) return 'the commit holds no files; add an index.html or an app, commit, and push again'
   if (dependsOn(pkg, 'next'))
     return 'next is in package.json, and there is neither a next.config nor a folder app/ or pages/; for an app in a folder of a repository, name it with build.root in atelier.config.ts'
-  const kit = kits.find((name) => dependsOn(pkg, name))
+  const kit = serverKits.find((name) => dependsOn(pkg, name))
   if (kit)
     return `${kit} needs to say what it leaves: with a Node adapter set the start script (such as "node build/index.js"); for static pages set build.script and build.output in atelier.config.ts`
   const said = namesNodeServer(pkg)

@@ -30,6 +30,7 @@ import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
 import { copyStatic } from './transforms/copy.ts'
 import { buildFetchApp } from './transforms/fetch.ts'
+import { buildKit } from './transforms/kit.ts'
 import { buildNext } from './transforms/next.ts'
 import { buildProcess } from './transforms/process.ts'
 import { buildByScript } from './transforms/script.ts'
@@ -141,6 +142,8 @@ function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | Buil
       return buildSite(context, plan)
     case 'next':
       return buildNext(context, plan)
+    case 'kit':
+      return buildKit(context, plan)
     case 'bundle':
       return buildFetchApp(context, plan.entry)
     case 'server':

@@ -1,3 +1,4 @@
+import { splitCommand } from '../sandbox/isolate/start-command.ts'
 import { entryStyle } from './entry-style.ts'
 import type { App, Plan } from './framework.ts'
 import type { PackageJson } from './package-json.ts'
@@ -74,7 +75,19 @@ function findEntry(app: App): Found | null {
         options: start.options,
       }
   }
+  const nest = nestEntry(app)
+  if (nest && build) return { entry: nest, source: `start script: ${pkg?.scripts['start']}`, options: [] }
   return findByName(app)
+}
+
+/** What `nest start` would run after building, where its command line is there for development only; null: something else is started. */
+export function nestEntry({ tree, pkg }: App): string | null {
+  const start = readStartCommand(tree, pkg)
+  if (!pkg || !start || start.file !== null || Object.hasOwn(pkg.dependencies, '@nestjs/cli')) return null
+  if (!/^nest start\b/.test(start.command)) return null
+  const production = splitCommand(pkg.scripts['start:prod'] ?? '')
+  const [file] = production?.file === 'node' ? production.args : []
+  return normalise(file && !file.startsWith('-') ? file : 'dist/main')
 }
 
 function findByName({ tree, pkg }: App): Found | null {

@@ -1,5 +1,5 @@
 import type { App, Plan } from './framework.ts'
-import { frameworkOf } from './node-server.ts'
+import { frameworkOf, nestEntry } from './node-server.ts'
 import { dependsOn } from './package-json.ts'
 import { readStartCommand, type StartCommand, servesFiles } from './start-command.ts'
 
@@ -8,7 +8,7 @@ export function detectProcess(app: App): Plan | null {
   const { pkg, tree, config } = app
   if (config.build.entry) return null
   const start = readStartCommand(tree, pkg)
-  if (!start?.needsProcess || dependsOn(pkg, 'next')) return null
+  if (!start?.needsProcess || dependsOn(pkg, 'next') || nestEntry(app) !== null) return null
   if (!start.isFromProcfile && servesFiles(start)) return null
   return planProcess(app, start, `runs as a process, for ${start.needsProcess}`)
 }

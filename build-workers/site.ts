@@ -1,18 +1,21 @@
-import type { App, Plan } from './framework.ts'
+import { dirname } from 'node:path'
+import type { App, BuildTool, Plan } from './framework.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 import { normalise, readStartCommand, servesFiles } from './start-command.ts'
 
 type SiteTool = {
-  /** Its package, which is also the name of its program. */
+  /** Its package. */
   tool: string
   name: string
+  /** Default: its program is named as its package, and is told to build. */
+  build?(app: App): BuildTool
   output: string
   isUsed(app: App): string | null
 }
 
-/** Frameworks on top of Vite and the like whose build may be a server or a site, as an adapter decides. */
-export const kits = [
+/** Frameworks on top of Vite and the like whose build may be a server or a site. */
+export const serverKits = [
   '@sveltejs/kit',
   '@react-router/dev',
   '@remix-run/dev',
@@ -26,10 +29,27 @@ const viteConfigs = ['ts', 'mts', 'js', 'mjs', 'cts', 'cjs'].map((extension) => 
 // Tools that write a folder of static files. What is listed first wins.
 const tools: SiteTool[] = [
   {
-    tool: 'astro',
-    name: 'Astro',
-    output: 'dist',
-    isUsed: ({ tree }) => firstFile(tree, ['astro.config.mjs', 'astro.config.ts', 'astro.config.js']),
+    tool: '@docusaurus/core',
+    name: 'Docusaurus',
+    output: 'build',
+    isUsed: ({ tree }) => firstFile(tree, ['docusaurus.config.ts', 'docusaurus.config.js', 'docusaurus.config.mjs']),
+  },
+  {
+    tool: 'vitepress',
+    name: 'VitePress',
+    output: '.vitepress/dist',
+    build: ({ tree }) => ({
+      scripts: ['build', 'docs:build'],
+      program: 'vitepress',
+      args: ['build', dirname(dirname(vitepressConfig(tree) ?? './.vitepress/config'))],
+    }),
+    isUsed: ({ tree }) => vitepressConfig(tree),
+  },
+  {
+    tool: 'gatsby',
+    name: 'Gatsby',
+    output: 'public',
+    isUsed: ({ tree }) => firstFile(tree, ['gatsby-config.ts', 'gatsby-config.js', 'gatsby-config.mjs']),
   },
   { tool: 'vite', name: 'Vite', output: 'dist', isUsed: findVite },
   {
@@ -42,7 +62,17 @@ const tools: SiteTool[] = [
     tool: '@11ty/eleventy',
     name: 'Eleventy',
     output: '_site',
-    isUsed: ({ pkg }) => (pkg?.scripts['build'] ? 'build script' : null),
+    build: () => ({ scripts: ['build'], program: 'eleventy', args: [] }),
+    isUsed: ({ tree, pkg }) =>
+      pkg?.scripts['build']
+        ? 'build script'
+        : firstFile(tree, [
+            '.eleventy.js',
+            'eleventy.config.js',
+            'eleventy.config.mjs',
+            'eleventy.config.cjs',
+            'eleventy.config.ts',
+          ]),
   },
 ]
 
@@ -50,24 +80,45 @@ const tools: SiteTool[] = [
 export function detectSite(app: App): Plan | null {
   const { pkg, config } = app
   if (!pkg) return null
-  for (const { tool, name, output, isUsed } of tools) {
+  for (const { tool, name, output, isUsed, build } of tools) {
     const evidence = dependsOn(pkg, tool) ? isUsed(app) : null
     if (!evidence || servesItself(app)) continue
     return {
-      framework: tool.replace(/^@.*\//, ''),
+      framework: programOf(tool),
       reason: `${[name, library(pkg)].filter(Boolean).join(' + ')} detected (${tool} in package.json, ${evidence})`,
       notes: [],
       transform: 'site',
       tool,
-      output: config.build.output ?? (tool === 'vite' ? viteOutput(app.tree, pkg) : null) ?? output,
+      build: build?.(app) ?? { scripts: ['build'], program: programOf(tool), args: ['build'] },
+      output: config.build.output ?? writtenOutput(tool, app.tree, pkg) ?? output,
     }
   }
   return null
 }
 
+function programOf(tool: string): string {
+  return tool.replace(/^@docusaurus\/core$/, 'docusaurus').replace(/^@.*\//, '')
+}
+
+function writtenOutput(tool: string, tree: SourceTree, pkg: PackageJson): string | null {
+  if (tool === 'vite') return viteOutput(tree, pkg)
+  const config = tool === 'vitepress' ? vitepressConfig(tree) : null
+  return config ? `${dirname(config)}/dist` : null
+}
+
+// At the top, or in the folder of the pages.
+function vitepressConfig(tree: SourceTree): string | null {
+  const folders = ['', 'docs/', 'doc/', 'src/', 'website/']
+  const extensions = ['ts', 'mts', 'js', 'mjs']
+  return firstFile(
+    tree,
+    folders.flatMap((folder) => extensions.map((extension) => `${folder}.vitepress/config.${extension}`)),
+  )
+}
+
 function findVite({ tree, pkg }: App): string | null {
   // SvelteKit and friends build with Vite too, but what they leave is theirs to say.
-  if (kits.some((kit) => dependsOn(pkg, kit))) return null
+  if (serverKits.some((kit) => dependsOn(pkg, kit))) return null
   const config = firstFile(tree, viteConfigs)
   if (tree.hasFile('index.html')) return config ?? 'index.html'
   // Without an index.html, Vite may as well bundle a server or a library.

@@ -47,6 +47,7 @@ const fileServers = new Set([
     'webpack',
   ],
   ...['webpack-dev-server', 'ng', 'gatsby', 'astro', 'snowpack', 'vue-cli-service', 'eleventy', 'next', 'wrangler'],
+  ...['nuxt', 'nuxi', 'docusaurus', 'vitepress'],
 ])
 
 /** The `web:` line of a Procfile, or else `scripts.start`; null when there is neither. Throws ENTRY_NOT_FOUND. */

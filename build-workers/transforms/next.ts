@@ -12,6 +12,7 @@ import { buildCommand, runBuildScript } from './site.ts'
 
 type Standalone = Extract<NextOutput, { kind: 'standalone' }>
 
+const next = { scripts: ['build'], program: 'next', args: ['build'] }
 const bootFile = 'atelier.next.mjs'
 const boot = readFileSync(join(import.meta.dirname, '../next-boot.mjs'))
 
@@ -51,8 +52,8 @@ async function runNext(context: BuildContext, dist: string): Promise<void> {
   const lines: string[] = []
   await frameworkCache.lend(join(root, dist), 'cache', 'next')
   try {
-    await log.step('Building', buildCommand(context, 'next'), () =>
-      runBuildScript({ ...context, env }, 'next', (line) => {
+    await log.step('Building', buildCommand(context, next), () =>
+      runBuildScript({ ...context, env }, next, (line) => {
         lines.push(line)
         if (lines.length > 500) lines.shift()
         log.output(line)

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
+import type { BuildTool } from '../framework.ts'
 import { runHook } from '../hooks.ts'
 import { isFolderInside } from '../inside.ts'
 import { isPrivate } from './copy.ts'
@@ -8,12 +9,12 @@ import { isPrivate } from './copy.ts'
 /** Runs a tool that leaves a folder of static files: the app's own build script, or the tool itself. */
 export async function buildSite(
   context: BuildContext,
-  { tool, output }: { tool: string; output: string },
+  { tool, build, output }: { tool: string; build: BuildTool; output: string },
 ): Promise<BuildOutput> {
   await context.installer?.installer.installAll()
   await runHook(context, 'preBuild')
-  const command = await context.log.step('Building', buildCommand(context, tool), async (step) => {
-    const name = await runBuildScript(context, tool)
+  const command = await context.log.step('Building', buildCommand(context, build), async (step) => {
+    const name = await runBuildScript(context, build)
     step.detail(`${name} → ${output}`)
     return name
   })
@@ -35,17 +36,18 @@ export async function buildSite(
   }
 }
 
-/** Runs `scripts.build`, or `<tool> build` without one; returns what ran, as a person would write it. Throws BUILD_FAILED. */
+/** Runs the build script, or the tool where there is none; returns what ran, as a person would write it. Throws BUILD_FAILED. */
 export async function runBuildScript(
   context: BuildContext,
-  tool: string | null,
+  tool: BuildTool | null,
   take = (line: string) => context.log.output(line),
 ): Promise<string> {
-  const { app, programs, runtime, folder, workspace, installer } = context
-  const script = app.pkg?.scripts['build']
+  const { programs, runtime, folder, workspace, installer } = context
+  const script = scriptOf(context, tool)
+  const bin = join(workspace.app, installer?.root ?? '', 'node_modules/.bin')
   const program = script
-    ? { file: runtime.node, args: [runtime.npmCli, 'run', 'build'] }
-    : { file: join(workspace.app, installer?.root ?? '', 'node_modules/.bin', tool ?? ''), args: ['build'] }
+    ? { file: runtime.node, args: [runtime.npmCli, 'run', script] }
+    : { file: join(bin, tool?.program ?? ''), args: tool?.args ?? [] }
   const name = buildCommand(context, tool)
   const onLine = withoutBanner(name, take)
   await programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED', onLine })
@@ -63,14 +65,19 @@ export function withoutBanner(command: string, take: (line: string) => void): (l
     held = null
     if (first !== null && line === `> ${command}`) return
     if (first !== null) take(first)
-    if (/^> (\S+ )?build$/.test(line)) held = line
+    if (/^> (\S+ )?\S*build$/.test(line)) held = line
     else take(line)
   }
 }
 
 /** The build as it is shown to people. */
-export function buildCommand({ app }: BuildContext, tool: string | null): string {
-  const script = app.pkg?.scripts['build']
-  if (!script) return `${tool} build`
-  return script.length <= 40 && !/[\n\r]/.test(script) ? script : 'npm run build'
+export function buildCommand(context: BuildContext, tool: BuildTool | null): string {
+  const name = scriptOf(context, tool)
+  if (!name) return [tool?.program, ...(tool?.args ?? [])].join(' ')
+  const script = context.app.pkg?.scripts[name] ?? ''
+  return script.length <= 40 && !/[\n\r]/.test(script) ? script : `npm run ${name}`
+}
+
+function scriptOf({ app }: BuildContext, tool: BuildTool | null): string | null {
+  return (tool?.scripts ?? ['build']).find((name) => app.pkg?.scripts[name]) ?? null
 }

@@ -1,0 +1,82 @@
+import type { App, Plan } from './framework.ts'
+import { dependsOn } from './package-json.ts'
+import { readStartCommand, servesFiles } from './start-command.ts'
+
+/** What a build may leave. Paths are in the app; in `pages`, `*` stands for one folder. */
+export type Left =
+  /** A program that listens; `files` are served by the edge. `alone`: it needs nothing but this folder. */
+  | { entry: string; files: string; alone?: string }
+  /** A server for a program of the dependencies, which the start command names. */
+  | { module: string; files: string }
+  | { pages: string }
+
+export type Kit = {
+  /** Its package, and the program that builds where there is no build script. */
+  tool: string
+  program: string
+  title: string
+  /** The first that is there counts. */
+  leaves: Left[]
+  /** What to do when its build has left none of these. */
+  advice: string
+}
+
+/** Frameworks whose build is a server or a site, as their own config decides: what the build has left is believed. */
+const kits: Kit[] = [
+  {
+    ...{ tool: '@sveltejs/kit', program: 'vite', title: 'SvelteKit' },
+    leaves: [{ entry: 'build/index.js', files: 'build/client' }, { pages: 'build' }],
+    advice:
+      'put @sveltejs/adapter-node, or @sveltejs/adapter-static, in the place of @sveltejs/adapter-auto in vite.config or svelte.config.js',
+  },
+  {
+    ...{ tool: 'nuxt', program: 'nuxt', title: 'Nuxt' },
+    leaves: [
+      { entry: '.output/server/index.mjs', files: '.output/public', alone: '.output' },
+      { pages: '.output/public' },
+    ],
+    advice: 'leave nitro.preset out of nuxt.config, or set it to node-server',
+  },
+  {
+    ...{ tool: 'astro', program: 'astro', title: 'Astro' },
+    leaves: [{ entry: 'dist/server/entry.mjs', files: 'dist/client' }, { pages: 'dist' }],
+    advice: "for a server use @astrojs/node with mode: 'standalone'; for pages in another folder set build.output",
+  },
+  {
+    ...{ tool: '@react-router/dev', program: 'react-router', title: 'React Router' },
+    leaves: [{ module: 'build/server/index.js', files: 'build/client' }, { pages: 'build/client' }],
+    advice: 'for another buildDirectory set build.script and build.output, or build.entry',
+  },
+  {
+    ...{ tool: '@angular/core', program: 'ng', title: 'Angular' },
+    leaves: [{ pages: 'dist/*/browser' }, { pages: 'dist/*' }],
+    advice: 'for another outputPath set build.output',
+  },
+]
+
+/** Apps of such a framework, unless they bring a server of their own. */
+export function detectKit(app: App): Plan | null {
+  const { pkg, config, tree } = app
+  const kit = kits.find(({ tool }) => dependsOn(pkg, tool))
+  if (!kit || config.build.entry || startsOtherwise(app, kit)) return null
+  const start = readStartCommand(tree, pkg)
+  return {
+    framework: kit.tool.replace(/^@([^/]*)\/(core|kit|dev)$/, '$1').replace(/^sveltejs$/, 'sveltekit'),
+    reason: `${kit.title} detected (${kit.tool} in package.json)`,
+    notes: [],
+    transform: 'kit',
+    kit: config.build.output ? { ...kit, leaves: [{ pages: config.build.output }] } : kit,
+    command: start && !servesFiles(start) && start.file === null ? start.command : null,
+    asProcess: config.build.kind === 'process',
+  }
+}
+
+// `node server.js` is a server of the app's own, unless it is what the build leaves.
+function startsOtherwise({ tree, pkg }: App, { leaves }: Kit): boolean {
+  const start = readStartCommand(tree, pkg)
+  if (!start) return false
+  const file = start.file?.replace(/^(\.\/)+/, '').replace(/\/+$/, '') ?? null
+  if (file === null) return start.isFromProcfile && !servesFiles(start)
+  const built = leaves.flatMap((left) => ('entry' in left ? [left.entry] : 'module' in left ? [left.module] : []))
+  return !built.some((entry) => entry === file || entry.replace(/\/index\.[a-z]+$/, '') === file)
+}
