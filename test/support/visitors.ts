@@ -22,8 +22,9 @@ export type Tally = { answers: number; bad: number; left: number; statuses: Reco
 type Visitor = { cookies: Map<string, string> }
 
 // More than wait at once are not let in: a server that hangs is not asked ever more.
-const mostWaiting = 2_000
-const connectionsEach = 128
+const mostWaiting = 500
+// Of one proxy: an edge process lets one address have 500.
+const connectionsEach = 24
 
 /**
  * People who visit an app at a constant rate, whatever it answers, with or without the cookies they are given. Every answer is counted by proxy, deployment
@@ -109,12 +110,13 @@ export class Visitors {
     }
   }
 
-  #ask(port: number, visitor: Visitor): Promise<void> {
+  #ask(port: number, visitor: Visitor, isAgain = false): Promise<void> {
     const { host, path, patienceMs } = this.#options
     const cookie = [...visitor.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
     const headers = { host: `${host}:${port}`, accept: 'text/html', ...(cookie && { cookie }) }
     return new Promise((resolve) => {
       let isOver = false
+      let isAnswered = false
       let deployment = ''
       const end = (status: Visit['status']) => {
         if (isOver) return
@@ -128,8 +130,15 @@ export class Visitors {
         end('left')
         asked.destroy()
       }, patienceMs)
-      asked.on('error', () => end('broken'))
+      asked.on('error', () => {
+        // The server closed a connection that was idle just when it was to be used: browsers ask again.
+        if (isOver || isAgain || isAnswered || !asked.reusedSocket) return end('broken')
+        isOver = true
+        clearTimeout(timer)
+        resolve(this.#ask(port, visitor, true))
+      })
       asked.on('response', (response) => {
+        isAnswered = true
         deployment = String(response.headers['x-atelier-deployment'] ?? '')
         keepCookies(visitor, response)
         response.on('error', () => end('broken'))
