@@ -72,6 +72,7 @@ test('a build that was recorded is not made again: it goes on to the edges', asy
     source: 'redeploy',
     by: 'test',
     buildId: first.deployment.buildId,
+    options: { canary: 'skip' },
   })
   const second = await worker.build(redeployed)
   expect(second.deployment).toMatchObject({ state: 'live', buildId: first.deployment.buildId })

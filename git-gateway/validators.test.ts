@@ -44,7 +44,7 @@ test.each(attacks)('G14: %j is no app, address, version, commit, branch or optio
     expect(judgePush([{ old: sha, new: sha, ref }], [], limits)).toMatchObject([{ ok: false }])
   }
   expect(judgePush([{ old: sha, new: sha, ref: 'refs/heads/main' }], [text], limits)).toMatchObject([{ ok: false }])
-  expect(readPushOptions([text])).toEqual({})
+  expect(readPushOptions([text])).toEqual({ deployment: {}, door: 'by hand', until: 'traffic' })
 })
 
 test('G14: git itself would reach no address, were one to get so far', async () => {
