@@ -1,11 +1,12 @@
-import { fork } from 'node:child_process'
+import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Cgroup, findHierarchy } from './cgroups.ts'
 import { launch } from './launch.ts'
+import { isAlive, isOrphan } from './process-tree.ts'
 import { ThrowAwayHome } from './throw-away-home.ts'
 
 const hierarchy = findHierarchy()
@@ -80,6 +81,39 @@ test.runIf(hierarchy)('groups that a killed platform left are swept by the next'
     })
     .toEqual([])
 })
+
+test.runIf(hierarchy)(
+  'a process that a killed platform left waiting in a group is ended by the next',
+  async ({ skip }) => {
+    // A child of init, as a sandbox is whose platform was killed while it was set up; its group is named for a platform that is gone.
+    const starter = spawn('/bin/sh', ['-c', 'sleep 600 & echo $!'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const exited = once(starter, 'exit')
+    const [line] = await once(starter.stdout, 'data')
+    await exited
+    const left = Number(String(line))
+    if (!isOrphan(left)) {
+      process.kill(left)
+      skip('orphans go to another process than init here')
+    }
+    const groups = folders.map((folder) => join(folder, `${left}-1-1`))
+    for (const group of groups) {
+      await mkdir(group)
+      await writeFile(join(group, 'cgroup.procs'), String(left))
+    }
+    await using home = await ThrowAwayHome.make()
+    const script = join(home.path, 'platform.ts')
+    await writeFile(
+      script,
+      `import { findHierarchy } from '${join(import.meta.dirname, 'cgroups.ts')}'\nfindHierarchy()`,
+    )
+    await expect
+      .poll(async () => {
+        await once(fork(script), 'exit')
+        return [isAlive(left), await groupsOf(left)]
+      })
+      .toEqual([false, []])
+  },
+)
 
 test('version 2 is told in its own words', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'atl-cgroup-'))

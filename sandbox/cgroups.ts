@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { codeOf, messageOf } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
-import { startTimeOf } from './process-tree.ts'
+import { isOrphan, sendSignal, startTimeOf } from './process-tree.ts'
 
 export type CgroupLimits = {
   memoryMb?: number
@@ -63,8 +63,7 @@ export class Cgroup {
 
   /** The processes in it, whatever tree they hang in. */
   members(): number[] {
-    const lists = this.entrances.map((file) => read(file).split('\n').filter(Boolean).map(Number))
-    return [...new Set(lists.flat())]
+    return [...new Set(this.entrances.flatMap(membersOf))]
   }
 
   /** Whether the kernel has ended a process of it for want of memory. */
@@ -151,12 +150,20 @@ function refusal(thrown: unknown): null {
   throw thrown
 }
 
-// Groups of a platform that was killed; one with a process in it cannot be removed.
+// Groups of a platform that was killed. One with a process in it cannot be removed yet: a sandbox whose platform was killed while it was being set up
+// waits for it for ever (bubblewrap's own end comes later in its start) and is ended. Only an orphan: in another PID namespace the group may be in use.
 function sweep(folder: string): void {
   for (const name of readdirSync(folder)) {
     const [, pid, startTime] = /^(\d+)-(\d+)-\d+$/.exec(name) ?? []
-    if (pid && startTimeOf(Number(pid)) !== Number(startTime)) removeGroup(join(folder, name))
+    if (!pid || startTimeOf(Number(pid)) === Number(startTime) || removeGroup(join(folder, name))) continue
+    for (const member of membersOf(join(folder, name, 'cgroup.procs')))
+      if (isOrphan(member)) sendSignal(member, 'SIGKILL')
+    removeGroup(join(folder, name))
   }
+}
+
+function membersOf(file: string): number[] {
+  return read(file).split('\n').filter(Boolean).map(Number)
 }
 
 type Settings = Record<Controller, (limits: CgroupLimits) => [file: string, value: string][]>

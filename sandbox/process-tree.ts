@@ -39,6 +39,11 @@ export function startTimeOf(pid: number): number | null {
   return statOf(pid)?.startTime ?? null
 }
 
+/** Whether whoever started the process is gone, and init has it now. */
+export function isOrphan(pid: number): boolean {
+  return statOf(pid)?.parent === 1
+}
+
 /** Whether a process lives; a zombie does not. */
 export function isAlive(pid: number): boolean {
   if (!hasProc) return sendSignal(pid, 0)
@@ -57,14 +62,14 @@ export function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-type Stat = { state: string; startTime: number }
+type Stat = { state: string; parent: number; startTime: number }
 
 // proc(5): the second field is the command in parentheses and may itself hold spaces and parentheses.
 function statOf(pid: number): Stat | null {
   const text = procText(pid, 'stat')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   if (fields.length < 20) return null
-  return { state: fields[0] ?? '', startTime: Number(fields[19]) }
+  return { state: fields[0] ?? '', parent: Number(fields[1]), startTime: Number(fields[19]) }
 }
 
 // A child belongs to the thread that started it, so every thread's list is read.
