@@ -1,5 +1,6 @@
 import type { Commit } from '../registry/deployments.ts'
 import { findLive } from '../registry/live.ts'
+import { recordCommits } from '../registry/ref-moves.ts'
 import type { GatewayDeps } from './gateway.ts'
 import { plainLine } from './plain-line.ts'
 
@@ -24,11 +25,7 @@ export async function noteCommits(
     const { code, stdout } = await git.run(repository, args)
     // What is live may come from a history that was pushed over and is gone.
     if (code !== 0) return
-    await sql`
-      update deployments
-      set commits = ${sql.json(stdout.split('\0').flatMap(readCommit))}
-      where id = ${id}
-    `
+    await recordCommits(sql, id, stdout.split('\0').flatMap(readCommit))
   } catch (thrown) {
     log.warn({ err: thrown, app: appId, deployment: id }, 'commits of a push not noted')
   }

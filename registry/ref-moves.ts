@@ -1,4 +1,4 @@
-import { type Deployment, runningStates } from './deployments.ts'
+import { type Commit, type Deployment, runningStates } from './deployments.ts'
 import type { Db, Sql } from './sql.ts'
 
 // A pushed ref is moved by the gateway, which owns the repository, after the edges are prepared and before the flip.
@@ -58,4 +58,13 @@ export async function findRunningPush(sql: Db, { app, ref }: { app: string; ref:
     limit 1
   `
   return running ?? null
+}
+
+/** The commits that a push brings to what was live, the newest first. */
+export async function recordCommits(sql: Db, deploymentId: string, commits: Commit[]): Promise<void> {
+  await sql`
+    update deployments
+    set commits = ${sql.json(commits)}
+    where id = ${deploymentId}
+  `
 }
