@@ -63,7 +63,12 @@ export async function expectSoundHistory<P extends AnyPlatform>(
 }
 
 async function openDeployments(sql: Sql): Promise<readonly unknown[]> {
-  return sql`select id, state from deployments where state in ('queued', 'building', 'built', 'uploading')`
+  return sql`
+    select id, state
+    from deployments d
+    where state in ('queued', 'building', 'built', 'uploading')
+       or state = 'canary' and not exists (select from rollouts o where o.to_deployment = d.id and o.ended_at is null)
+  `
 }
 
 async function timesLive(sql: Sql, { app, ref, sha }: SeenPush): Promise<readonly unknown[]> {
