@@ -21,7 +21,10 @@ beforeEach(async () => {
   told = []
   retained = open()
 })
-afterEach(() => rm(root, { recursive: true }))
+afterEach(async () => {
+  await retained.close()
+  await rm(root, { recursive: true })
+})
 
 function open(): RetainedBundles {
   const store = new FileStore(join(root, 'store'))
