@@ -5,6 +5,7 @@ import { openSegment } from '../registry/rollout.ts'
 import { type RolloutReport, reportRollout } from '../registry/rollout-reports.ts'
 import { readWatched } from '../registry/rollouts/watched.ts'
 import type { Sql } from '../registry/sql.ts'
+import { TakenReports } from '../registry/taken-reports.ts'
 import { createDatabase } from '../test/support/database.ts'
 import { bring, counted, liveApp, rolloutOf } from '../test/support/rollout.ts'
 import { meterCpu, withDescendants } from './cpu.ts'
@@ -20,7 +21,7 @@ const [edgeCount, rolloutCount, rounds] = [50, 200, 5]
 export async function measureIngestion(): Promise<Row[]> {
   await using database = await createDatabase({ max: 4 })
   const { sql } = database
-  const edges = Array.from({ length: edgeCount }, (_, index) => ({ id: `edge-${index}`, taken: new Map() }))
+  const edges = Array.from({ length: edgeCount }, (_, index) => ({ id: `edge-${index}`, taken: new TakenReports() }))
   for (const { id } of edges) await renewLease(sql, id)
   const ids = await repeat(rolloutCount, () => beginRollout(sql))
   const reports = ids.length * edges.length

@@ -27,12 +27,11 @@ export type HostState =
 /** An error on its way between processes. */
 export type SentError = { code: string; message: string }
 
-/** Histograms on their way between processes, as LatencyHistogram.parse reads them. */
-export type SentLatency = [bucket: number, count: number][]
+/** Histograms on their way between processes are text that LatencyHistogram.parse reads. */
 export type SentReport = Omit<RolloutReport, 'segments'> & {
-  segments: (Omit<RolloutReport['segments'][number], 'latency'> & { latency: SentLatency })[]
+  segments: (Omit<RolloutReport['segments'][number], 'latency'> & { latency: string })[]
 }
-export type SentBin = Omit<RouteBin, 'latency'> & { latency: SentLatency }
+export type SentBin = Omit<RouteBin, 'latency'> & { latency: string }
 
 export type EdgeSettings = {
   /** For the log: which of them it is. */

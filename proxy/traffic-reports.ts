@@ -2,9 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf } from '../registry/errors.ts'
 import { LatencyHistogram } from '../registry/latency-histogram.ts'
 import type { Log } from '../registry/log.ts'
-import { type RolloutReport, type RouteBin, reportRollout, type TakenCounts } from '../registry/rollout-reports.ts'
+import { type RolloutReport, type RouteBin, reportRollout } from '../registry/rollout-reports.ts'
 import { reportBins } from '../registry/route-bins.ts'
 import type { Sql } from '../registry/sql.ts'
+import { TakenReports } from '../registry/taken-reports.ts'
 import type { SentBin, SentReport, ToEdge } from './edge-messages.ts'
 
 type Waiting = { report: SentReport; reply: (message: ToEdge) => void }
@@ -26,7 +27,7 @@ export class TrafficReports {
   #bins: SentBin[] = []
   #sending: Promise<void> | null = null
   readonly #logged = new Set<string>()
-  readonly #taken: TakenCounts = new Map()
+  readonly #taken = new TakenReports()
 
   constructor({ sql, edgeId, log }: { sql: Sql; edgeId: string; log: Log }) {
     this.#sql = sql

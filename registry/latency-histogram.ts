@@ -1,24 +1,9 @@
-import { z } from 'zod'
-
 const gamma = 1.02
 const lnGamma = Math.log(gamma)
 const longestMs = 120_000
 
 /** Buckets of the histogram: 591 for 1 ms to 120 s. */
 export const bucketCount = Math.ceil(Math.log(longestMs) / lnGamma)
-
-const pairs = z
-  .array(
-    z.tuple([
-      z
-        .int()
-        .min(0)
-        .max(bucketCount - 1),
-      z.int().min(1),
-    ]),
-  )
-  .max(bucketCount)
-  .refine((list) => new Set(list.map(([bucket]) => bucket)).size === list.length, 'has a bucket twice')
 
 /**
  * Latencies in logarithmic buckets: bucket b holds (γ^b, γ^(b+1)] ms with γ = 1.02, so what is read back is within 1 % of what was put in
@@ -30,10 +15,19 @@ export class LatencyHistogram {
   readonly #counts = new Float64Array(bucketCount)
   #total = 0
 
-  /** Reads `[[bucket, count], …]`. Throws a ZodError when it is anything else. */
-  static parse(value: unknown): LatencyHistogram {
+  /** Reads what `toText` writes. Throws when it is anything else. */
+  static parse(text: unknown): LatencyHistogram {
+    if (typeof text !== 'string') throw new Error('latency: is no text')
     const histogram = new LatencyHistogram()
-    for (const [bucket, count] of pairs.parse(value)) histogram.#put(bucket, count)
+    const numbers = text === '' ? [] : text.split(' ').map(Number)
+    if (numbers.length % 2 === 1 || !numbers.every((number) => Number.isSafeInteger(number) && number > 0))
+      throw new Error('latency: is no list of steps and counts')
+    let bucket = -1
+    for (let index = 0; index < numbers.length; index += 2) {
+      bucket += numbers[index] ?? 0
+      if (bucket >= bucketCount) throw new Error('latency: has a bucket there is not')
+      histogram.#put(bucket, numbers[index + 1] ?? 0)
+    }
     return histogram
   }
 
@@ -67,9 +61,16 @@ export class LatencyHistogram {
     return [...this.#counts.entries()].reduce((sum, [bucket, count]) => (upperEdge(bucket) > ms ? sum + count : sum), 0)
   }
 
-  /** What `parse` reads; buckets without requests are left out. */
-  toJSON(): [bucket: number, count: number][] {
-    return [...this.#counts.entries()].filter(([, count]) => count > 0)
+  /** Of each bucket with requests, how many buckets it is after the one before, the first after -1, and how many requests: `3 10 1 7`. */
+  toText(): string {
+    const numbers: number[] = []
+    let last = -1
+    for (const [bucket, count] of this.#counts.entries()) {
+      if (count === 0) continue
+      numbers.push(bucket - last, count)
+      last = bucket
+    }
+    return numbers.join(' ')
   }
 
   #put(bucket: number, count: number): void {

@@ -6,6 +6,7 @@ import { LatencyHistogram } from './latency-histogram.ts'
 import { endRollout, openSegment, type Rollout } from './rollout.ts'
 import { reportRollout } from './rollout-reports.ts'
 import { channels } from './routes.ts'
+import { TakenReports } from './taken-reports.ts'
 import { Wakeup } from './wakeup.ts'
 
 const database = await createDatabase({ max: 8 })
@@ -50,7 +51,7 @@ describe('what an edge tells of a rollout', () => {
     expect(await reportRollout(sql, 'edge-1', [reportOf(rollout, 1, { segments, failingPaths })])).toEqual([])
     const [row] = await kept()
     expect(row?.candidate).toEqual([10, 4, 2, 1, 8, 1, 0, 0])
-    expect(LatencyHistogram.parse(JSON.parse(row?.latency ?? '')).total).toBe(3)
+    expect(LatencyHistogram.parse(row?.latency).total).toBe(3)
     expect(JSON.parse(row?.paths ?? '')).toEqual(failingPaths)
   })
 
@@ -87,7 +88,7 @@ describe('what an edge tells of a rollout', () => {
 
   test('is sent once for segments that are over, as long as nobody refuses it', async () => {
     await open(rollout)
-    const taken = new Map()
+    const taken = new TakenReports()
     const tell = (seq: number, first: number, second: number) => {
       const [one, two] = [{ requests: first }, { requests: second }]
       const segments = [counted(0, 'candidate', one), counted(1, 'candidate', two)]

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { channels } from './routes.ts'
 import type { Db } from './sql.ts'
+import { keyOf, TakenReports, type Told } from './taken-reports.ts'
 
 // What edge processes tell of the requests they route. Everything is cumulative, so that a report that is lost, doubled or late changes nothing.
 
@@ -32,7 +33,7 @@ export type RolloutReport = {
   rolloutId: string
   bootId: string
   seq: number
-  /** Every segment that was counted in since the boot, both arms. */
+  /** Those that changed since they were last acknowledged, and the one in force: both arms, for an arm that is not told of has counted nothing. */
   segments: { segment: number; arm: Arm; counts: ReportedCounts; latency: LatencyHistogram }[]
   /** Those that have not been acknowledged yet. Their segments are among `segments`. */
   units: ReportedUnit[]
@@ -56,9 +57,6 @@ export type RouteBin = {
 /** What was told and not believed, and why. */
 export type Refusal = { rolloutId: string; bootId: string; reason: string }
 
-/** By process and rollout: the counts of each segment as they were taken in last. */
-export type TakenCounts = Map<string, Map<string, string>>
-
 /** The order in which a row of rollout_reports has them. */
 export const countNames = [
   'requests',
@@ -77,8 +75,6 @@ const arm = z.enum(arms)
 const counter = z.int().min(0)
 const segment = z.int().min(0).max(10_000)
 const longestPath = 500
-// Rollouts that have ended are not told of any more; all of it is sent once again then.
-const mostTaken = 5_000
 
 const counts = z.object(
   Object.fromEntries(countNames.map((count) => [count, counter])) as Record<keyof ReportedCounts, typeof counter>,
@@ -97,6 +93,7 @@ const rolloutReport = z.object({
         latency: z.instanceof(LatencyHistogram),
       }),
     )
+    .min(1)
     .max(2000)
     .refine(
       (all) => new Set(all.map(({ segment, arm }) => `${segment} ${arm}`)).size === all.length,
@@ -120,25 +117,30 @@ const rolloutReport = z.object({
 /**
  * Takes in what the processes of one proxy tell, all of it at once. A report that is doubled or late changes nothing. One that cannot be true
  * is refused as a whole, counted at its rollout and returned: of an edge that is not known, about a rollout that is not known or has ended or a segment
- * that has not begun, with counters that are negative or fall. Whoever leads is told when a new version failed again. A caller that hands in the same
- * `taken` again and again spares the database the segments that are over: they are most of a report.
+ * that has not begun, with counters that are negative or fall. Whoever leads is told when a new version failed again. A proxy hands in the same `taken`
+ * again and again, which spares it reading what it has told before.
  */
 export async function reportRollout(
   sql: Db,
   edgeId: string,
   reports: RolloutReport[],
-  taken: TakenCounts = new Map(),
+  taken: TakenReports = new TakenReports(),
 ): Promise<Refusal[]> {
-  const { told, refused } = readReports(reports)
-  const judged = await writeCounts(sql, edgeId, told, taken)
-  refused.push(...judged.refused)
-  const isRefused = new Set(judged.refused.map(keyOf))
-  await writeUnits(
-    sql,
-    told.filter((report) => !isRefused.has(keyOf(report))),
-  )
-  if (judged.news.length > 0)
-    await sql`select pg_notify(${channels.rolloutReports}, id) from unnest(${judged.news}::text[]) as given (id)`
+  const { read, refused } = readReports(reports)
+  await taken.read(sql, edgeId, read)
+  const told = read.map(countsOf).filter((one) => !taken.isLate(one))
+  const fallen = told.filter((one) => taken.hasFallen(one))
+  const rising = told.filter((one) => !fallen.includes(one))
+  refused.push(...fallen.map(({ rolloutId, bootId }) => ({ rolloutId, bootId, reason: 'counters fall' })))
+  refused.push(...(await writeCounts(sql, edgeId, toRows(rising, taken))))
+
+  const isRefused = new Set(refused.map(keyOf))
+  const accepted = rising.filter((one) => !isRefused.has(keyOf(one)))
+  const news = accepted.filter((one) => taken.hasRisen(one, countNames.indexOf('errorRequests')))
+  await writeUnits(sql, accepted)
+  await wakeLeader(sql, news)
+  for (const one of accepted) taken.take(one)
+  for (const one of refused) taken.forget(one)
   await countRefusals(
     sql,
     refused.map(({ rolloutId }) => rolloutId),
@@ -158,7 +160,7 @@ export async function countRefusals(sql: Db, rolloutIds: string[]): Promise<void
 }
 
 // Of two reports of one process, the newer.
-function readReports(reports: readonly unknown[]): { told: RolloutReport[]; refused: Refusal[] } {
+function readReports(reports: readonly unknown[]): { read: RolloutReport[]; refused: Refusal[] } {
   const newest = new Map<string, RolloutReport>()
   const refused: Refusal[] = []
   for (const given of reports) {
@@ -171,7 +173,7 @@ function readReports(reports: readonly unknown[]): { told: RolloutReport[]; refu
     const known = newest.get(keyOf(read.data))
     if (!known || known.seq < read.data.seq) newest.set(keyOf(read.data), read.data)
   }
-  return { told: [...newest.values()], refused }
+  return { read: [...newest.values()], refused }
 }
 
 function fits(counts: ReportedCounts): boolean {
@@ -190,71 +192,79 @@ function findProblem({ segments, units }: RolloutReport): string | null {
   return units.every(({ segment }) => counted.has(segment)) ? null : 'units: of a segment that nothing was counted in'
 }
 
-type Judged = { rolloutId: string; bootId: string; reason: string | null; hasNews: boolean }
+type Report = Told & Pick<RolloutReport, 'units' | 'failingPaths'> & { latencies: Map<number, Record<Arm, string>> }
 
-// A process that has counted nothing yet is known to report by a row without counts in the segment in force. Of the rows that it sends again, only
-// the newest segment's is written, for its time, when nothing else is new.
-async function writeCounts(
-  sql: Db,
-  edgeId: string,
-  reports: RolloutReport[],
-  taken: TakenCounts,
-): Promise<{ refused: Refusal[]; news: string[] }> {
-  const all = reports.flatMap(toRows)
-  const rows = all.filter((row) => row.isNewest === 'true' || taken.get(keyOf(row))?.get(row.segment) !== countsOf(row))
-  if (rows.length === 0) return { refused: [], news: [] }
+function countsOf({ segments, ...rest }: RolloutReport): Report {
+  const ordinals = [...new Set(segments.map(({ segment }) => segment))]
+  const bothArms = <T>(read: (told: RolloutReport['segments'][number] | undefined) => T) =>
+    new Map(
+      ordinals.map((ordinal) => {
+        const [candidate, baseline] = arms.map((arm) =>
+          read(segments.find((told) => told.segment === ordinal && told.arm === arm)),
+        ) as [T, T]
+        return [ordinal, { candidate, baseline }]
+      }),
+    )
+  return {
+    ...rest,
+    segments: bothArms((told) => countNames.map((name) => told?.counts[name] ?? 0)),
+    latencies: bothArms((told) => told?.latency.toText() ?? ''),
+  }
+}
+
+type Row = Record<
+  'rolloutId' | 'bootId' | 'seq' | 'segment' | 'candidate' | 'baseline' | 'candidateLatency' | 'baselineLatency',
+  string
+> & { newest: string; failingPaths: string }
+
+// Of what is told again only the newest segment is written: its time says that the process is there.
+function toRows(reports: Report[], taken: TakenReports): Row[] {
+  return reports.flatMap((report) => {
+    const { rolloutId, bootId, seq, segments, latencies, failingPaths } = report
+    const newest = Math.max(...segments.keys())
+    return [...new Set([...taken.changed(report), newest])].map((segment) => {
+      const counts = segments.get(segment)
+      const latency = latencies.get(segment)
+      return {
+        ...{ rolloutId, bootId, seq: String(seq), segment: String(segment), newest: String(newest) },
+        ...{ candidate: `{${counts?.candidate.join()}}`, baseline: `{${counts?.baseline.join()}}` },
+        ...{ candidateLatency: latency?.candidate ?? '', baselineLatency: latency?.baseline ?? '' },
+        failingPaths: segment === newest ? JSON.stringify(failingPaths) : '[]',
+      }
+    })
+  })
+}
+
+async function writeCounts(sql: Db, edgeId: string, rows: Row[]): Promise<Refusal[]> {
+  if (rows.length === 0) return []
   const column = (name: keyof Row) => rows.map((row) => row[name])
-  const judged = await sql<Judged[]>`
-    with given as (
-      select *
-      from unnest(
-        ${column('rolloutId')}::text[], ${column('bootId')}::text[], ${column('seq')}::text[]::bigint[],
-        ${column('segment')}::text[]::integer[], ${column('isNewest')}::text[]::boolean[],
-        ${column('candidate')}::text[], ${column('baseline')}::text[],
-        ${column('candidateLatency')}::text[], ${column('baselineLatency')}::text[], ${column('failingPaths')}::text[]
-      ) as told (
-        rollout_id, boot_id, seq, segment, is_newest, candidate, baseline, candidate_latency, baseline_latency, failing_paths
-      )
-    ), judged as (
-      select g.rollout_id, g.boot_id, g.seq, g.is_newest, c.candidate, c.baseline,
-             g.candidate_latency, g.baseline_latency, g.failing_paths,
-             case g.segment when -1 then o.segment else g.segment end as segment,
-             k.seq as kept_seq,
-             (c.candidate, c.baseline) is distinct from (k.candidate, k.baseline) as is_new,
-             c.candidate[3] > coalesce(k.candidate[3], 0) as has_news,
+  return sql<Refusal[]>`
+    with judged as (
+      select g.*,
              case
                when not e.is_known then 'the edge is not known'
                when o.id is null then 'there is no such rollout'
                when o.ended_at is not null then 'the rollout has ended'
-               when g.segment > o.segment then 'the segment has not begun'
-               when g.seq > k.seq and exists (
-                 select from unnest(c.candidate || c.baseline, k.candidate || k.baseline) as both_of (told, kept)
-                 where told < kept
-               ) then 'counters fall'
+               when g.newest > o.segment then 'the segment has not begun'
              end as reason
-      from given g
-      cross join lateral (select g.candidate::bigint[], g.baseline::bigint[]) as c (candidate, baseline)
+      from unnest(
+        ${column('rolloutId')}::text[], ${column('bootId')}::text[], ${column('seq')}::text[]::bigint[],
+        ${column('segment')}::text[]::integer[], ${column('newest')}::text[]::integer[],
+        ${column('candidate')}::text[], ${column('baseline')}::text[],
+        ${column('candidateLatency')}::text[], ${column('baselineLatency')}::text[], ${column('failingPaths')}::text[]
+      ) as g (
+        rollout_id, boot_id, seq, segment, newest, candidate, baseline, candidate_latency, baseline_latency, failing_paths
+      )
       cross join (select exists (select from edges where id = ${edgeId})) as e (is_known)
       left join rollouts o on o.id = g.rollout_id
-      left join rollout_reports k
-        on k.rollout_id = g.rollout_id
-       and k.segment = case g.segment when -1 then o.segment else g.segment end
-       and k.edge_id = ${edgeId}
-       and k.boot_id = g.boot_id
-    ), refused as (
-      select rollout_id, boot_id, min(reason) as reason
-      from judged
-      where reason is not null
-      group by rollout_id, boot_id
     ), written as (
       insert into rollout_reports as k (
         rollout_id, segment, edge_id, boot_id, seq, candidate, baseline, candidate_latency, baseline_latency, failing_paths
       )
-      select rollout_id, segment, ${edgeId}, boot_id, seq, candidate, baseline, candidate_latency, baseline_latency, failing_paths
-      from judged j
-      where segment >= 0
-        and (kept_seq is null or seq > kept_seq and (is_new or is_newest))
-        and not exists (select from refused r where r.rollout_id = j.rollout_id and r.boot_id = j.boot_id)
+      select rollout_id, segment, ${edgeId}, boot_id, seq, candidate::bigint[], baseline::bigint[],
+             candidate_latency, baseline_latency, failing_paths
+      from judged
+      where reason is null
       on conflict (rollout_id, segment, edge_id, boot_id) do update
       set seq = excluded.seq,
           candidate = excluded.candidate,
@@ -265,56 +275,21 @@ async function writeCounts(
           at = clock_timestamp()
       where k.seq < excluded.seq
     )
-    select rollout_id, boot_id, reason, false as has_news
-    from refused
-    union all
-    select rollout_id, boot_id, null, true
+    select distinct rollout_id, boot_id, reason
     from judged
-    where has_news
-      and reason is null
+    where reason is not null
   `
-  const refused = judged.flatMap(({ rolloutId, bootId, reason }) => (reason ? [{ rolloutId, bootId, reason }] : []))
-  const isRefused = new Set(refused.map(keyOf))
-  if (taken.size > mostTaken) taken.clear()
-  for (const report of reports) taken.set(keyOf(report), new Map())
-  for (const row of all) if (!isRefused.has(keyOf(row))) taken.get(keyOf(row))?.set(row.segment, countsOf(row))
-  const news = judged.filter(({ hasNews }) => hasNews).map(({ rolloutId }) => rolloutId)
-  return { refused, news: [...new Set(news)] }
 }
 
-type Row = {
-  rolloutId: string
-  bootId: string
-  seq: string
-  segment: string
-  isNewest: string
-  candidate: string
-  baseline: string
-  candidateLatency: string
-  baselineLatency: string
-  failingPaths: string
-}
-
-function toRows({ rolloutId, bootId, seq, segments, failingPaths }: RolloutReport): Row[] {
-  const ordinals = [...new Set(segments.map(({ segment }) => segment))]
-  const newest = Math.max(-1, ...ordinals)
-  return (ordinals.length === 0 ? [-1] : ordinals).map((ordinal) => {
-    const [candidate, baseline] = arms.map((one) => {
-      const told = segments.find(({ segment, arm }) => segment === ordinal && arm === one)
-      const values = countNames.map((count) => told?.counts[count] ?? 0)
-      return { counts: `{${values.join()}}`, latency: JSON.stringify(told?.latency ?? []) }
-    })
-    return {
-      ...{ rolloutId, bootId, seq: String(seq), segment: String(ordinal), isNewest: String(ordinal === newest) },
-      ...{ candidate: candidate?.counts ?? '', baseline: baseline?.counts ?? '' },
-      ...{ candidateLatency: candidate?.latency ?? '', baselineLatency: baseline?.latency ?? '' },
-      failingPaths: ordinal === newest ? JSON.stringify(failingPaths) : '[]',
-    }
-  })
+// Whoever leads looks at once.
+async function wakeLeader(sql: Db, news: Report[]): Promise<void> {
+  const ids = [...new Set(news.map(({ rolloutId }) => rolloutId))]
+  if (ids.length > 0)
+    await sql`select pg_notify(${channels.rolloutReports}, id) from unnest(${ids}::text[]) as given (id)`
 }
 
 // In the order of the key, for two proxies that see the same visitors write the same rows.
-async function writeUnits(sql: Db, reports: RolloutReport[]): Promise<void> {
+async function writeUnits(sql: Db, reports: Report[]): Promise<void> {
   const units = reports.flatMap(({ rolloutId, units }) => units.map((unit) => ({ rolloutId, ...unit })))
   if (units.length === 0) return
   await sql`
@@ -332,10 +307,6 @@ async function writeUnits(sql: Db, reports: RolloutReport[]): Promise<void> {
     where (excluded.segment, excluded.arm) < (k.segment, k.arm)
   `
 }
-
-const countsOf = ({ candidate, baseline }: Row) => `${candidate}${baseline}`
-
-const keyOf = ({ rolloutId, bootId }: { rolloutId: string; bootId: string }) => `${rolloutId} ${bootId}`
 
 const names = z.object({ rolloutId: name.catch(''), bootId: name.catch('') }).catch({ rolloutId: '', bootId: '' })
 

@@ -149,7 +149,7 @@ async function readArms(
 // Of many processes: counts add up, and so do the buckets of histograms. Percentiles do not.
 function sumArm(told: { counts: number[]; latency: string }[]): ArmView {
   const merged = new LatencyHistogram()
-  for (const { latency } of told) merged.merge(LatencyHistogram.parse(JSON.parse(latency)))
+  for (const { latency } of told) merged.merge(LatencyHistogram.parse(latency))
   const sum = (name: keyof ReportedCounts) =>
     told.reduce((total, { counts }) => total + Number(counts[countNames.indexOf(name)] ?? 0), 0)
   return {

@@ -82,7 +82,7 @@ async function writeBins(sql: Db, edgeId: string, bins: RouteBin[]): Promise<Ref
           ${bins.map(({ bootId }) => bootId)}::text[], ${bins.map(({ at }) => String(at))}::text[]::bigint[],
           ${bins.map(({ requests }) => String(requests))}::text[]::bigint[],
           ${bins.map(({ errors }) => String(errors))}::text[]::bigint[],
-          ${bins.map(({ latency }) => JSON.stringify(latency))}::text[]
+          ${bins.map(({ latency }) => latency.toText())}::text[]
         ) as told (route_id, deployment_id, boot_id, at, requests, errors, latency)
       ) g
       left join routes r on r.id = g.route_id

@@ -79,7 +79,7 @@ async function readSlots(sql: Db, { routeId, fromDeployment }: Baseline, minutes
   `
   return rows.map(({ latencies, ...slot }) => {
     const latency = new LatencyHistogram()
-    for (const text of latencies) latency.merge(LatencyHistogram.parse(JSON.parse(text)))
+    for (const text of latencies) latency.merge(LatencyHistogram.parse(text))
     return { ...slot, latency }
   })
 }

@@ -232,7 +232,7 @@ describe('without traffic', () => {
     expect((await linesOf(candidate))[0]).toBe('-----> Canary      begins at 100 % (unverified: no traffic)')
 
     await edges.follow()
-    await edges.report(rollout, [])
+    await edges.report(rollout, [counted(0, 'candidate', {})])
     await letPass(sql, rollout, windowSec)
     expect(await look(rollout)).toMatchObject({ kind: 'advance', next: null, confidence: 'unverified' })
     expect((await routeOf(app))?.live?.id).toBe(candidate.id)
@@ -282,7 +282,7 @@ describe('without traffic', () => {
     const { candidate, rollout } = await begin()
     await step(rollout)
     await edges.report(rollout, [counted(0, 'baseline', { requests: 5000, tosses: 5000 })], edges.ids.slice(0, 1))
-    await edges.report(rollout, [], edges.ids.slice(1))
+    await edges.report(rollout, [counted(0, 'candidate', {})], edges.ids.slice(1))
     await letPass(sql, rollout, 3 * windowSec)
     expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'split' })
     expect(await stand(rollout)).toMatchObject({ state: 'held', segment: 1 })

@@ -79,7 +79,15 @@ export function reportOf(
   seq: number,
   { bootId = 'boot', ...report }: Partial<RolloutReport> = {},
 ): RolloutReport {
-  return { rolloutId: rollout.id, bootId, seq, segments: [], units: [], failingPaths: [], ...report }
+  return {
+    rolloutId: rollout.id,
+    bootId,
+    seq,
+    segments: [counted(0, 'candidate', {})],
+    units: [],
+    failingPaths: [],
+    ...report,
+  }
 }
 
 /** Proxies that a test plays: they renew their leases, follow the routes and report what it says. */

@@ -22,8 +22,8 @@ export class Bin {
     this.#latency.add(ms)
   }
 
-  get latency(): [number, number][] {
-    return this.#latency?.toJSON() ?? []
+  get latency(): string {
+    return this.#latency?.toText() ?? ''
   }
 }
 

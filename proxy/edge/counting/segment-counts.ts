@@ -38,7 +38,7 @@ export class SegmentCounts {
   tell(seq: number): SentReport['segments'][number] {
     this.toldIn ??= seq
     const { segment, arm, counts } = this
-    return { segment, arm, counts, latency: this.#latency.toJSON() }
+    return { segment, arm, counts, latency: this.#latency.toText() }
   }
 
   acknowledge(seq: number): void {
