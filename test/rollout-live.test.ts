@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest'
+import { awaitRouteSeen } from '../registry/edges.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { ApartPlatform, PartName } from './support/apart.ts'
 import { type Atelier, testApart } from './support/atelier.ts'
@@ -82,6 +83,44 @@ describe.concurrent('a version is judged by what its visitors get', () => {
   })
 })
 
+describe.concurrent('visitors who keep their cookies', () => {
+  test('come to the version they had, at every proxy; more go over as its share grows, none goes back before all do; and who fails often is one who fails', async ({
+    atelier,
+    sql,
+  }) => {
+    const [regulars, temper] = [60, { failing: 0.2 }]
+    const canary = { stages: [20, 60, 100], observationWindowSec: 600 }
+    const shop = await openApp(atelier, sql, { name: 'regulars', perSecond: 90, regulars, temper, canary })
+    await using visitors = shop.visitors
+    const next = await pushNext(shop, temper)
+    const first = await settledVisits(sql, visitors, next)
+    expectSplit(first, next, { share: 0.2, regulars })
+
+    const ask = (command: string, more = {}) => atelier.api('POST', command, { app_id: shop.name, ...more })
+    expect(await ask('promote', { to: 60 })).toMatchObject({ status: 200 })
+    const second = await settledVisits(sql, visitors, next)
+    expectSplit(second, next, { share: 0.6, regulars })
+    const before = new Set(goersTo(first, next))
+    expect(new Set(goersTo(second, next)).isSupersetOf(before)).toBe(true)
+
+    expect(await ask('abort')).toMatchObject({ status: 200 })
+    await untilEnded(sql, next)
+    expect(goersTo(await settledVisits(sql, visitors, next), next)).toEqual([])
+    await visitors.stop()
+    const [units] = await sql<{ count: number }[]>`
+      select count(*)::int as count
+      from rollout_bad_units u
+      join rollouts o on o.id = u.rollout_id
+      join deployments d on d.id = o.to_deployment
+      where d.version = ${next}
+        and u.metric = 'errors'
+    `
+    expect(units?.count).toBeGreaterThan(0)
+    expect(units?.count).toBeLessThanOrEqual(regulars)
+    expect(visitors.bad.length).toBeGreaterThan(2 * regulars)
+  })
+})
+
 describe('a proxy that cannot reach the registry', () => {
   test('stops the clock of a rollout and nothing else, and what it counted meanwhile counts when it is back', async ({
     atelier,
@@ -140,6 +179,34 @@ describe('a proxy that cannot reach the registry', () => {
     expect({ state, sentence }).toEqual({ state: 'aborted', sentence: expect.stringMatching(/^errors /) })
   })
 })
+
+// Ten of each regular, from when all proxies go by the route as it is now.
+async function settledVisits(sql: Sql, visitors: Visitors, version: string): Promise<Visit[]> {
+  const [deployment] = await sql<{ id: string }[]>`select id from deployments where version = ${version}`
+  expect(await awaitRouteSeen(sql, deployment?.id ?? '', { timeoutMs: 60_000 })).toBe(true)
+  // Those that were asked for before are answered.
+  await letPass(visitors, 60)
+  const visits: Visit[] = []
+  visitors.onVisit((visit) => visits.push(visit))
+  await letPass(visitors, 600)
+  return visits.filter(({ regular, deployment }) => regular !== null && deployment !== '')
+}
+
+function goersTo(visits: Visit[], version: string): number[] {
+  return [
+    ...new Set(
+      visits.flatMap(({ regular, deployment }) => (regular !== null && version.startsWith(deployment) ? regular : [])),
+    ),
+  ]
+}
+
+function expectSplit(visits: Visit[], version: string, { share, regulars }: { share: number; regulars: number }): void {
+  const [all, over] = [new Set(visits.map(({ regular }) => regular)), goersTo(visits, version)]
+  expect(all.size).toBe(regulars)
+  const elsewhere = visits.filter(({ deployment }) => !version.startsWith(deployment))
+  expect(elsewhere.filter(({ regular }) => over.includes(Number(regular)))).toEqual([])
+  expect(Math.abs(over.length / regulars - share)).toBeLessThan(5 * Math.sqrt((share * (1 - share)) / regulars))
+}
 
 function badOf(visitors: Visitors, version: string): Visit[] {
   return visitors.bad.filter(({ deployment }) => deployment !== '' && version.startsWith(deployment))

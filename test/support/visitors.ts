@@ -13,13 +13,22 @@ export type VisitorsOptions = {
   patienceMs?: number
 }
 
-/** One answer, or why there was none. `at`: when it was there, ms since 1970. `deployment`: what `x-atelier-deployment` says of it. */
-export type Visit = { at: number; port: number; deployment: string; status: number | 'left' | 'broken' }
+/**
+ * One answer, or why there was none. `at`: when it was there, ms since 1970. `deployment`: what `x-atelier-deployment` says of it. `regular`: who of them
+ * asked, by a cookie; null: nobody who is known.
+ */
+export type Visit = {
+  at: number
+  port: number
+  deployment: string
+  regular: number | null
+  status: number | 'left' | 'broken'
+}
 
 /** Of one deployment at one proxy. */
 export type Tally = { answers: number; bad: number; left: number; statuses: Record<string, number> }
 
-type Visitor = { cookies: Map<string, string> }
+type Visitor = { number: number; cookies: Map<string, string> }
 
 // More than wait at once are not let in: a server that hangs is not asked ever more.
 const mostWaiting = 500
@@ -46,7 +55,7 @@ export class Visitors {
 
   constructor({ path = '/', regulars = 0, patienceMs = 30_000, ...options }: VisitorsOptions) {
     this.#options = { ...options, path, regulars, patienceMs }
-    this.#regulars = Array.from({ length: regulars }, () => ({ cookies: new Map() }))
+    this.#regulars = Array.from({ length: regulars }, (_, number) => ({ number, cookies: new Map() }))
     this.#agents = new Map(
       options.ports.map((port) => [port, new Agent({ keepAlive: true, maxSockets: connectionsEach })]),
     )
@@ -98,7 +107,7 @@ export class Visitors {
         await pause(early)
         continue
       }
-      const visitor = this.#regulars[sent % this.#regulars.length] ?? { cookies: new Map() }
+      const visitor = this.#regulars[sent % this.#regulars.length] ?? { number: -1, cookies: new Map() }
       // Not in step with the regulars, who would each come to one proxy for ever.
       const port = ports[Math.floor(Math.random() * ports.length)] ?? 0
       sent++
@@ -122,7 +131,7 @@ export class Visitors {
         if (isOver) return
         isOver = true
         clearTimeout(timer)
-        this.#note({ at: Date.now(), port, deployment, status })
+        this.#note({ at: Date.now(), port, deployment, regular: cookie ? visitor.number : null, status })
         resolve()
       }
       const asked = request({ host: '127.0.0.1', port, path, agent: this.#agents.get(port), headers })
