@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import type { Route } from '../registry/routes.ts'
+import { lockWithRoute } from '../registry/live.ts'
+import { endRollout } from '../registry/rollout.ts'
+import { completeRollout } from '../registry/rollout-ends.ts'
+import { type Route, readRoutes } from '../registry/routes.ts'
+import { createDatabase } from '../test/support/database.ts'
+import { bring, config, liveApp, rolloutOf } from '../test/support/rollout.ts'
 import { edgeRoute, KnownRoutes } from './known-routes.ts'
 
 const route = (given: Partial<Route>): Route => ({
@@ -34,6 +39,29 @@ test('a route that is gone is gone, and one made anew under its name begins anew
   routes.replace([route({ generation: 5 })])
   const anew = route({ id: 'r2', generation: 0 })
   expect(routes.replace([anew])).toEqual({ changed: [anew], gone: ['r1'] })
+})
+
+test('of a rollout that is done nothing is kept: neither the old version, nor what to count', async () => {
+  await using database = await createDatabase()
+  const { sql } = database
+  const { app, live } = await liveApp(sql)
+  const candidate = await bring(sql, app)
+  const rollout = await rolloutOf(sql, candidate)
+  const complete = { config, by: 'platform', slowMs: null, tooSlowMs: null }
+  await sql.begin(async (tx) => {
+    await lockWithRoute(tx, candidate.id)
+    await completeRollout(tx, rollout, complete)
+  })
+  const routes = new KnownRoutes()
+  routes.replace(await readRoutes(sql))
+  expect(routes.all()).toMatchObject([{ warm: { id: live.id }, rollout: { id: rollout.id } }])
+
+  await sql.begin(async (tx) => {
+    await lockWithRoute(tx, candidate.id)
+    await endRollout(tx, rollout, { state: 'done', sentence: 'done', by: 'platform' })
+  })
+  expect(routes.replace(await readRoutes(sql))).toMatchObject({ changed: [{ warm: null, rollout: null }] })
+  expect(routes.all()).toMatchObject([{ live: { id: candidate.id }, warm: null, rollout: null }])
 })
 
 test("an app's environment does not go to edge processes, sealed or not", () => {

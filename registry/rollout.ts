@@ -139,10 +139,13 @@ export async function openSegment(tx: Db, rollout: Rollout, segment: NewSegment)
   `
 }
 
-/** Ends an open rollout: nothing more is counted, and nobody decides about it any more. The caller sees to the route and to the deployment. */
+/**
+ * Ends an open rollout: nothing more is counted, and nobody decides about it any more. One that is `done` leaves its route as it is, and edges are told
+ * that there is nothing to count and nobody to keep warm; else the caller sees to the route and to the deployment, and holds the route's row.
+ */
 export async function endRollout(
   tx: Db,
-  rollout: Pick<Rollout, 'id'>,
+  rollout: Pick<Rollout, 'id' | 'routeId'>,
   {
     state,
     sentence,
@@ -158,6 +161,13 @@ export async function endRollout(
         revision = revision + 1
     where id = ${rollout.id}
   `
+  if (state === 'done')
+    await tx`
+      update routes
+      set generation = generation + 1,
+          updated_at = now()
+      where id = ${rollout.routeId}
+    `
   await recordDecision(tx, rollout, { kind: state, sentence, by, verdict })
 }
 

@@ -112,9 +112,10 @@ describe('a version that is as good as the old one', () => {
 
     await edges.report(rollout, fine(6, 1000, 0))
     await letPass(sql, rollout, windowSec)
+    const { generation = 0 } = (await routeOf(app)) ?? {}
     expect(await look(rollout)).toMatchObject({ kind: 'advance', next: null })
     expect(await stand(rollout)).toMatchObject({ state: 'done', confidence: 'full' })
-    expect(await routeOf(app)).toMatchObject({ warm: null, rollout: null })
+    expect(await routeOf(app)).toMatchObject({ warm: null, rollout: null, generation: generation + 1 })
     expect(await linesOf(candidate)).toEqual([
       '-----> Canary      begins at 5 %',
       expect.stringMatching(/^ {7}follow it: atelier status/),

@@ -111,7 +111,7 @@ async function refOf({ gitDirectory }: AnyPlatform, { appId, ref }: Live): Promi
   return stdout.trim()
 }
 
-// Each time a version goes live, and of a rollout its beginning, each segment, and its way back.
+// Each time a version goes live, and of a rollout its beginning, each segment, its way back, and its end at 100 %.
 async function wrongGenerations(sql: Sql): Promise<readonly unknown[]> {
   return sql`
     select label, generation, went_live, of_rollouts
@@ -130,10 +130,9 @@ async function wrongGenerations(sql: Sql): Promise<readonly unknown[]> {
                           select count(*)
                           from rollout_decisions v
                           where v.rollout_id = o.id
-                            and v.kind = 'reverting'
-                            and not exists (
+                            and (v.kind = 'done' or v.kind = 'reverting' and not exists (
                               select from deployment_events e where e.deployment_id = o.to_deployment and e.to_state = 'live'
-                            )
+                            ))
                         )), 0)
                from rollouts o
                where o.route_id = r.id
