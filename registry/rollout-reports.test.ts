@@ -164,6 +164,18 @@ describe('a report that cannot be true is refused as a whole and counted', () =>
     ['text for segments', () => ({ segments: 'x' }), 'segments'],
     ['a histogram that is none', () => ({ segments: [{ ...segments[0], latency: [[1, 1]] }] }), 'latency'],
     [
+      'more units than requests that failed',
+      () => ({
+        units: ['aa', 'bb', 'cc'].map((digits) => ({
+          metric: 'errors',
+          unit: digits.repeat(8),
+          segment: 0,
+          arm: 'candidate',
+        })),
+      }),
+      'more than the requests',
+    ],
+    [
       'a unit that is no hash',
       () => ({ units: [{ metric: 'errors', unit: 'x', segment: 0, arm: 'candidate' }] }),
       'unit',

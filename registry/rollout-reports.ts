@@ -188,8 +188,20 @@ function fits(counts: ReportedCounts): boolean {
 }
 
 function findProblem({ segments, units }: RolloutReport): string | null {
-  const counted = new Set(segments.map(({ segment }) => segment))
-  return units.every(({ segment }) => counted.has(segment)) ? null : 'units: of a segment that nothing was counted in'
+  // Whoever failed, did so with a request.
+  const left = new Map(
+    segments.flatMap(({ segment, arm, counts }) => [
+      [`errors ${segment} ${arm}`, counts.errorRequests],
+      [`latency ${segment} ${arm}`, counts.timedRequests],
+    ]),
+  )
+  for (const { metric, segment, arm } of units) {
+    const key = `${metric} ${segment} ${arm}`
+    const more = left.get(key) ?? 0
+    if (more === 0) return 'units: more than the requests that were counted'
+    left.set(key, more - 1)
+  }
+  return null
 }
 
 type Report = Told & Pick<RolloutReport, 'units' | 'failingPaths'> & { latencies: Map<number, Record<Arm, string>> }

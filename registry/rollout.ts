@@ -2,7 +2,7 @@ import type { Deployment } from './deployments.ts'
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
 import type { RolloutPolicy } from './rollout-policy.ts'
-import { defaultRolloutPolicy } from './rollout-policy.ts'
+import { defaultRolloutPolicy, rolloutPolicy } from './rollout-policy.ts'
 import type { Db } from './sql.ts'
 
 // What a rollout is in the database, and each way it moves. The verdicts come from rollouts/; people move it too, and so does a newer push.
@@ -69,7 +69,7 @@ export async function findOpenRollout(sql: Db, routeId: string): Promise<Rollout
  */
 export async function readRolloutPolicy(sql: Db, deployment: Deployment): Promise<RolloutPolicy | null> {
   if (deployment.environment !== 'production' || deployment.options.canary === 'skip') return null
-  const [row] = await sql<{ policy: RolloutPolicy | 'skip' | null }[]>`
+  const [row] = await sql<{ policy: unknown }[]>`
     select b.rollout_policy as policy
     from routes r
     join builds b on b.id = ${deployment.buildId}
@@ -78,7 +78,8 @@ export async function readRolloutPolicy(sql: Db, deployment: Deployment): Promis
       and r.live_deployment <> ${deployment.id}
   `
   if (!row || row.policy === 'skip') return null
-  return row.policy ?? defaultRolloutPolicy
+  // A build of an older platform knows nothing of what has been added since.
+  return row.policy === null ? defaultRolloutPolicy : rolloutPolicy.parse(row.policy)
 }
 
 /**

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { leaseSec } from './edges.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { countRefusals, describe, type RouteBin } from './rollout-reports.ts'
 import type { Db } from './sql.ts'
@@ -46,9 +47,17 @@ export async function reportBins(sql: Db, edgeId: string, bins: RouteBin[]): Pro
   return refused
 }
 
-/** Forgets those that are of no more use. */
+/** Forgets those that are of no more use. Those of an edge that has gone without a word say how much traffic it may have, until it is forgotten. */
 export async function pruneBins(sql: Db): Promise<void> {
-  await sql`delete from route_bins where at < now() - make_interval(mins => ${keptForMin + 5})`
+  await sql`
+    delete from route_bins b
+    where at < now() - make_interval(mins => ${keptForMin + 5})
+      and not exists (
+        select from edges e
+        where e.id = b.edge_id
+          and e.seen_at < now() - make_interval(secs => ${leaseSec})
+      )
+  `
 }
 
 function readBins(bins: readonly unknown[]): { told: RouteBin[]; refused: RefusedBin[] } {

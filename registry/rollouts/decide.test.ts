@@ -245,11 +245,12 @@ test('a starved candidate is held and not promoted for being quiet', () => {
   )
 })
 
-test('a candidate starved of visitors who all have their cookies is held too', () => {
+test('a candidate to which none of a few visitors comes, who all have their cookies, has few requests and no broken split', () => {
   const arms = { candidate: counts(0), baseline: counts(5000, { tosses: 0 }) }
-  const starved = decide([segment(arms)], policy, moment())
-  expect(starved).toMatchObject({ kind: 'hold', cause: 'split', alert: true })
-  expect(starved.sentence).toBe('held at 5 %: the new version got 0 of 5000 requests where 250 were due')
+  expect(decide([segment(arms)], policy, moment())).toMatchObject({ kind: 'observe' })
+  expect(decide([segment(arms)], policy, atWindow)).toMatchObject({ kind: 'advance', next: 25, confidence: 'low' })
+  const hold = { ...policy, autoRollback: { ...policy.autoRollback, lowTraffic: 'hold' as const } }
+  expect(decide([segment(arms)], hold, atWindow)).toMatchObject({ kind: 'hold', cause: 'low traffic' })
 })
 
 test('below 80 % coverage nothing advances and nothing is rolled back, and after ten minutes somebody should look', () => {

@@ -13,7 +13,7 @@ import { describeVerdict, readRemarks } from './sentences.ts'
 import { readSplit, type Split } from './split-mismatch.ts'
 import { type BurstFactors, callsForRollback, type Reading, readWatches, strongest } from './watches.ts'
 
-/** What was known of the old deployment when the rollout began; frozen then, so that the rollout cannot change what it is judged by. */
+/** What was known of the old deployment when the first stage began; frozen then, so that the rollout cannot change what it is judged by. */
 export type Before = {
   /** Requests of the route in the 5 minutes before. */
   recentRequests: number

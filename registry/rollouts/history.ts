@@ -15,7 +15,7 @@ const recentMin = 5
 const limitsMin = 15
 const beforeMin = 30
 
-/** What is known of the old deployment now: frozen when a rollout begins. */
+/** What is known of the old deployment now: frozen when the first stage begins. */
 export async function readBefore(sql: Db, { routeId, fromDeployment }: Baseline): Promise<Before> {
   const [recent] = await sql<{ requests: number }[]>`
     select coalesce(sum(requests), 0)::bigint as requests
@@ -57,7 +57,6 @@ export async function readEdgeTraffic(sql: Db, routeId: string): Promise<Map<str
       select edge_id, requests, at, max(at) over (partition by edge_id) as newest
       from route_bins
       where route_id = ${routeId}
-        and at > clock_timestamp() - make_interval(mins => ${beforeMin})
     ) bins
     where at > newest - make_interval(mins => ${recentMin})
     group by edge_id

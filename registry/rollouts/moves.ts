@@ -186,7 +186,7 @@ async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<voi
 
 function lookAt(sql: Db, { verdict, now, before }: Omit<Look, 'now'> & { now: Reckoned | null }) {
   return sql`
-    before = coalesce(before, ${sql.json(before)}),
+    before = ${sql.json(before)},
     verdict = ${sql.json(JSON.parse(JSON.stringify(verdict)))},
     sentence = case state when 'paused' then sentence else ${verdict.sentence} end,
     active_sec = coalesce(${now?.activeSec ?? null}::double precision, active_sec),

@@ -100,8 +100,7 @@ function describeHold(
       return `errors on both versions together, ${share(guard.errors, guard.requests)} lately (${limit})`
     }
     case 'split': {
-      const what = split.unit === 'tosses' ? 'requests without a cookie' : 'requests'
-      return `the new version got ${split.candidate} of ${split.total} ${what} where ${Math.round(split.expected)} were due`
+      return `the new version got ${split.candidate} of ${split.total} requests without a cookie where ${Math.round(split.expected)} were due`
     }
     case 'coverage':
       return `proxies with ${round(now.coverage * 100)} % of the traffic report, ${enoughCoverage * 100} % must`

@@ -12,7 +12,6 @@ test('a candidate that got nothing of 5000 requests at 5 % is a broken split', (
     candidate: 0,
     expected: 250,
     total: 5000,
-    unit: 'tosses',
     isMismatch: true,
   })
 })
@@ -35,6 +34,6 @@ test('a visitor with a hundred requests and a cookie was tossed for once, and is
   const many = arms(29, 171, false)
   expect(readSplit(many, 0.05).isMismatch).toBe(false)
   expect(readSplit(arms(29, 171), 0.05).isMismatch).toBe(true)
-  expect(readSplit(arms(0, 5000, false), 0.05)).toMatchObject({ unit: 'requests', isMismatch: true })
-  expect(readSplit(arms(0, 1980, false), 0.05).isMismatch).toBe(false)
+  // Ten visitors with five hundred requests each: six times in ten none of them comes to the new version.
+  expect(readSplit(arms(0, 5000, false), 0.05).isMismatch).toBe(false)
 })

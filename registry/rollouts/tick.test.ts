@@ -12,13 +12,15 @@ import {
 } from '../../test/support/rollout.ts'
 import { readBuildLog } from '../build-logs.ts'
 import { type Deployment, findDeployment } from '../deployments.ts'
+import { forgetDeadEdges } from '../edges.ts'
 import { followBuildLog } from '../followed-log.ts'
 import { newId } from '../ids.ts'
 import { createLog } from '../log.ts'
 import type { Rollout } from '../rollout.ts'
-import { type RolloutPolicy, rolloutPolicy } from '../rollout-policy.ts'
+import { defaultRolloutPolicy, type RolloutPolicy, rolloutPolicy } from '../rollout-policy.ts'
 import { insertProbe } from '../rollout-probes.ts'
 import type { ReportedCounts } from '../rollout-reports.ts'
+import { pruneBins } from '../route-bins.ts'
 import { readRoutes } from '../routes.ts'
 import type { Verdict } from './decide.ts'
 import { readEdgeTraffic } from './history.ts'
@@ -137,15 +139,21 @@ describe('a version that is as good as the old one', () => {
     expect(tooSlowMs).toBeCloseTo(1.5 * (slowMs ?? 0))
 
     const young = await begin({ requests: 0 })
-    await sql`update rollouts set before = ${sql.json({ recentRequests: 99, failures: { errors: 0, requests: 99 }, burst: { errors: 1, latency: 1 } })} where id = ${young.rollout.id}`
+    await insertHistory(sql, young.live, { edges: edges.ids.slice(0, 1), requests: 1 })
     await step(young.rollout)
     expect((await routeOf(young.app))?.rollout).toMatchObject({ slowMs: null })
     await edges.report(young.rollout, fine(0, 10, 190))
-    await insertHistory(sql, young.live, { edges: edges.ids, requests: 100 })
+    await insertHistory(sql, young.live, { edges: edges.ids.slice(1), requests: 100 })
     await letPass(sql, young.rollout, windowSec / 2)
     expect(await step(young.rollout)).toMatchObject({ cut: 'half' })
     expect((await routeOf(young.app))?.rollout).toMatchObject({ segment: 1, slowMs: expect.any(Number) })
   })
+})
+
+test('what the build of an older platform leaves open of its policy is as it is by default', async () => {
+  const { rollout } = await begin({ policy: { stages: [10, 100] } as RolloutPolicy })
+  expect(rollout.policy).toEqual({ ...defaultRolloutPolicy, stages: [10, 100] })
+  expect(await look(rollout)).toMatchObject({ kind: 'advance', next: 10 })
 })
 
 describe('a version that is worse', () => {
@@ -279,6 +287,17 @@ describe('without traffic', () => {
     expect(await stateOf(candidate)).toBe('live')
   })
 
+  test('and held for the night, a version begins at the first stage when there are visitors in the morning', async () => {
+    const { live, candidate, rollout } = await begin({ requests: 0 })
+    await look(rollout)
+    const probe = { rolloutId: rollout.id, passed: 10, failed: 0, reason: null }
+    for (const edgeId of edges.ids) await insertProbe(sql, { ...probe, turn: 0, passed: 0, failed: 10, edgeId })
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'probes' })
+    await insertHistory(sql, live, { edges: edges.ids, requests: 1000 })
+    expect(await look(rollout)).toMatchObject({ kind: 'advance', next: 5, confidence: 'full' })
+    expect(await stateOf(candidate)).toBe('canary')
+  })
+
   test('for the new version, where 250 requests were due, it is held and not promoted', async () => {
     const { candidate, rollout } = await begin()
     await step(rollout)
@@ -322,6 +341,30 @@ describe('with edges cut off', () => {
     expect(await step(rollout)).toMatchObject({ kind: 'advance', next: 25 })
     const held = await sql`select kind from rollout_decisions where rollout_id = ${rollout.id} and kind = 'hold'`
     expect(held).toHaveLength(2)
+  })
+
+  test('one of three, for longer than bins are kept: it counts until it is forgotten', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    const [cut = '', ...others] = edges.ids
+    await edges.report(rollout, counts)
+    await sql`update edges set seen_at = now() - interval '50 minutes' where id = ${cut}`
+    await sql`update rollout_reports set at = at - interval '50 minutes' where edge_id = ${cut}`
+    await sql`update route_bins set at = at - interval '50 minutes' where edge_id = ${cut}`
+    await pruneBins(sql)
+    const more = fine(0, 100, 1900)
+    await edges.report(rollout, more, others)
+    await letPass(sql, rollout, windowSec)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage', cut: 'half' })
+    await edges.follow(others)
+    await edges.report(rollout, [...more, ...fine(1, 100, 1900)], others)
+    expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'coverage' })
+
+    await sql`update edges set seen_at = now() - interval '2 hours' where id = ${cut}`
+    await forgetDeadEdges(sql)
+    await pruneBins(sql)
+    expect(await sql`select from route_bins where edge_id = ${cut}`).toHaveLength(0)
+    expect(await look(rollout)).toMatchObject({ kind: 'advance', next: 25 })
   })
 
   test('all of them: the weight stays as it is', async () => {

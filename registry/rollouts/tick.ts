@@ -28,7 +28,9 @@ export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | 
     if (isReverted(watched)) await move(watched, { kind: 'reverted' }, deps)
     return null
   }
-  const before = watched.before ?? (await readBefore(deps.sql, watched))
+  // At 0 % the rollout changes nothing yet: a version that is held there for the night begins by what there is in the morning.
+  const hasBegun = watched.segments.length > 0
+  const before = (hasBegun && watched.before) || (await readBefore(deps.sql, watched))
   const now = reckon(watched, before, deps.traffic)
   const verdict = decide(watched.segments, watched.policy, now)
   const wanted = await choose(watched, verdict, deps)
