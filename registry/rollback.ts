@@ -12,8 +12,9 @@ import { shortVersion } from './version.ts'
 export type Rollback = { live: Deployment; previous: Deployment }
 
 /**
- * The deployment a rollback would go to: the named version; without a name the old one of the rollout under way, or else the newest one before the live one that was live and was not itself rolled
- * back. Throws VERSION_NOT_FOUND, VERSION_PRUNED, DEPLOYMENT_STATE.
+ * The deployment a rollback would go to: the named version; without a name the old one of the rollout under way, or else the newest one before
+ * the live one that was live and was not itself rolled back. Throws VERSION_NOT_FOUND, VERSION_PRUNED, DEPLOYMENT_STATE, and without a name
+ * ALREADY_BACK when the newest version was taken back already: who types that a moment after a verdict means the bad version, not the good one.
  */
 export async function findRollbackTarget(sql: Db, app: string, version: string | null): Promise<Deployment> {
   const live = await findLive(sql, app)
@@ -106,10 +107,48 @@ export async function rollBack(
 // While a new version has a share of the traffic, going back is to let it have none.
 async function findBefore(sql: Db, live: Deployment): Promise<Deployment> {
   const open = live.routeId === null ? null : await findOpenRollout(sql, live.routeId)
-  return open && open.state !== 'reverting' && open.toDeployment !== live.id ? live : findPrevious(sql, live)
+  if (open && open.state !== 'reverting') return open.toDeployment === live.id ? findPrevious(sql, live) : live
+  const takenBack = await findTakenBack(sql, live)
+  if (!takenBack) return findPrevious(sql, live)
+  const further = await findNewestBefore(sql, live)
+  throw new AppError(
+    'ALREADY_BACK',
+    `${nameOf(takenBack)} was already taken back; ${nameOf(live)} is live. ${further ? `Further back: atelier rollback v${further.number}` : 'See: atelier status'}`,
+  )
+}
+
+// The newest version that had visitors, if it was rolled out beside the live one and taken back from there.
+async function findTakenBack(sql: Db, live: Deployment): Promise<Deployment | null> {
+  const [newest] = await sql<Deployment[]>`
+    select *
+    from deployments
+    where route_id = ${live.routeId}
+      and traffic_at is not null
+    order by number desc
+    limit 1
+  `
+  if (!newest || (newest.state !== 'failed' && newest.state !== 'rolled_back')) return null
+  const rollouts = await sql`
+    select id
+    from rollouts
+    where to_deployment = ${newest.id}
+      and from_deployment = ${live.id}
+      and state in ('reverting', 'aborted')
+  `
+  return rollouts.length > 0 ? newest : null
 }
 
 async function findPrevious(sql: Db, live: Deployment): Promise<Deployment> {
+  const previous = await findNewestBefore(sql, live)
+  if (!previous)
+    throw new AppError(
+      'VERSION_NOT_FOUND',
+      `${live.appId} has no earlier live version than ${nameOf(live)}; see: atelier deploys`,
+    )
+  return previous
+}
+
+async function findNewestBefore(sql: Db, live: Deployment): Promise<Deployment | null> {
   const [previous] = await sql<Deployment[]>`
     select *
     from deployments
@@ -119,12 +158,7 @@ async function findPrevious(sql: Db, live: Deployment): Promise<Deployment> {
     order by number desc
     limit 1
   `
-  if (!previous)
-    throw new AppError(
-      'VERSION_NOT_FOUND',
-      `${live.appId} has no earlier live version than ${nameOf(live)}; see: atelier deploys`,
-    )
-  return previous
+  return previous ?? null
 }
 
 async function findNamed(sql: Db, app: string, version: string, live: Deployment): Promise<Deployment> {

@@ -4,9 +4,11 @@ import { lockApp, readLocks, unlockApp } from './app-locks.ts'
 import { targetOfBranch } from './branches.ts'
 import { readBuildLog } from './build-logs.ts'
 import { createDeployment, type Deployment, findDeployment, type NewDeployment } from './deployments.ts'
+import { lockWithRoute } from './live.ts'
 import { findRollbackTarget, rollBack } from './rollback.ts'
-import type { Rollout } from './rollout.ts'
+import { endRollout, type Rollout } from './rollout.ts'
 import { abortRollout, findRolloutOfApp, pauseRollout, promoteRollout, resumeRollout } from './rollout-commands.ts'
+import { revertRollout } from './rollout-ends.ts'
 import { readRoutes } from './routes.ts'
 
 const plane = await startControlPlane()
@@ -133,6 +135,32 @@ describe('a rollback during a rollout', () => {
     expect([live.id, await newState()]).toEqual([old.id, 'rolled_back'])
     expect(await sql`select state from rollouts where id = ${rollout.id}`).toMatchObject([{ state: 'aborted' }])
   })
+
+  test.each(['verdict', 'person'])(
+    'a moment after a %s took the new version back takes nothing further back',
+    async (who) => {
+      await promoteRollout(sql, app, { percent: 100, config, ...bea })
+      await sql`update rollouts set state = 'done', ended_at = clock_timestamp() where id = ${rollout.id}`
+      const third = await plane.rollout(app, '1.0.2')
+      if (who === 'person') await abortRollout(sql, app, bea)
+      else
+        await sql.begin(async (tx) => {
+          await lockWithRoute(tx, third.toDeployment)
+          await revertRollout(tx, third, { to: 'failed', by: 'platform', sentence: 'errors 3/3 vs 0/57' })
+        })
+      for (const state of ['reverting', 'aborted']) {
+        expect(await sql`select state from rollouts where id = ${third.id}`).toEqual([{ state }])
+        await expect(findRollbackTarget(sql, app, null)).rejects.toMatchObject({
+          code: 'ALREADY_BACK',
+          message: '1.0.2 (v3) was already taken back; 1.0.1 (v2) is live. Further back: atelier rollback v1',
+        })
+        await sql.begin((tx) => endRollout(tx, third, { state: 'aborted', sentence: 'over', by: 'platform' }))
+      }
+      expect(await newState()).toBe('live')
+      await rollBack(sql, await findRollbackTarget(sql, app, 'v1'), bea)
+      expect(await stateOf(old.id)).toBe('live')
+    },
+  )
 
   test('to an older version still ends the rollout', async () => {
     await promoteRollout(sql, app, { percent: 100, config, ...bea })

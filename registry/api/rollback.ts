@@ -15,7 +15,10 @@ export const rollbackRoute = route({
   policy: { action: 'deploy', on: 'body' },
   body: z.strictObject({
     app_id: appName,
-    version: versionName.nullish().openapi({ description: 'without it: the version that was live before this one' }),
+    version: versionName.nullish().openapi({
+      description:
+        'without it: the version that was live before this one; ALREADY_BACK when the newest was taken back already',
+    }),
   }),
   answers: answersJson(
     'what is live now, what was, and what is on its way and will replace it',
