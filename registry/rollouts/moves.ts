@@ -23,6 +23,7 @@ export type Move =
 
 /** What is written with every look. */
 export type Look = { verdict: Verdict; now: Reckoned; before: Before }
+type Written = Omit<Look, 'now'> & Pick<Watched, 'readAt'> & { now: Reckoned | null }
 
 export type MoveDeps = { sql: Sql; config: Config; log: Log; epoch: number } & Partial<Look>
 
@@ -38,7 +39,7 @@ export async function move(watched: Watched, wanted: Move, deps: MoveDeps): Prom
     await make(tx, rollout, wanted, deps)
     if (deps.verdict && deps.now && deps.before) {
       const { verdict, now, before } = deps
-      const look = { verdict, before, now: isFresh(wanted) ? null : now }
+      const look = { verdict, before, readAt: watched.readAt, now: isFresh(wanted) ? null : now }
       await tx`update rollouts set ${lookAt(tx, look)} where id = ${rollout.id}`
     }
     return true
@@ -49,7 +50,7 @@ export async function move(watched: Watched, wanted: Move, deps: MoveDeps): Prom
 
 /** Writes down a verdict that changes nothing, for those who watch, and the clock; in one statement, for this is done every second. */
 export async function note(
-  { id, revision }: Watched,
+  { id, revision, readAt }: Watched,
   { sql, epoch, ...look }: { sql: Sql; epoch: number } & Look,
 ): Promise<boolean> {
   const noted = await sql`
@@ -61,7 +62,7 @@ export async function note(
     )
     update rollouts o
     set epoch = leader.epoch,
-        ${lookAt(sql, look)}
+        ${lookAt(sql, { ...look, readAt })}
     from leader
     where id = ${id}
       and revision = ${revision}
@@ -184,14 +185,16 @@ async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<voi
     await appendBuildLog(tx, rollout.toDeployment, ['       all the same: atelier promote 100; or push a fix'])
 }
 
-function lookAt(sql: Db, { verdict, now, before }: Omit<Look, 'now'> & { now: Reckoned | null }) {
+// The clock has been counted up to the moment of the reading: from when it is written, each look would lose the time that it took. A stage that has
+// just begun counts from its beginning. As text: the driver's dates know no microseconds.
+function lookAt(sql: Db, { verdict, now, before, readAt }: Written) {
   return sql`
     before = ${sql.json(before)},
     verdict = ${sql.json(JSON.parse(JSON.stringify(verdict)))},
     sentence = case state when 'paused' then sentence else ${verdict.sentence} end,
     active_sec = coalesce(${now?.activeSec ?? null}::double precision, active_sec),
     uncovered_since = case when ${now?.isCovered ?? true} then null else coalesce(uncovered_since, clock_timestamp()) end,
-    ticked_at = clock_timestamp()
+    ticked_at = ${now ? sql`${readAt}::text::timestamptz` : sql`clock_timestamp()`}
   `
 }
 

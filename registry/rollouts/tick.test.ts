@@ -400,6 +400,26 @@ describe('with edges cut off', () => {
   })
 })
 
+test('the clock of a stage loses nothing of the time that looks take', async () => {
+  const { rollout } = await begin()
+  await step(rollout)
+  const [{ epoch = 0 } = {}] = await sql<{ epoch: number }[]>`select epoch from rollout_leader`
+  const readAt: string[] = []
+  await sql`update rollouts set ticked_at = null where id = ${rollout.id}`
+  for (let looks = 0; looks < 4; looks++) {
+    await edges.report(rollout, fine(0, 50, 950))
+    const [watched] = await readWatched(sql, [rollout.id])
+    if (!watched) throw new Error('not open')
+    readAt.push(watched.readAt)
+    await sql`select pg_sleep(0.05)`
+    expect(await tick(watched, { sql, config, log, epoch, traffic: new Map() })).toMatchObject({ kind: 'observe' })
+  }
+  const [{ passed } = {}] = await sql<{ passed: number }[]>`
+    select extract(epoch from ${readAt.at(-1) ?? ''}::text::timestamptz - ${readAt[0] ?? ''}::text::timestamptz)::double precision as passed
+  `
+  expect((await stand(rollout))?.activeSec).toBeCloseTo(passed ?? 0, 5)
+})
+
 describe('whoever does not lead any more writes nothing', () => {
   test('neither a move nor a look', async () => {
     const { rollout, app } = await begin()

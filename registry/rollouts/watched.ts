@@ -21,6 +21,8 @@ export type WatchedSegment = Segment & { tooSlowMs: number | null; openedSecAgo:
 
 /** An open rollout with all that is known of it at one moment; ages in seconds. */
 export type Watched = {
+  /** That moment, by the database's clock and to the microsecond. */
+  readAt: string
   id: string
   routeId: string
   appId: string
@@ -58,7 +60,7 @@ type SegmentRow = Pick<WatchedSegment, 'stage' | 'opens' | 'slowMs' | 'tooSlowMs
 /** The open rollouts, or those of them with the ids given, in one statement. */
 export async function readWatched(sql: Db, ids: string[] | null = null): Promise<Watched[]> {
   const rows = await sql<(Omit<Watched, 'segments'> & { segments: SegmentRow[] })[]>`
-    select o.id, o.route_id, o.app_id, o.from_deployment, o.to_deployment, o.state, o.policy, o.before, o.revision, o.sentence, o.by, o.active_sec,
+    select clock.at::text as read_at, o.id, o.route_id, o.app_id, o.from_deployment, o.to_deployment, o.state, o.policy, o.before, o.revision, o.sentence, o.by, o.active_sec,
            ${age(sql, 'o.ticked_at')} as since_tick_sec,
            ${age(sql, 'o.uncovered_since')} as uncovered_sec,
            ${age(sql, 'o.guard_watch_since')} as guard_watch_sec,
