@@ -314,18 +314,26 @@ describe('promoting', () => {
     expect(eventsOf((await promoting).text).at(-1)).toMatchObject({ ok: true })
   })
 
-  test('a preview with other public variables in its files is refused', async () => {
+  test('a preview with other public variables in its files is built again, and says so', async () => {
     const set = (environment: string, value: string) =>
       plane.ask('PUT', `apps/${app}/env`, { token, json: { environment, values: { VITE_API: value } } })
     await set('preview', 'https://staging.example')
     await plane.deployed(app, '2.0.0', 'pr/7')
-    const refused = await promote('2.0.0')
-    expect(refused).toMatchObject({ status: 409, json: { error: { message: expect.stringContaining('VITE_API') } } })
+    const again = promote('2.0.0')
+    await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
+    const rebuilt = (await newest())?.id ?? ''
+    expect(await findDeployment(plane.sql, rebuilt)).toMatchObject({ buildId: null, options: { forceBuild: true } })
+    await finishDeployment(plane.sql, plane.config, rebuilt)
+    expect((await again).text).toContain('VITE_API has another value in production and would be part of its files')
+
     await set('production', 'https://staging.example')
-    const promoting = promote('2.0.0')
-    await expect.poll(newest).toMatchObject({ state: 'queued' })
-    await finishDeployment(plane.sql, plane.config, (await newest())?.id ?? '')
-    expect((await promoting).status).toBe(200)
+    const preview = await plane.deployed(app, '3.0.0', 'pr/8')
+    const promoting = promote('3.0.0')
+    await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
+    const taken = (await newest())?.id ?? ''
+    expect(await findDeployment(plane.sql, taken)).toMatchObject({ buildId: preview.buildId })
+    await finishDeployment(plane.sql, plane.config, taken)
+    expect((await promoting).text).not.toContain('VITE_API')
   })
 
   test('an unknown version', async () => {

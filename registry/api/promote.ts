@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { refuseIfLocked } from '../app-locks.ts'
 import { type App, settleProductionBranch } from '../apps.ts'
+import { appendBuildLog } from '../build-logs.ts'
 import { createDeployment, type Deployment, findByVersion } from '../deployments.ts'
 import { awaitRouteSeen } from '../edges.ts'
 import { snapshotEnv } from '../env-vars.ts'
@@ -8,7 +9,6 @@ import { AppError } from '../errors.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { findRolloutOfApp, promoteRollout } from '../rollout-commands.ts'
 import type { Sql } from '../sql.ts'
-import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
@@ -100,7 +100,6 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
   const production = { appId: app, environment: 'production' as const }
   const envSnapshot = await snapshotEnv(sql, { app, environment: 'production' })
   const differing = differingPublicNames(preview, { ...production, envSnapshot }, key)
-  if (differing.length > 0) throw new AppError('DEPLOYMENT_STATE', refusal(preview, differing))
 
   const branch = (await settleProductionBranch(sql, app, preview.branch)) ?? 'main'
   const deployment = await createDeployment(sql, {
@@ -110,14 +109,15 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
     source: 'redeploy',
     by: nameOf(caller),
     sourceKey: preview.sourceKey,
-    buildId: preview.buildId,
+    ...(differing.length > 0 ? { options: { forceBuild: true } } : { buildId: preview.buildId }),
   })
+  if (differing.length > 0) await appendBuildLog(sql, deployment.id, [builtAgain(differing)])
   log.info({ app, deployment: deployment.id, of: preview.id, by: caller.name }, 'preview promoted')
   await queue.enqueueBuild(deployment)
   return followDeployment(call, deployment)
 }
 
-function refusal({ version, gitSha, branch }: Deployment, names: string[]): string {
-  const list = names.join(', ')
-  return `${shortVersion(version)} was built for a preview, and ${list} has another value in production and is part of its files; build it for production, as in: git push atelier ${gitSha ? shortVersion(gitSha) : branch}:main`
+function builtAgain(names: string[]): string {
+  const verb = names.length === 1 ? 'has another value' : 'have other values'
+  return `       ${names.join(', ')} ${verb} in production and would be part of its files: built again`
 }
