@@ -4,7 +4,7 @@ import { type Deployment, field, readDeployment, readFields, shortVersion } from
 
 export type OrderOptions = AppOptions & { message?: string }
 
-type Moved = { app: string; deployment: Deployment; percent: number }
+type Moved = { app: string; deployment: Deployment; percent: number; reply: unknown }
 
 /** Gives a rollout an order and says what it is now. */
 export async function order(
@@ -16,7 +16,7 @@ export async function order(
   const reply = await client.call('POST', what, { json: { app_id: app, reason: options.message } })
   if (options.json) return printJson(reply)
   const { percent } = readFields(reply, { percent: 'number' })
-  for (const line of tell({ app, deployment: readDeployment(field(reply, 'deployment')), percent })) print(line)
+  for (const line of tell({ app, deployment: readDeployment(field(reply, 'deployment')), percent, reply })) print(line)
 }
 
 /** `hello 3f2a91c (v17)` */

@@ -31,9 +31,9 @@ export function outcomeOf({ to, state, sentence }: Rollout): string {
   return `${nameOf(to)} was taken back: ${sentence ?? state}`
 }
 
-function takenBack({ to, from, sentence }: Rollout): string {
+function takenBack({ to, from, sentence, state }: Rollout): string {
   const said = sentence?.startsWith('taken back') ? sentence : `taken back: ${sentence ?? 'no reason is known'}`
-  return `${nameOf(to)} was ${said} (${ago(to.state_since)}); ${nameOf(from)} has all traffic`
+  return `${nameOf(to)} was ${said} (${ago(to.state_since)}); ${state === 'reverting' ? 'not all proxies have followed yet' : `${nameOf(from)} has all traffic`}`
 }
 
 function whyLines({ paths, traces, commits, next }: Why): string[] {

@@ -114,6 +114,26 @@ export async function awaitRouteSeen(
   return false
 }
 
+/**
+ * How many edges do not serve the route of this deployment as it is now: those with a live lease, and those that are gone without a word and had
+ * visitors of the route, who still has them as far as anybody knows.
+ */
+export async function countNotFollowing(sql: Db, deploymentId: string): Promise<number> {
+  const [row] = await sql<{ missing: number }[]>`
+    select count(*)::integer as missing
+    from deployments d
+    join routes r on r.id = d.route_id
+    cross join edges e
+    where d.id = ${deploymentId}
+      and not pg_visible_in_snapshot(r.changed_in, e.routes_seen)
+      and (
+        e.seen_at > now() - make_interval(secs => ${leaseSec})
+        or exists (select from route_bins b where b.route_id = r.id and b.edge_id = e.id)
+      )
+  `
+  return row?.missing ?? 0
+}
+
 export async function forgetDeadEdges(sql: Db): Promise<void> {
   await sql`delete from edges where seen_at < now() - interval '1 hour'`
 }

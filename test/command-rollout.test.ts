@@ -3,11 +3,12 @@ import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { appendAppLog } from '../registry/app-logs.ts'
-import { renewLease } from '../registry/edges.ts'
+import { renewLease, reportRoutesSeen } from '../registry/edges.ts'
 import { keepReasons } from '../registry/rollback-reasons.ts'
 import { endRollout } from '../registry/rollout.ts'
 import { revertRollout } from '../registry/rollout-ends.ts'
 import { reportRollout } from '../registry/rollout-reports.ts'
+import { readRoutesSeen } from '../registry/routes.ts'
 import { run } from './support/command.ts'
 import { beginRollout, startControlPlane } from './support/control-plane.ts'
 import { checkout, plainEnv } from './support/platform.ts'
@@ -61,6 +62,23 @@ describe('a rollout', () => {
     expect(await said('promote', '25')).toBe(`${app} 1.0.1 (v2) has 25 % of the traffic; watch it: atelier status\n`)
     expect(await said('abort')).toContain(`${app} 1.0.1 (v2) is taken back; the old version has all traffic\n`)
     expect(await atelier('abort')).toMatchObject({ code: 1, stderr: expect.stringContaining('no rollout under way') })
+  })
+
+  test('that is aborted while a proxy that had its visitors is cut off says so', async () => {
+    const { snapshot } = await readRoutesSeen(plane.sql)
+    await renewLease(plane.sql, 'cut off')
+    await reportRoutesSeen(plane.sql, 'cut off', snapshot ?? '')
+    await plane.sql`
+      insert into route_bins (route_id, deployment_id, edge_id, boot_id, at, requests, errors, latency)
+      select route_id, from_deployment, 'cut off', 'boot', now(), 10, 0, ''
+      from rollouts
+      where app_id = ${app}
+    `
+    await plane.sql`update edges set seen_at = now() - interval '1 minute' where id = 'cut off'`
+    expect(await said('abort')).toContain(
+      `${app} 1.0.1 (v2) is taken back; 1 proxy has not said so yet and may still send visitors to it; see: atelier status\n`,
+    )
+    await plane.sql`delete from edges where id = 'cut off'`
   })
 
   test('is ended by promoting to 100 %, or by its version', async () => {
@@ -147,8 +165,10 @@ describe('the status of an app', () => {
     const told = await said('status')
     expect(told).toContain(`automatic deployments of ${app} wait: 1.0.1 (v2) was taken back: ${sentence}`)
     expect(told).toMatch(
-      /1\.0\.1 \(v2\) was taken back: errors 4\/68 vs 1\/1290 \(evidence 3058, bar 750\) \(\d+ s ago\); 1\.0\.0 \(v1\) has all traffic\n/,
+      /1\.0\.1 \(v2\) was taken back: errors 4\/68 vs 1\/1290 \(evidence 3058, bar 750\) \(\d+ s ago\); not all proxies have followed yet\n/,
     )
+    await plane.sql.begin((tx) => endRollout(tx, rollout, { state: 'aborted', sentence, by: 'platform' }))
+    expect(await said('status')).toContain('s ago); 1.0.0 (v1) has all traffic\n')
     expect(told).toContain(
       [
         '  failing   4 × 500 /cart',

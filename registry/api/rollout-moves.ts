@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import { awaitRouteSeen } from '../edges.ts'
+import { awaitRouteSeen, countNotFollowing } from '../edges.ts'
 import { abortRollout, type Ordered, pauseRollout, resumeRollout } from '../rollout-commands.ts'
 import { answersJson } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
@@ -11,9 +11,11 @@ import { route } from './route.ts'
 
 const order = z.strictObject({ app_id: appName, reason: reason.nullish() })
 
+const ordered = z.object({ deployment: deploymentJson, state: z.string(), percent: z.number() })
+
 const answers = answersJson(
   'the new version, the state of its rollout, and its share of the traffic in percent',
-  z.object({ deployment: deploymentJson, state: z.string(), percent: z.number() }),
+  ordered,
 )
 
 export const pauseRoute = route({
@@ -43,14 +45,18 @@ export const resumeRoute = route({
 export const abortRoute = route({
   method: 'post',
   path: '/abort',
-  summary: 'End a rollout: all traffic is back at the old version when this answers',
+  summary: 'End a rollout: all traffic is back at the old version when this answers and no proxy is missing',
   policy: { action: 'deploy', on: 'body' },
   body: order,
-  answers,
+  answers: answersJson(
+    'the same, and how many proxies have not followed within a second: these may still send visitors to the new version',
+    ordered.extend({ missing: z.number() }),
+  ),
   async handle({ body }, call) {
     const ordered = await abortRollout(call.sql, call.app.id, orderOf(call, body))
     await awaitRouteSeen(call.sql, ordered.candidate.id)
-    return told(call, { ...ordered, percent: 0 }, 'rollout aborted')
+    const missing = await countNotFollowing(call.sql, ordered.candidate.id)
+    return told(call, { ...ordered, percent: 0 }, 'rollout aborted', { missing })
   },
 })
 
@@ -58,7 +64,13 @@ function orderOf({ caller }: Call, { reason }: z.infer<typeof order>) {
   return { by: nameOf(caller), reason }
 }
 
-function told({ log, caller, config }: Call, { rollout, candidate, percent }: Ordered, what: string): Response {
-  log.info({ app: rollout.appId, deployment: candidate.id, rollout: rollout.id, percent, by: caller.name }, what)
-  return Response.json({ deployment: toJson(candidate, config), state: rollout.state, percent })
+function told(
+  { log, caller, config }: Call,
+  { rollout, candidate, percent }: Ordered,
+  what: string,
+  more: { missing?: number } = {},
+): Response {
+  const fields = { app: rollout.appId, deployment: candidate.id, rollout: rollout.id, percent, by: caller.name }
+  log.info({ ...fields, ...more }, what)
+  return Response.json({ deployment: toJson(candidate, config), state: rollout.state, percent, ...more })
 }

@@ -184,6 +184,23 @@ describe('a version that is worse', () => {
     expect(await kindsOf(rollout)).toEqual(['advance', 'reverting', 'aborted'])
   })
 
+  test('is not over while the edges that have its visitors are cut off; those that never come back are forgotten', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, fine(0, 1, 19, { errorRequests: 1, errorUnits: 1 }))
+    await sql`update edges set seen_at = now() - interval '1 minute'`
+    expect(await look(rollout)).toMatchObject({ kind: 'rollback' })
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+    const idle = newId()
+    await edges.follow([idle])
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
+    await sql`delete from edges`
+    await look(rollout)
+    expect(await stand(rollout)).toMatchObject({ state: 'aborted' })
+  })
+
   test('at 100 % gives way to the old one', async () => {
     const policy = rolloutPolicy.parse({ stages: [100] })
     const { app, live, candidate, rollout } = await begin({ policy })

@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Sql } from '../sql.ts'
+import { enoughCoverage, readCoverage } from './coverage.ts'
 import { decide, type Verdict } from './decide.ts'
 import { readBefore, readLimits } from './history.ts'
 import { type EdgeTraffic, reckon } from './moment.ts'
@@ -16,7 +17,6 @@ export type TickDeps = {
   traffic: EdgeTraffic
 }
 
-const ackedAtLeast = 0.8
 const probeAgainSec = 60
 
 /**
@@ -25,7 +25,7 @@ const probeAgainSec = 60
  */
 export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | null> {
   if (watched.state === 'reverting') {
-    if (isReverted(watched)) await move(watched, { kind: 'reverted' }, deps)
+    if (isReverted(watched, deps.traffic)) await move(watched, { kind: 'reverted' }, deps)
     return null
   }
   // At 0 % the rollout changes nothing yet: a version that is held there for the night begins by what there is in the morning.
@@ -76,7 +76,13 @@ function isNews({ last, state }: Watched, verdict: Verdict): boolean {
   return verdict.kind !== last?.kind || cause !== last.cause || alert !== last.alert
 }
 
-function isReverted({ edges }: Watched): boolean {
-  const alive = edges.filter(({ isAlive }) => isAlive)
-  return alive.filter(({ hasWeight }) => hasWeight).length >= ackedAtLeast * alive.length
+// As with coverage: an edge that is cut off and had visitors goes on by the weight it knows. Where no edge is left that anybody knows, nobody does.
+function isReverted({ edges }: Watched, traffic: EdgeTraffic): boolean {
+  const counted = edges.filter(({ id, isAlive }) => isAlive || (traffic.get(id) ?? 0) > 0)
+  const views = (counted.length > 0 ? counted : edges).map(({ id, hasWeight }) => ({
+    recentRequests: traffic.get(id) ?? 0,
+    reportedMsAgo: 0,
+    hasWeight,
+  }))
+  return views.length === 0 || readCoverage(views) >= enoughCoverage
 }

@@ -78,11 +78,12 @@ function gauges({ evidence }) {
   })
 }
 
-function reasons({ to, from, why }) {
+function reasons({ to, from, state, why }) {
   const { failing_paths, stack_traces, commits, next } = why
+  const traffic = state === 'reverting' ? 'not all proxies have followed yet' : `${nameOf(from)} has all traffic`
   const paths = failing_paths.map(({ path, status, count }) => `${count} × ${status || 'no answer'} ${path}`)
   return [
-    element('p', `${ago(to.state_since)}; ${nameOf(from)} has all traffic`, 'quiet'),
+    element('p', `${ago(to.state_since)}; ${traffic}`, 'quiet'),
     ...list('Failing', paths),
     ...stack_traces.map((trace) => element('pre', trace)),
     ...list(
