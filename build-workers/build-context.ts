@@ -21,6 +21,10 @@ export type BuildContext = {
   programs: Programs
   runtime: Runtime
   env: Record<string, string>
+  /** Of what runs when the version is deployed: with what is for run time only, and without the relay of builds. */
+  deployEnv: Record<string, string>
+  /** What hooks are told, over all else (hook-env.ts). */
+  hookEnv: Record<string, string>
   frameworkCache: FrameworkCache
   log: StepLog
 }

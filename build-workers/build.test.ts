@@ -142,7 +142,6 @@ test('build.script, hooks and build.env of the config are used', async () => {
   const log = built.log.join('\n')
   expect(log).toContain('this is shown')
   expect(log).toContain('Custom build detected (build.script in atelier.config)')
-  expect(log).toContain('not used yet: hooks.postDeploy')
   expect(built.manifest?.files.map(({ path }) => path)).toEqual(['app.txt', 'copy.html', 'index.html'])
   expect(built.manifest?.env_names).toEqual(['PLAIN', 'VITE_NAME'])
 })

@@ -15,6 +15,7 @@ import type { IsolationWatch } from '../sandbox/isolation-watch.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
+import { runBeforeDeployAgain } from './deploy-again.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
 import { createMask } from './mask.ts'
@@ -91,6 +92,7 @@ async function runAttempt(
       if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
       steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · built before, nothing to build`)
+      await runBeforeDeployAgain(claim, { ...deps, log: steps, signal: controller.signal })
       await attempt.built()
       await attempt.uploading()
     }

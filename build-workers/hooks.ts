@@ -1,10 +1,27 @@
+import type { AppConfig } from './app-config.ts'
 import type { BuildContext } from './build-context.ts'
 import { buildStepEnv } from './build-context.ts'
+import type { Programs } from './programs.ts'
 import { userCommand } from './user-command.ts'
 
+export type BuildHook = 'preBuild' | 'postBuild'
+export type DeployHook = 'preDeploy' | 'postDeploy' | 'onRollback'
+
 /** Runs a hook of the config, if it is set, as a step of the build. Throws HOOK_FAILED. */
-export async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): Promise<void> {
-  const { app, programs, runtime, folder, log } = context
+export async function runHook(context: BuildContext, name: BuildHook): Promise<void> {
+  await runAsStep(context, name, { programs: context.programs, env: buildStepEnv(context) })
+}
+
+/** The same of a hook that belongs to the deployment and not to the build, by `programs` in the network of apps. Throws HOOK_FAILED. */
+export async function runDeployHook(context: BuildContext, name: DeployHook, programs: Programs): Promise<void> {
+  await runAsStep(context, name, { programs, env: { NODE_ENV: 'production', ...context.deployEnv } })
+}
+
+async function runAsStep(
+  { app, runtime, folder, log, hookEnv }: BuildContext,
+  name: BuildHook | DeployHook,
+  { programs, env }: { programs: Programs; env: Record<string, string> },
+): Promise<void> {
   const { timeoutSec, [name]: command } = app.config.hooks
   if (!command) return
   await log.step('Hook', `${name}: ${command}`, () =>
@@ -12,20 +29,22 @@ export async function runHook(context: BuildContext, name: 'preBuild' | 'postBui
       name: `hook ${name}`,
       ...userCommand(command, app.tree, runtime),
       cwd: folder,
-      env: buildStepEnv(context),
+      env: { ...env, ...hookEnv },
       code: 'HOOK_FAILED',
       timeout: { ms: timeoutSec * 1000, setting: 'hooks.timeoutSec' },
     }),
   )
 }
 
+/** Whether anything of the app's own runs in its folder besides its build, so that all its dependencies are to be there. */
+export function runsCommands({ hooks }: AppConfig): boolean {
+  return Boolean(hooks.preBuild || hooks.postBuild || hooks.preDeploy)
+}
+
 /** Settings that are read and checked, and do nothing yet; a sentence for the log, or null. */
 export function describeUnused({ config }: BuildContext['app']): string | null {
-  const { hooks, build, database } = config
+  const { build, database } = config
   const names = [
-    ...(['preDeploy', 'postDeploy', 'onRollback'] as const)
-      .filter((name) => hooks[name])
-      .map((name) => `hooks.${name}`),
     ...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : []),
     ...(database ? ['database'] : []),
   ]

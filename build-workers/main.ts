@@ -17,6 +17,7 @@ import { build } from './build.ts'
 import { openBuildNetworks } from './build-egress.ts'
 import { hostNpmOnce } from './host-npm.ts'
 import { watchBuildIsolation } from './isolation.ts'
+import { LateHooks } from './late-hooks.ts'
 import { takeUpAfterFormerSelf } from './restart.ts'
 
 const config = readConfig(process.env)
@@ -36,6 +37,7 @@ await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, que
 const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
 await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
 const deps = { sql, store, queue, config, key, npm, networks, appNetworks, isolation, attempts, workerId, log }
+const hooks = await LateHooks.start(deps)
 const encoding = await BackgroundEncoding.start({ sql, store, log })
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
   concurrency: config.buildConcurrency,
@@ -45,6 +47,7 @@ const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, de
 onShutdown(
   async () => {
     attempts.stopAll()
+    await hooks.close()
     await encoding.close()
     await worker.close()
     await attempts.close()

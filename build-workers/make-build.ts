@@ -1,9 +1,9 @@
-import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Claim } from '../registry/claims.ts'
 import { appUrl, type Config } from '../registry/config.ts'
+import { type DeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { AppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
@@ -11,23 +11,21 @@ import type { RolloutPolicy } from '../registry/rollout-policy.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
-import { diskUsage } from '../sandbox/disk-usage.ts'
 import type { Runs } from '../sandbox/isolate/isolate.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
+import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
 import type { Plan } from './framework.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeBuild, healthOf } from './manifest-facts.ts'
-import { openContext } from './open-context.ts'
+import { openSource } from './open-source.ts'
 import { packPages } from './pack-pages.ts'
 import { type PackedServer, packServer } from './pack-server.ts'
 import { type Packed, type Published, publish } from './publish.ts'
 import { type SiteRules, takeSiteRules } from './site-rules.ts'
-import { unpack } from './source.ts'
-import type { SourceTree } from './source-tree.ts'
 import { copyStatic } from './transforms/copy.ts'
 import { buildFetchApp } from './transforms/fetch.ts'
 import { buildKit } from './transforms/kit.ts'
@@ -37,7 +35,6 @@ import { buildByScript } from './transforms/script.ts'
 import { buildNodeServer } from './transforms/server.ts'
 import { buildSite } from './transforms/site.ts'
 import { verifyPages, verifyServer } from './verify.ts'
-import { removeAs, Workspace } from './workspace.ts'
 
 export type MakeDeps = {
   sql: Sql
@@ -62,28 +59,28 @@ export type MadeBuild = Published & {
   publicEnvHash: string
   keepVersions: number
   rolloutPolicy: RolloutPolicy | 'skip' | null
+  deployCommands: DeployCommands
 }
 
 /** Where the deployment moves on; each throws when the attempt is no longer this worker's. */
 export type Milestones = { built(): Promise<void>; uploading(): Promise<void> }
 
-/** Makes a stored bundle from a deployment's source: unpack, detect, install, build, pack, verify, upload. */
+/**
+ * Makes a stored bundle from a deployment's source: unpack, detect, install, build, pack, run what comes before a deploy, verify,
+ * upload.
+ */
 export async function makeBuild(claim: Claim, milestones: Milestones, deps: MakeDeps): Promise<MadeBuild> {
   const startedAt = performance.now()
-  const { config, key, cleanup, log } = deps
-  const user = await leaseUser(config, { purpose: 'build', app: claim.appId })
-  const workspace = cleanup.use(await openWorkspace(config.home, claim.id, user))
-  const tree = await fetchSource(claim, workspace, deps)
-
-  const scope = { app: claim.appId, environment: claim.environment }
-  const appEnv = openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'build' })
-  const network = await deps.networks.lease((sentence) => log.output(`network: ${sentence}`))
-  cleanup.defer(() => network.release())
-  const { context, plan, lockfile } = await openContext(claim, workspace, tree, { ...deps, network, appEnv })
-  cleanup.defer(() => trimDownloads(context, join(config.home, 'cache', claim.appId)))
+  const { sql, config } = deps
+  const { context, plan, lockfile, appEnv } = await openSource(
+    claim,
+    { name: claim.id, previous: await readLiveVersion(sql, claim) },
+    deps,
+  )
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   const { rules } = packed
+  await runBeforeDeploy(context, deps.appNetworks)
   const proved = await verify(claim, packed, { output, context, deps })
   await milestones.built()
 
@@ -110,28 +107,8 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     publicEnvHash: facts.public_env_hash,
     keepVersions: context.app.config.deployments.keepVersions,
     rolloutPolicy: context.app.config.deployments.canary ?? null,
+    deployCommands: deployCommands(context.app.config),
   }
-}
-
-async function openWorkspace(home: string, deploymentId: string, user: Workspace['user']): Promise<Workspace> {
-  const builds = join(home, 'builds')
-  await mkdir(builds, { recursive: true })
-  // Its folders have names nobody can guess or list.
-  await chmod(builds, 0o711)
-  return Workspace.create(join(builds, deploymentId), user)
-}
-
-async function fetchSource(
-  claim: Claim,
-  workspace: Workspace,
-  { store, config, signal }: MakeDeps,
-): Promise<SourceTree> {
-  if (!claim.sourceKey)
-    throw new AppError('SOURCE_INVALID', `deployment ${claim.id} has neither a source nor a build; push again`)
-  const { files, checkoutMb } = config.pushLimits
-  const archive = await store.get(claim.sourceKey)
-  const limits = { files, bytes: checkoutMb * 1_048_576 }
-  return unpack(archive, workspace.app, { limits, owner: workspace.owner, signal })
 }
 
 function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | BuildOutput {
@@ -153,16 +130,6 @@ function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | Buil
     case 'script':
       return buildByScript(context, plan)
   }
-}
-
-const mostDownloadedBytes = 1024 ** 3
-
-// Package managers never throw away what they have downloaded; above a gigabyte an app begins anew.
-async function trimDownloads({ installer, workspace }: BuildContext, cache: string): Promise<void> {
-  if (!installer?.installer.hasRun) return
-  const downloads = join(cache, 'downloads')
-  if ((await diskUsage([downloads], mostDownloadedBytes)) > mostDownloadedBytes)
-    await removeAs(workspace.user, [downloads], cache)
 }
 
 const maxPages = 100_000

@@ -1,8 +1,8 @@
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
-import type { Claim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
+import type { Deployment } from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { BuildNetwork } from '../sandbox/network/build-network.ts'
@@ -13,6 +13,7 @@ import { buildEnv } from './build-env.ts'
 import { readConfigFile } from './config-file.ts'
 import { type App, detectFramework, type Plan, whatIsLookedFor } from './framework.ts'
 import { FrameworkCache } from './framework-cache.ts'
+import { describeClash } from './hook-env.ts'
 import { describeUnused } from './hooks.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeNodeDifference } from './node-version.ts'
@@ -30,19 +31,23 @@ export type OpenDeps = {
   log: StepLog
   /** The app's own variables that builds may see. */
   appEnv: Record<string, string>
+  /** All of them. */
+  runEnv: Record<string, string>
+  hookEnv: Record<string, string>
   signal: AbortSignal
 }
 
 export type Opened = { context: BuildContext; plan: Plan; lockfile: string | null }
 
-/** Reads the app's config, decides how to build it, says so in the log, and gathers what that needs. */
+/** Reads the app's config, decides how to build it, says so in the log unless it is `quiet`, and gathers what that needs. */
 export async function openContext(
-  claim: Claim,
+  claim: Deployment,
   workspace: Workspace,
   tree: SourceTree,
   deps: OpenDeps,
+  { quiet = false }: { quiet?: boolean } = {},
 ): Promise<Opened> {
-  const { config, log, signal, appEnv, network } = deps
+  const { config, log, signal, appEnv, runEnv, hookEnv, network } = deps
   const runtime = await prepareRuntime(config.home)
   const caches = await openCaches(config.home, claim.appId, workspace)
   const programs = new Programs({
@@ -67,12 +72,11 @@ export async function openContext(
   const plan = detect(app)
   const npm = plan.transform === 'copy' ? null : await deps.npm()
   const folders = [...new Set([folder, workspace.app])].map((place) => join(place, 'node_modules/.bin'))
+  const given = { ...base, npm, bins: [...bins, ...folders], configEnv: { ...about, ...appConfig.build.env } }
+  const deployEnv = buildEnv({ ...given, network: {}, appEnv: runEnv })
   const env = buildEnv({
-    ...base,
-    npm,
+    ...given,
     network: network.proxy ? relayEnv(network.proxy, npm?.registry ?? null) : hostProxyEnv(process.env),
-    bins: [...bins, ...folders],
-    configEnv: { ...about, ...appConfig.build.env },
     appEnv,
   })
   // NODE_ENV=production among the app's variables is meant for the app; installs for a build need devDependencies all the same.
@@ -92,9 +96,11 @@ export async function openContext(
           downloadsDir: caches.downloads,
           use: network.use,
         })
-  announce(claim, plan, { app, opened, log })
+  const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
+  if (!quiet) announce(claim, plan, { app, opened, log, clash })
   const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
-  const context = { app, workspace, folder, root, installer: opened, programs, runtime, env, frameworkCache, log }
+  const envs = { env, deployEnv, hookEnv }
+  const context = { app, workspace, folder, root, installer: opened, programs, runtime, ...envs, frameworkCache, log }
   return { context, plan, lockfile: readLockfile(tree, opened) }
 }
 
@@ -131,17 +137,17 @@ function detect(app: App): Plan {
 }
 
 function announce(
-  claim: Claim,
+  claim: Deployment,
   plan: Plan,
-  { app, opened, log }: { app: App; opened: OpenedInstaller | null; log: StepLog },
+  { app, opened, log, clash }: { app: App; opened: OpenedInstaller | null; log: StepLog; clash: string | null },
 ): void {
   log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
   const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
-  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), describeUnused(app)]
+  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), clash, describeUnused(app)]
   for (const note of notes) if (note) log.line(`       ${note}`)
 }
 
-function describeDeployment(claim: Claim): Record<string, string> {
+function describeDeployment(claim: Deployment): Record<string, string> {
   return {
     ATELIER_APP: claim.appId,
     ATELIER_VERSION: claim.version,

@@ -30,7 +30,9 @@ export type ProgramsDeps = {
   readable: string[]
   /** Folders outside the workspace that programs may write to: caches. */
   writable: string[]
-  network: BuildNetwork
+  network: Pick<BuildNetwork, 'namespace'>
+  /** Name servers, where the network has its own. */
+  resolvers?: string[] | undefined
   onLine: (line: string) => void
   signal: AbortSignal
 }
@@ -52,12 +54,17 @@ export class Programs {
     this.#outputLeft = deps.limits.outputBytes
   }
 
+  /** The same kind of room in another network, with time and output of its own. */
+  elsewhere(network: Pick<ProgramsDeps, 'network' | 'resolvers'>): Programs {
+    return new Programs({ ...this.#deps, resolvers: undefined, ...network })
+  }
+
   /**
    * Runs it to its end and returns what it said over the control pipe. Throws the program's own code when it fails, BUILD_LIMIT when it
    * went over a limit, and the signal's reason when the build was ended.
    */
   async run(program: BuildProgram): Promise<Buffer> {
-    const { workspace, limits, readable, writable, network, onLine, signal } = this.#deps
+    const { workspace, limits, readable, writable, network, resolvers, onLine, signal } = this.#deps
     signal.throwIfAborted()
     const left = Math.max(1, this.#deadline - performance.now())
     const ownTime = program.timeout !== undefined && program.timeout.ms < left ? program.timeout : null
@@ -73,6 +80,7 @@ export class Programs {
       readable: [workspace.beside('bin'), ...readable],
       writable: [workspace.app, workspace.home, workspace.tmp, ...writable],
       network: network.namespace ?? undefined,
+      ...(resolvers && { resolvers }),
       control: program.controlBytes !== undefined,
       limits: {
         timeoutMs: Math.ceil(ownTime?.ms ?? left),

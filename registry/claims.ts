@@ -1,3 +1,4 @@
+import type { DeployCommands } from './deploy-commands.ts'
 import type { Deployment } from './deployments.ts'
 import { codeOf } from './errors.ts'
 import type { RolloutPolicy } from './rollout-policy.ts'
@@ -107,6 +108,8 @@ export type NewBuild = {
   keepVersions?: number
   /** How it wants to be rolled out; null: as the defaults say. */
   rolloutPolicy?: RolloutPolicy | 'skip' | null
+  /** What runs when it is deployed, now or later. */
+  deployCommands?: DeployCommands | null
 }
 
 /** Ties a stored bundle to the deployment, once, and only for the worker that holds the attempt. False: fenced off. */
@@ -122,11 +125,12 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     await tx`
-      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy)
+      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
       values (
         ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256}, ${build.kind}, ${build.framework}, ${build.manifestKey},
         ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10},
-        ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null}
+        ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null},
+        ${build.deployCommands ? tx.json(build.deployCommands) : null}
       )
     `
     await tx`

@@ -33,7 +33,7 @@ export type Route = {
 
 /**
  * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
- * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
+ * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
  */
 export const channels = {
   routes: 'routes',
@@ -44,6 +44,7 @@ export const channels = {
   appLogs: 'app_logs',
   purges: 'purges',
   encodings: 'encodings',
+  hookRuns: 'hook_runs',
   rollouts: 'rollouts',
   rolloutReports: 'rollout_reports',
 } as const

@@ -1,8 +1,12 @@
 import { basename } from 'node:path'
 import type { BuildContext, BuildOutput } from '../build-context.ts'
+import { runHook } from '../hooks.ts'
 
 /** Static files as they lie in the app. */
-export function copyStatic({ workspace, root }: BuildContext, from: string): BuildOutput {
+export async function copyStatic(context: BuildContext, from: string): Promise<BuildOutput> {
+  const { workspace, root } = context
+  await runHook(context, 'preBuild')
+  await runHook(context, 'postBuild')
   const place = [root, from].filter(Boolean).join('/')
   return {
     kind: 'static',

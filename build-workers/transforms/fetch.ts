@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { BuildContext, BuildOutput } from '../build-context.ts'
-import { runHook } from '../hooks.ts'
+import { runHook, runsCommands } from '../hooks.ts'
 import { isFolderInside } from '../inside.ts'
 import { formatSize } from '../size.ts'
 import { makeFor } from '../workspace.ts'
@@ -9,8 +9,7 @@ import { bundle } from './esbuild.ts'
 
 /** A fetch app: its entry and all it imports become one ES module; files in `public/` are served by the edge. */
 export async function buildFetchApp(context: BuildContext, entry: string): Promise<BuildOutput> {
-  const { preBuild, postBuild } = context.app.config.hooks
-  await context.installer?.installer.installAll({ readOnly: !preBuild && !postBuild })
+  await context.installer?.installer.installAll({ readOnly: !runsCommands(context.app.config) })
   await runHook(context, 'preBuild')
   const output = await bundleFetchApp(context, entry)
   await runHook(context, 'postBuild')

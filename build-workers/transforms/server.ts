@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import type { BuildContext, BuildOutput, ServerOutput } from '../build-context.ts'
-import { runHook } from '../hooks.ts'
+import { runHook, runsCommands } from '../hooks.ts'
 import { isFolderInside, readInside } from '../inside.ts'
 import { ownScripts } from '../install.ts'
 import { isGenerated } from '../module-tree.ts'
@@ -24,9 +24,8 @@ export async function buildNodeServer(
 /** Runs what of the app runs before packing: hooks, and with `build` its build script. False: nothing did. */
 export async function runBuild(context: BuildContext, build: boolean): Promise<boolean> {
   const { app, installer, log } = context
-  const { preBuild, postBuild } = app.config.hooks
   // Nothing runs between unpacking and packing: then what a build needs besides production dependencies can be left out altogether.
-  const runsPrograms = build || Boolean(preBuild || postBuild) || (app.pkg !== null && ownScripts(app.pkg).length > 0)
+  const runsPrograms = build || runsCommands(app.config) || (app.pkg !== null && ownScripts(app.pkg).length > 0)
   if (runsPrograms) await installer?.installer.installAll()
   await runHook(context, 'preBuild')
   if (build)

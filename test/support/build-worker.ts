@@ -30,6 +30,8 @@ import { createDatabase } from './database.ts'
 const strongest: Isolation = { mode: 'full', walls: null, holes: [], missing: [], advice: [] }
 
 export type TestFiles = Record<string, string | Buffer | object>
+/** `canary: 'wanted'`: the deployment begins a rollout, which is the test's to lead. */
+export type PushOptions = { branch?: string; canary?: 'skip' | 'wanted' }
 export type Built = { deployment: Deployment; log: string[]; manifest: Manifest | null; tookMs: number }
 
 const unproved = { current: () => Promise.resolve(strongest), demand: () => Promise.resolve() }
@@ -112,7 +114,11 @@ export class TestWorker {
   }
 
   /** Creates a deployment of these files, with a SHA made up for it. */
-  async push(app: string, files: TestFiles, { branch = 'main' } = {}): Promise<Deployment> {
+  async push(
+    app: string,
+    files: TestFiles,
+    { branch = 'main', canary = 'skip' }: PushOptions = {},
+  ): Promise<Deployment> {
     const folder = await mkdtemp(join(tmpdir(), 'push-'))
     try {
       for (const [path, content] of Object.entries(files)) {
@@ -120,7 +126,7 @@ export class TestWorker {
         const bytes = typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content)
         await writeFile(join(folder, path), bytes, { mode: path.startsWith('bin/') ? 0o755 : 0o644 })
       }
-      return await this.pushFolder(app, folder, { branch, leftOut: [] })
+      return await this.pushFolder(app, folder, { branch, canary, leftOut: [] })
     } finally {
       await rm(folder, { recursive: true })
     }
@@ -129,7 +135,7 @@ export class TestWorker {
   async pushFolder(
     app: string,
     folder: string,
-    { branch = 'main', leftOut = ['node_modules'] }: { branch?: string; leftOut?: string[] } = {},
+    { branch = 'main', canary = 'skip', leftOut = ['node_modules'] }: PushOptions & { leftOut?: string[] } = {},
   ): Promise<Deployment> {
     const { sql, store } = this.deps
     const version = randomBytes(20).toString('hex')
@@ -147,7 +153,7 @@ export class TestWorker {
       by: 'test',
       sourceKey: sourceKey(app, version),
       // Nobody leads rollouts here.
-      options: { canary: 'skip' },
+      options: canary === 'skip' ? { canary } : {},
     })
   }
 

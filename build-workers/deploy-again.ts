@@ -1,0 +1,23 @@
+import type { Claim } from '../registry/claims.ts'
+import { readDeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
+import type { Sql } from '../registry/sql.ts'
+import type { AppNetworks } from '../sandbox/network/app-network.ts'
+import { runBeforeDeploy } from './deploy-commands.ts'
+import { type OpenSourceDeps, openSource } from './open-source.ts'
+
+/**
+ * What comes before the deployment of a build that was made before: the same that comes after a build, in the app's source with its dependencies. Nothing
+ * is opened for an app that has nothing to run. Throws as `runBeforeDeploy` does.
+ */
+export async function runBeforeDeployAgain(
+  claim: Claim,
+  deps: OpenSourceDeps & { sql: Sql; appNetworks: Promise<AppNetworks> },
+): Promise<void> {
+  const { sql } = deps
+  const commands = claim.buildId === null ? null : await readDeployCommands(sql, claim.buildId)
+  if (!commands?.hooks.includes('preDeploy')) return
+  const previous = await readLiveVersion(sql, claim)
+  const { context } = await openSource(claim, { name: claim.id, previous, quiet: true }, deps)
+  await context.installer?.installer.installAll()
+  await runBeforeDeploy(context, deps.appNetworks)
+}
