@@ -1,6 +1,7 @@
 import { type RolloutPolicy, rolloutPolicy } from '../registry/rollout-policy.ts'
 import { decide, type Moment } from '../registry/rollouts/decide.ts'
 import { type Counts, noCounts, type Segment } from '../registry/rollouts/segments.ts'
+import { outages } from '../test/support/rollout-outages.ts'
 import {
   faulty,
   healthy,
@@ -46,7 +47,7 @@ export function showSimulation(): void {
     const name = `guard, requests of both until it trips, ${trip.what}`.padEnd(60)
     console.log(`${name} p50 ${runTrips(trip, runs)} · expected ${trip.expected}`)
   }
-  for (const scenario of [...healthy, ...faulty, ...tuned, ...stress, ...unprotected]) {
+  for (const scenario of [...healthy, ...faulty, ...tuned, ...stress, ...outages, ...unprotected]) {
     console.log(describeOutcome(scenario, runScenario(scenario, isCrowd(scenario) ? Math.ceil(runs / 8) : runs)))
   }
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { defaultRolloutPolicy } from '../registry/rollout-policy.ts'
 import { Random } from './support/random.ts'
 import { type Fault, requestsToDetect } from './support/rollout-detection.ts'
+import { deadCandidate, outages } from './support/rollout-outages.ts'
 import {
   faulty,
   healthy,
@@ -54,6 +55,31 @@ test.for([
   'pauses of an instance',
 ])('%s: no reason to go back', (what) => {
   expect(runScenario(scenario(stress, what), 50).share).toBeLessThanOrEqual(0.02)
+})
+
+test.for(outages.filter(({ what }) => /100 % for (10 s, 100|30 s, 10) requests/.test(what)))(
+  '$what: no reason to go back',
+  (one) => {
+    expect(runScenario(one, 40).share).toBeLessThanOrEqual(0.03)
+  },
+)
+
+test('behind the fuse a dead candidate is found with its third failure, and five visitors see it', () => {
+  const random = new Random(3)
+  const endings = Array.from({ length: 40 }, () => {
+    const traffic = deadCandidate(10, defaultRolloutPolicy, random)
+    return { ...simulateRollout(traffic, defaultRolloutPolicy, 1), seen: traffic.seen }
+  })
+  expect(new Set(endings.map(({ end }) => end))).toEqual(new Set(['rollback']))
+  // Ten requests a second, half a one of them the candidate's: the third comes after six seconds.
+  const halfOf = (what: 'sec' | 'errors') =>
+    quantile(
+      endings.map(({ sec, candidate }) => (what === 'sec' ? sec : candidate.errorRequests)),
+      0.5,
+    )
+  expect(halfOf('errors')).toBe(3)
+  expect(halfOf('sec')).toBeLessThanOrEqual(7)
+  expect(Math.max(...endings.map(({ seen }) => seen))).toBeLessThanOrEqual(5)
 })
 
 test('one broken visitor behind three edges is no reason to go back, and would be if requests were counted', () => {

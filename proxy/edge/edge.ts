@@ -367,9 +367,9 @@ export class Edge {
     const assigned = assign(route, request.headers.cookie, visitors)
     if (!assigned) return null
     const startedAt = performance.now()
-    const { serves, visit } = counting.toss(route, assigned, target, startedAt)
-    const deployment = deployments.find(serves.id) ?? deployments.want(refOf(route, serves))
-    const counted = route.environment === 'production' ? counting.begin(deployment, route.id, startedAt, visit) : null
+    const tossed = counting.toss(route, assigned, target, startedAt)
+    const deployment = deployments.find(tossed.serves.id) ?? deployments.want(refOf(route, tossed.serves))
+    const counted = route.environment === 'production' ? counting.begin(deployment, route.id, startedAt, tossed) : null
     const { visitor } = assigned
     const isMet = visitor !== null && !visitor.isKnown && isSplit(route)
     const headers = isMet ? () => ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : null

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { outages } from '../support/rollout-outages.ts'
 import { faulty, healthy, percent, runScenario, type Scenario, stress, tuned } from '../support/rollout-scenarios.ts'
 import {
   describeDetection,
@@ -64,6 +65,10 @@ const isFault = ({ expected }: Scenario) => expected.share === 1
 test.for(stress.filter((scenario) => !isFault(scenario)))('$what: no reason to go back', (scenario) => {
   const bound = scenario.what === 'pauses of an instance' ? 0.01 : 0.006
   expect(measure(scenario, isCrowd(scenario) ? 1000 : 4000).share).toBeLessThanOrEqual(bound)
+})
+
+test.for(outages)('$what: no reason to go back', (scenario) => {
+  expect(measure(scenario, 1000).share).toBeLessThanOrEqual(0.006)
 })
 
 test.for(stress.filter(isFault))('$what: found', (scenario) => {

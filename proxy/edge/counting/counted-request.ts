@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Bin, Binned, Bins } from './bins.ts'
 import type { CountedVisit } from './counted-visit.ts'
+import type { FuseEar } from './fuse.ts'
 
 const switchedProtocols = 101
 
@@ -14,18 +15,27 @@ export class CountedRequest {
   readonly #routeId: string
   readonly #startedAt: number
   readonly #visit: CountedVisit | null
+  readonly #ear: FuseEar | null
   #isAsked = false
   #isSettled = false
   #isFailed = false
   #isOver = false
 
-  /** `startedAt` as performance.now(). */
-  constructor(bins: Bins, deployment: Binned, routeId: string, startedAt: number, visit: CountedVisit | null) {
+  /** `startedAt` as performance.now(). `ear`: of its rollout's fuse. */
+  constructor(
+    bins: Bins,
+    deployment: Binned,
+    routeId: string,
+    startedAt: number,
+    visit: CountedVisit | null,
+    ear: FuseEar | null,
+  ) {
     this.#bins = bins
     this.#deployment = deployment
     this.#routeId = routeId
     this.#startedAt = startedAt
     this.#visit = visit
+    this.#ear = ear
   }
 
   /** No file answers it: an app does, or the cache. */
@@ -71,6 +81,7 @@ export class CountedRequest {
     this.#isSettled = true
     this.#bin.requests++
     this.#visit?.left(performance.now(), this.#isAsked)
+    this.#ear?.(null, this.#startedAt, performance.now())
   }
 
   get #bin(): Bin {
@@ -80,7 +91,8 @@ export class CountedRequest {
   #settle(status: number): void {
     this.#isSettled = true
     this.#bin.requests++
-    this.#visit?.settled(performance.now(), status)
+    this.#visit?.settled(status)
+    this.#ear?.(status, this.#startedAt, performance.now())
     if (status >= 500) this.#fail(status)
   }
 

@@ -6,21 +6,17 @@ export type Limits = { slowMs: number; tooSlowMs: number }
 
 /**
  * `limits` null: its latency does not count. `isWarm`: the stage has gone on for longer than its warm-up. `isKnown`: the unit is a visitor who
- * will come back. `isFused`: it goes to the candidate, whose fuse is to hear how it went.
+ * will come back.
  */
 export type VisitStart = {
   segment: SegmentCounts
   unit: string
   isKnown: boolean
-  isFused: boolean
   isWarm: boolean
   limits: Limits | null
   target: string
   startedAt: number
 }
-
-// Nothing of the app: not reached, or no answer in time.
-const unreachable = [502, 503, 504]
 
 /**
  * One request of a rollout, counted in the segment that was in force when it was routed and for the arm that the toss chose. Whether it is slow is
@@ -75,21 +71,15 @@ export class CountedVisit {
   }
 
   /** It is known what comes of it. */
-  settled(now: number, status: number): void {
-    const { segment, isFused, startedAt } = this.#start
+  settled(status: number): void {
     this.#tally.forget(this)
-    if (status >= 400 && status < 500) segment.count('refusedRequests')
-    if (!isFused) return
-    if (unreachable.includes(status)) this.#tally.fuse.failed(startedAt, now)
-    else this.#tally.fuse.answered(startedAt)
+    if (status >= 400 && status < 500) this.#start.segment.count('refusedRequests')
   }
 
   /** Its client has left. */
   left(now: number, isAsked: boolean): void {
-    const { isFused, startedAt } = this.#start
     this.#tally.forget(this)
     if (isAsked) this.#judgeWaiting(now, this.#isKnown)
-    if (isFused) this.#tally.fuse.left(startedAt)
   }
 
   /** Once at most. `status` 0: the answer broke off. */

@@ -4,7 +4,7 @@ import type { Assigned } from '../split.ts'
 import { type Binned, Bins } from './bins.ts'
 import { CountedRequest } from './counted-request.ts'
 import type { CountedVisit } from './counted-visit.ts'
-import type { FuseWord } from './fuse.ts'
+import type { FuseEar, FuseWord } from './fuse.ts'
 import { RolloutTally } from './rollout-tally.ts'
 
 const lookEveryMs = 50
@@ -13,7 +13,8 @@ const reportEveryMs = 2_000
 /** As which status a request counts that the fuse has kept from the candidate. */
 const turnedAway = 503
 
-export type Tossed = { serves: EdgeRouted; visit: CountedVisit | null }
+/** `ear`: hears how it went; null: there is no fuse. */
+export type Tossed = { serves: EdgeRouted; visit: CountedVisit | null; ear: FuseEar | null }
 
 /** What this process counts: bins of every production route, and the rollouts under way. Told to the main process. */
 export class Counting {
@@ -49,19 +50,26 @@ export class Counting {
    */
   toss(route: EdgeRoute, { arm, chosen, visitor, toss }: Assigned, target: string, startedAt: number): Tossed {
     const tally = visitor && toss && this.#tallies.get(route.id)
-    if (!tally) return { serves: chosen, visit: null }
-    const other = arm === 'candidate' ? route.live : null
-    const isFused = other !== null
+    if (!tally) return { serves: chosen, visit: null, ear: null }
+    const { fuse } = tally
     const { unit } = toss
-    const visit = tally.begin({ chosen: chosen.id, unit, isKnown: visitor.isKnown, isFused, target, startedAt })
-    if (other === null || tally.fuse.admits(startedAt)) return { serves: chosen, visit }
-    visit?.failed(turnedAway)
-    return { serves: other, visit: null }
+    const visit = tally.begin({ chosen: chosen.id, unit, isKnown: visitor.isKnown, target, startedAt })
+    if (arm === 'live' || !visit) return { serves: chosen, visit, ear: visit && fuse.old }
+    const other = route.live
+    if (other === null) return { serves: chosen, visit, ear: null }
+    if (fuse.admits(startedAt)) return { serves: chosen, visit, ear: fuse.candidate }
+    visit.failed(turnedAway)
+    return { serves: other, visit: null, ear: fuse.old }
   }
 
   /** Counts what becomes of a request to a deployment; times as performance.now(). */
-  begin(deployment: Binned, routeId: string, startedAt: number, visit: CountedVisit | null): CountedRequest {
-    return new CountedRequest(this.#bins, deployment, routeId, startedAt, visit)
+  begin(
+    deployment: Binned,
+    routeId: string,
+    startedAt: number,
+    { visit, ear }: Pick<Tossed, 'visit' | 'ear'>,
+  ): CountedRequest {
+    return new CountedRequest(this.#bins, deployment, routeId, startedAt, visit, ear)
   }
 
   acknowledge({ rolloutId, seq }: { rolloutId: string; seq: number }): void {

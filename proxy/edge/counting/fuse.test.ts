@@ -62,6 +62,51 @@ test('what was on its way when the fuse blew neither mends it nor keeps it open'
   expect(fuse.admits(4 + halfMinute)).toBe(true)
 })
 
+test('what the old deployment fails too does not blow the fuse, and mends one that blew a moment before', () => {
+  const fuse = alone()
+  fuse.old(503, 0, 0)
+  fuse.old(502, 1, 1)
+  for (let at = 2; at < 12; at++) fuse.candidate(503, at, at)
+  expect(fuse.admits(12)).toBe(true)
+
+  const hasty = blown()
+  hasty.old(503, 5, 5)
+  expect(hasty.admits(6)).toBe(false)
+  hasty.old(504, 6, 7)
+  expect(hasty.admits(8)).toBe(true)
+})
+
+test('after an outage of both a candidate that stays dead blows it when twenty answers of the old deployment are good', () => {
+  const fuse = alone()
+  for (const at of [0, 1]) fuse.old(503, at, at)
+  for (let at = 2; at < 20; at++) fuse.old(200, at, at)
+  fuse.candidate(503, 20, 20)
+  fuse.old(200, 21, 21)
+  // Begun while both failed, and ended later.
+  for (let at = 22; at < 32; at++) fuse.candidate(504, 19, at)
+  expect(fuse.admits(32)).toBe(true)
+  for (let at = 33; at < 37; at++) fuse.candidate(503, at, at)
+  expect(fuse.admits(37)).toBe(true)
+  fuse.candidate(503, 37, 37)
+  expect(fuse.admits(38)).toBe(false)
+})
+
+test('what one process sees fail in both mends the fuse of all', () => {
+  const told: FuseWord[] = []
+  const fuse = new Fuse((word) => told.push(word))
+  fuse.old(503, 0, 0)
+  fuse.hear(5, 1)
+  expect(fuse.admits(2)).toBe(false)
+  fuse.old(500, 2, 2)
+  fuse.old(503, 3, 3)
+  expect(told).toEqual(['answered'])
+  fuse.hear(6, 4)
+  expect(fuse.admits(5)).toBe(true)
+  fuse.old(null, 5, 5)
+  fuse.old(503, 6, 6)
+  expect(told).toEqual(['answered', 'answered'])
+})
+
 test('failures in a row are those of all processes, and an answer in one of them is one in all', () => {
   const told: FuseWord[] = []
   const fuse = new Fuse((word) => told.push(word))

@@ -9,7 +9,7 @@ const rollout = {
   ...{ slowMs: 100, tooSlowMs: 150, warmupSec: 0 },
 }
 const stranger: Tossed = {
-  ...{ chosen: 'new', unit: 'a'.repeat(16), isKnown: false, isFused: true },
+  ...{ chosen: 'new', unit: 'a'.repeat(16), isKnown: false },
   ...{ target: '/page?x=1', startedAt: 0 },
 }
 const visitor = (unit: number): Tossed => ({
@@ -36,8 +36,8 @@ test('an answer counts for the arm of its deployment, with its time to the first
   const visit = begin(tally)
   visit.asked()
   visit.answered(60, forOne)
-  visit.settled(60, 200)
-  begin(tally, { chosen: 'old', isKnown: true, isFused: false }).settled(10, 404)
+  visit.settled(200)
+  begin(tally, { chosen: 'old', isKnown: true }).settled(404)
   const report = tally.report('boot')
   expect(countsOf(report)).toEqual({ requests: 1, tosses: 1, timedRequests: 1 })
   expect(countsOf(report, 'baseline')).toEqual({ requests: 1, refusedRequests: 1 })
@@ -59,7 +59,7 @@ test('a request that hangs is slow when the clock says so, and once', () => {
   expect(tally.report('boot').units).toMatchObject([{ metric: 'latency', segment: 0, arm: 'candidate' }])
   tally.look(151)
   visit.answered(500, forOne)
-  visit.settled(500, 200)
+  visit.settled(200)
   const report = tally.report('boot')
   expect(countsOf(report)).toEqual({ requests: 1, tosses: 1, timedRequests: 1, tooSlowRequests: 1 })
   expect(report.units).toHaveLength(1)
@@ -78,7 +78,7 @@ test('a client that left counts for nothing before the limit, and as slow behind
 
 test('what nobody asked the app for is neither fast nor slow', () => {
   const tally = new RolloutTally(rollout, 0)
-  begin(tally).settled(500, 200)
+  begin(tally).settled(200)
   begin(tally).left(500, false)
   tally.look(1_000)
   expect(countsOf(tally.report('boot'))).toEqual({ requests: 2, tosses: 2 })
@@ -86,15 +86,15 @@ test('what nobody asked the app for is neither fast nor slow', () => {
 
 test('what is for the cache is left out of latency, also where one arm still waits for it', () => {
   const tally = new RolloutTally(rollout, 0)
-  const hit = begin(tally, { chosen: 'old', isFused: false })
+  const hit = begin(tally, { chosen: 'old' })
   hit.asked()
   hit.answeredByEdge(1, 200)
-  hit.settled(1, 200)
+  hit.settled(200)
   const cold = begin(tally)
   cold.asked()
   tally.look(120)
   cold.answered(400, { isCacheable: true, hasCookie: false })
-  cold.settled(400, 200)
+  cold.settled(200)
   expect(countsOf(tally.report('boot'))).toEqual({ requests: 1, tosses: 1 })
 })
 
@@ -104,7 +104,7 @@ test('the warm-up comes once a stage, and counts errors', () => {
     const visit = begin(tally, { startedAt })
     visit.asked()
     visit.answered(startedAt + 200, forOne)
-    visit.settled(startedAt + 200, 500)
+    visit.settled(500)
     visit.failed(500)
   }
   ask(9_999)
@@ -148,7 +148,7 @@ test('a new visitor whose answer brings the cookie is a visitor', () => {
   const visit = begin(tally)
   visit.asked()
   visit.answered(10, { isCacheable: false, hasCookie: true })
-  visit.settled(10, 500)
+  visit.settled(500)
   visit.failed(500)
   expect(countsOf(tally.report('boot')).errorUnits).toBeUndefined()
   expect(tally.report('boot').units).toMatchObject([{ metric: 'errors', unit: stranger.unit }])
@@ -209,7 +209,7 @@ test('the five paths that failed most are told, without their queries', () => {
 test('of a segment that is over, what comes late to one arm is told with all of the other', () => {
   const tally = new RolloutTally(rollout, 0)
   const late = begin(tally)
-  begin(tally, { chosen: 'old', isFused: false }).settled(10, 200)
+  begin(tally, { chosen: 'old' }).settled(200)
   tally.follow({ ...rollout, segment: 1 }, 20)
   tally.report('boot')
   tally.acknowledge(1)

@@ -9,8 +9,8 @@ import { Fuse, type FuseWord } from './fuse.ts'
 import { KnownPaths } from './known-paths.ts'
 import { SegmentCounts } from './segment-counts.ts'
 
-/** A request as the toss has it. `chosen`: id of the deployment of its arm; `isFused`: it goes to the candidate while there is another to go to. */
-export type Tossed = Pick<VisitStart, 'unit' | 'isKnown' | 'isFused' | 'target' | 'startedAt'> & { chosen: string }
+/** A request as the toss has it. `chosen`: id of the deployment of its arm. */
+export type Tossed = Pick<VisitStart, 'unit' | 'isKnown' | 'target' | 'startedAt'> & { chosen: string }
 
 const unitsOf = { errors: 'errorUnits', latency: 'slowUnits' } as const
 
