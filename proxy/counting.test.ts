@@ -150,15 +150,13 @@ test('a candidate that hangs is told as slow while nobody gets an answer, and th
     ...{ percent: 50, slowMs: 300, tooSlowMs: 400 },
   })
   const hanging = await Promise.all(Array.from({ length: 20 }, () => hold(app, '/api')))
-  const slow = async () => (await rollout.counted()).candidate.timedRequests
-  await expect.poll(slow, soon).toBeGreaterThan(0)
+  const tooSlow = async () => {
+    const { candidate, baseline } = await rollout.counted()
+    return candidate.tooSlowRequests + baseline.requests
+  }
+  await expect.poll(tooSlow, soon).toBe(20)
   expect((await rollout.counted()).candidate.errorRequests).toBe(0)
   for (const socket of hanging) socket.destroy()
-  const timed = async () => {
-    const { candidate, baseline } = await rollout.counted()
-    return candidate.timedRequests + baseline.requests
-  }
-  await expect.poll(timed, soon).toBe(20)
   const { candidate } = await rollout.counted()
   expect(candidate.requests).toBeGreaterThan(0)
   expect(candidate).toMatchObject({ timedRequests: candidate.requests, tooSlowRequests: candidate.requests })
