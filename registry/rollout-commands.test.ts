@@ -122,6 +122,22 @@ describe('a rollout', () => {
   })
 })
 
+test('a version that was taken back keeps why when the next push comes before the edges have followed', async () => {
+  const sentence = 'errors 3/3 vs 0/57 (evidence 876, bar 750)'
+  await sql.begin(async (tx) => {
+    await lockWithRoute(tx, rollout.toDeployment)
+    await revertRollout(tx, rollout, { to: 'failed', by: 'platform', sentence })
+  })
+  await plane.rollout(app, '1.0.2')
+  const [ended] = await sql`select state, sentence, reasons from rollouts where id = ${rollout.id}`
+  expect(ended).toMatchObject({ state: 'aborted', sentence, reasons: { failingPaths: [] } })
+  expect(await historyOf()).toMatchObject([
+    { kind: 'reverting', sentence },
+    { kind: 'aborted', sentence },
+  ])
+  expect(await logOf(rollout.toDeployment)).toContain('mend it and push')
+})
+
 describe('a rollback during a rollout', () => {
   test('without a name goes back to the version that is live', async () => {
     const { live, previous } = await rollBack(sql, await findRollbackTarget(sql, app, null), bea)

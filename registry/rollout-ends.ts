@@ -3,7 +3,7 @@ import { appendBuildLog, stepLine } from './build-logs.ts'
 import { type Deployment, findDeployment, moveDeployment } from './deployments.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { nameOf, putLive, type Release, setLive } from './live.ts'
-import { takenBack } from './rollback-reasons.ts'
+import { keepReasons, takenBack } from './rollback-reasons.ts'
 import { endRollout, findOpenRollout, type NewSegment, openSegment, type Rollout } from './rollout.ts'
 import type { Db } from './sql.ts'
 
@@ -76,6 +76,12 @@ export async function revertRollout(
   await endRollout(tx, rollout, { state: 'reverting', sentence, by, verdict })
 }
 
+/** The last step of a way back, when the edges have followed or something else takes the route: why it came to that is kept. */
+export async function endReverted(tx: Db, rollout: Rollout, by: string): Promise<void> {
+  await keepReasons(tx, rollout)
+  await endRollout(tx, rollout, { state: 'aborted', sentence: rollout.sentence ?? '', by })
+}
+
 export type RevertedTo = 'failed' | 'rolled_back' | 'cancelled'
 
 /** Makes way on a route: a rollout that is under way is over, and its candidate ends as `to`. The caller holds the route's row. */
@@ -86,9 +92,14 @@ export async function endOpenRollout(
 ): Promise<Deployment | null> {
   const open = next.routeId === null ? null : await findOpenRollout(tx, next.routeId)
   if (!open || open.toDeployment === next.id) return null
+  if (open.state === 'reverting') {
+    // It was over but for the edges: what it was taken back for stays the reason.
+    await endReverted(tx, open, by)
+    return null
+  }
   const candidate = await moveDeployment(tx, open.toDeployment, { from: 'canary', to, by, reason })
   // At 100 % nothing is left but the watch, which a newer push ends well.
-  const state = candidate || open.state === 'reverting' || to === 'rolled_back' ? 'aborted' : 'done'
+  const state = candidate || to === 'rolled_back' ? 'aborted' : 'done'
   await endRollout(tx, open, { state, sentence: reason, by })
   return candidate
 }

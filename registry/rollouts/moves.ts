@@ -2,9 +2,8 @@ import { appendBuildLog, stepLine } from '../build-logs.ts'
 import type { Config } from '../config.ts'
 import { lockWithRoute } from '../live.ts'
 import type { Log } from '../log.ts'
-import { keepReasons } from '../rollback-reasons.ts'
 import { endRollout, openSegment, type Rollout, recordDecision } from '../rollout.ts'
-import { completeRollout, revertRollout } from '../rollout-ends.ts'
+import { completeRollout, endReverted, revertRollout } from '../rollout-ends.ts'
 import type { Db, Sql } from '../sql.ts'
 import type { Before, Verdict } from './decide.ts'
 import type { LatencyLimits } from './latency-limits.ts'
@@ -123,8 +122,7 @@ async function make(tx: Db, rollout: Rollout, wanted: Move, { config }: MoveDeps
     case 'tell':
       return setState(tx, rollout, wanted.verdict)
     case 'reverted':
-      await keepReasons(tx, rollout)
-      return endRollout(tx, rollout, { state: 'aborted', sentence: rollout.sentence ?? '', by })
+      return endReverted(tx, rollout, by)
   }
 }
 
