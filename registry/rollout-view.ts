@@ -44,7 +44,13 @@ export type RolloutView = {
 }
 
 /** What is read of a verdict, as whoever leads wrote it (`Verdict` in rollouts/decide.ts). */
-type Verdict = { numbers: { errors: Reading | null; latency: Reading | null }; remarks: string[] }
+type Verdict = {
+  kind: string
+  cause?: string
+  sentence: string
+  numbers: { errors: Reading | null; latency: Reading | null }
+  remarks: string[]
+}
 type Reading = { lnEvidence: number; lnBar: number; isMaterial: boolean }
 
 type Row = Rollout & { percent: number | null; verdict: Verdict | null; activeSec: number; sinceTickSec: number | null }
@@ -106,7 +112,7 @@ export async function readRolloutView(sql: Db, id: string): Promise<RolloutView 
       errors: readEvidence(row.verdict?.numbers.errors),
       latency: readEvidence(row.verdict?.numbers.latency),
     },
-    remarks: row.verdict?.remarks ?? [],
+    remarks: readRemarks(row),
     ...timeLeft(row),
     reasons: isBack ? await readReasons(sql, id) : null,
   }
@@ -159,6 +165,13 @@ function sumArm(told: { counts: number[]; latency: string }[]): ArmView {
     p50Ms: merged.quantile(0.5),
     p95Ms: merged.quantile(0.95),
   }
+}
+
+// The sentence of one that is paused is the person's; that both versions fail is said beside it.
+function readRemarks({ state, verdict }: Row): string[] {
+  if (!verdict) return []
+  const isGuarded = state === 'paused' && verdict.kind === 'hold' && verdict.cause === 'guard'
+  return isGuarded ? [verdict.sentence, ...verdict.remarks] : verdict.remarks
 }
 
 function readEvidence(reading: Reading | null | undefined): EvidenceView | null {

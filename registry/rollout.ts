@@ -25,6 +25,8 @@ export type Rollout = {
   revision: number
   sentence: string | null
   confidence: Confidence | null
+  /** Since when both versions together fail more than is tolerated; null: they do not. */
+  guardHeldSince: Date | null
   by: string
   startedAt: Date
   endedAt: Date | null

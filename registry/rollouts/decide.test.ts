@@ -136,7 +136,9 @@ test('both versions failing together hold the rollout, and roll it back only aft
   const outage = [segment({ candidate: counts(20, errors(8)), baseline: counts(380, errors(152)) })]
   const trip = decide(outage, policy, moment())
   expect(trip).toMatchObject({ kind: 'hold', cause: 'guard', alert: true, cut: 'guard' })
-  expect(trip.sentence).toBe('held at 5 %: errors on both versions together, 160/400 lately (2.17 % tolerated)')
+  expect(trip.sentence).toBe(
+    'held at 5 %: errors on both versions together, 160/400 lately (2.17 % tolerated); when that lasts for 300 s the new version is taken back',
+  )
 
   const since = (opens: 'guard', candidate: Counts, baseline: Counts) => [
     ...outage,

@@ -167,7 +167,8 @@ async function askProbes(tx: Db, rollout: Rollout, verdict: Verdict): Promise<vo
 }
 
 async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<void> {
-  const state = verdict.kind === 'hold' ? 'held' : 'observing'
+  const judged = verdict.kind === 'hold' ? 'held' : 'observing'
+  const state = rollout.state === 'paused' ? 'paused' : judged
   const isGuard = verdict.kind === 'hold' && verdict.cause === 'guard'
   await tx`
     update rollouts
@@ -177,7 +178,8 @@ async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<voi
     where id = ${rollout.id}
   `
   await recordDecision(tx, rollout, { kind: verdict.kind, sentence: verdict.sentence, by, verdict })
-  if (state === rollout.state) return
+  const isGuardNews = state === 'paused' && isGuard && rollout.guardHeldSince === null
+  if (state === rollout.state && !isGuardNews) return
   await say(tx, rollout, verdict.sentence)
   if (state === 'held' && rollout.segment < 0)
     await appendBuildLog(tx, rollout.toDeployment, ['       all the same: atelier promote 100; or push a fix'])

@@ -10,13 +10,12 @@ import { wilsonBound, z95 } from './wilson.ts'
 
 /** The outcome in one sentence with its numbers, as the pusher, the console and the event show it. */
 export function describeVerdict(outcome: Outcome, numbers: Numbers, policy: RolloutPolicy, now: Moment): string {
-  const { minRequests } = policy.autoRollback
-  const requests = `${numbers.stage.candidate.requests} of ${minRequests} requests`
+  const requests = requestsOf(numbers, policy)
   switch (outcome.kind) {
     case 'rollback':
       return outcome.cause === 'guard' ? describeGuard(numbers) : describeReading(outcome.reading)
     case 'hold':
-      return `held at ${percent(numbers.percent)}: ${describeHold(outcome.cause, numbers, now, requests)}`
+      return `held at ${percent(numbers.percent)}: ${describeHold(outcome.cause, numbers, policy, now)}`
     case 'observe': {
       const clock = `${Math.floor(now.activeSec)} of ${policy.observationWindowSec} s`
       return `observing ${percent(numbers.percent)}: ${clock}, ${requests}${evidenceSoFar(numbers)}`
@@ -90,14 +89,15 @@ function describeGuard({ guard, percent: at }: Numbers): string {
 
 function describeHold(
   cause: Extract<Outcome, { kind: 'hold' }>['cause'],
-  { guard, split }: Numbers,
+  numbers: Numbers,
+  policy: RolloutPolicy,
   now: Moment,
-  requests: string,
 ): string {
+  const { guard, split } = numbers
   switch (cause) {
     case 'guard': {
       const limit = `${round(guard.tolerated * 100)} % tolerated`
-      return `errors on both versions together, ${share(guard.errors, guard.requests)} lately (${limit})`
+      return `errors on both versions together, ${share(guard.errors, guard.requests)} lately (${limit}); when that lasts for ${policy.observationWindowSec} s the new version is taken back`
     }
     case 'split': {
       return `the new version got ${split.candidate} of ${split.total} requests without a cookie where ${Math.round(split.expected)} were due`
@@ -107,8 +107,12 @@ function describeHold(
     case 'probes':
       return `${now.probes?.failed ?? 0} of the probes failed, and there is no traffic to judge by`
     case 'low traffic':
-      return `${requests} in ${Math.floor(now.activeSec)} s`
+      return `${requestsOf(numbers, policy)} in ${Math.floor(now.activeSec)} s`
   }
+}
+
+function requestsOf({ stage }: Numbers, { autoRollback }: RolloutPolicy): string {
+  return `${stage.candidate.requests} of ${autoRollback.minRequests} requests`
 }
 
 function evidenceSoFar({ errors, latency }: Numbers): string {

@@ -20,6 +20,7 @@ import type { Rollout } from '../rollout.ts'
 import { defaultRolloutPolicy, type RolloutPolicy, rolloutPolicy } from '../rollout-policy.ts'
 import { insertProbe } from '../rollout-probes.ts'
 import type { ReportedCounts } from '../rollout-reports.ts'
+import { readRolloutView } from '../rollout-view.ts'
 import { pruneBins } from '../route-bins.ts'
 import { readRoutes } from '../routes.ts'
 import type { Verdict } from './decide.ts'
@@ -85,6 +86,11 @@ const linesOf = async ({ id }: Deployment) => (await readBuildLog(sql, id)).map(
 const fine = (segment: number, candidate: number, baseline: number, bad: Partial<ReportedCounts> = {}) => [
   counted(segment, 'candidate', { requests: candidate, tosses: candidate, timedRequests: candidate, ...bad }),
   counted(segment, 'baseline', { requests: baseline, tosses: baseline, timedRequests: baseline }),
+]
+
+const outage = (segment: number) => [
+  counted(segment, 'candidate', { requests: 50, tosses: 50, errorRequests: 10, errorUnits: 10 }),
+  counted(segment, 'baseline', { requests: 950, tosses: 950, errorRequests: 190, errorUnits: 190 }),
 ]
 
 describe('a version that is as good as the old one', () => {
@@ -225,17 +231,49 @@ describe('a version that is worse', () => {
     expect(await stand(rollout)).toMatchObject({ state: 'reverting' })
   })
 
+  test('together with the old one is taken back after a window of it though somebody paused the rollout, and that is said before', async () => {
+    const { candidate, rollout } = await begin()
+    await step(rollout)
+    await sql`update rollouts set state = 'paused', sentence = 'paused by ada', revision = revision + 1 where id = ${rollout.id}`
+    await edges.report(rollout, outage(0))
+    expect(await step(rollout)).toMatchObject({ kind: 'hold', cause: 'guard', cut: 'guard' })
+    const held = { state: 'paused', sentence: 'paused by ada', guardHeldSince: expect.any(Date) }
+    expect(await stand(rollout)).toMatchObject({ ...held, segment: 1 })
+    const said = /together, 600\/3000 lately \(.* tolerated\); when that lasts for 300 s the new version is taken back$/
+    expect((await linesOf(candidate)).at(-1)).toMatch(said)
+    expect((await readRolloutView(sql, rollout.id))?.remarks[0]).toMatch(said)
+
+    for (const segment of [1, 2]) {
+      await edges.report(rollout, outage(segment))
+      await letPass(sql, rollout, windowSec / 2)
+      await step(rollout)
+    }
+    expect(await stand(rollout)).toMatchObject({
+      state: 'reverting',
+      sentence: expect.stringContaining('both versions'),
+    })
+  })
+
+  test('together with the old one for less than a window is told no more when it is over, and the rollout stays paused', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await sql`update rollouts set state = 'paused', revision = revision + 1 where id = ${rollout.id}`
+    await edges.report(rollout, outage(0))
+    expect(await step(rollout)).toMatchObject({ kind: 'hold', cause: 'guard', cut: 'guard' })
+    await edges.report(rollout, [...outage(0), ...fine(1, 50, 950)])
+    await letPass(sql, rollout, windowSec / 2)
+    expect(await look(rollout)).toMatchObject({ kind: 'observe' })
+    expect(await stand(rollout)).toMatchObject({ state: 'paused', segment: 1, guardHeldSince: null })
+    expect((await readRolloutView(sql, rollout.id))?.remarks).toEqual([])
+  })
+
   test('the same for both versions is held, and goes on when it is over', async () => {
     const { rollout } = await begin()
     await step(rollout)
-    const outage = (candidate: number, baseline: number) => [
-      counted(0, 'candidate', { requests: 50, tosses: 50, errorRequests: candidate, errorUnits: candidate }),
-      counted(0, 'baseline', { requests: 950, tosses: 950, errorRequests: baseline, errorUnits: baseline }),
-    ]
-    await edges.report(rollout, outage(10, 190))
+    await edges.report(rollout, outage(0))
     expect(await step(rollout)).toMatchObject({ kind: 'hold', cause: 'guard', cut: 'guard' })
     expect(await stand(rollout)).toMatchObject({ state: 'held', segment: 1 })
-    await edges.report(rollout, [...outage(10, 190), ...fine(1, 50, 950)])
+    await edges.report(rollout, [...outage(0), ...fine(1, 50, 950)])
     await letPass(sql, rollout, windowSec / 2)
     expect(await step(rollout)).toMatchObject({ kind: 'observe' })
     expect(await stand(rollout)).toMatchObject({ state: 'observing', guardHeldSince: null })

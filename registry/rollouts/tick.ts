@@ -43,8 +43,7 @@ export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | 
 /** What a verdict asks for beyond being written down; null: nothing. */
 async function choose(watched: Watched, verdict: Verdict, deps: TickDeps): Promise<Move | null> {
   if (verdict.kind === 'rollback') return { kind: 'rollback', verdict }
-  // Somebody keeps it where it is; a fault takes it back all the same.
-  if (watched.state === 'paused') return null
+  if (watched.state === 'paused') return watchPaused(watched, verdict, deps)
   if (verdict.kind === 'advance') {
     if (verdict.next === null) return { kind: 'done', verdict }
     return {
@@ -59,6 +58,13 @@ async function choose(watched: Watched, verdict: Verdict, deps: TickDeps): Promi
     return { kind: 'probe', verdict }
   if (verdict.cut) return { kind: 'cut', verdict, opens: verdict.cut, limits: await limitsOfCut(watched, deps) }
   return isNews(watched, verdict) ? { kind: 'tell', verdict } : null
+}
+
+// Somebody keeps it where it is; a fault takes it back all the same, so the guard's watches go on.
+async function watchPaused(watched: Watched, verdict: Verdict, deps: TickDeps): Promise<Move | null> {
+  if (verdict.cut === 'guard') return { kind: 'cut', verdict, opens: 'guard', limits: await limitsOfCut(watched, deps) }
+  const isGuarded = verdict.kind === 'hold' && verdict.cause === 'guard'
+  return isGuarded === (watched.guardHeldSec !== null) ? null : { kind: 'tell', verdict }
 }
 
 // A stage that began without limits gets them when there are enough requests to know.
