@@ -201,6 +201,22 @@ test('a candidate that cannot be reached serves five visitors its error, and cou
   await expect.poll(unblamed, soon).toBe(0)
 })
 
+test('a candidate that is dead is fused though every other request is for a file or comes from the cache', async () => {
+  const app = await appWith('half-dead')
+  const next = server('new', "if (pathname === '/api') return response.writeHead(503).end()")
+  await TestRollout.begin(edge, app, { ...next, files: { 'a.txt': 'a file' } }, { percent: 99 })
+  // From either edge process, whose caches are their own.
+  for (let asked = 0; asked < 20; asked++) expect((await edge.ask(app, '/shared')).status).toBe(200)
+  const statuses: number[] = []
+  for (let asked = 0; asked < 60; asked++) {
+    for (const path of ['/a.txt', '/shared']) await edge.ask(app, path)
+    statuses.push((await edge.ask(app, '/api')).status)
+  }
+  const failed = statuses.filter((status) => status === 503).length
+  expect(failed).toBeGreaterThanOrEqual(5)
+  expect(failed).toBeLessThanOrEqual(10)
+})
+
 test('an error of the candidate is told at once, not with the next report', async () => {
   const app = await appWith('urgent')
   const rollout = await TestRollout.begin(edge, app, server('new'), { percent: 99 })

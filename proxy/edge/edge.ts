@@ -254,6 +254,7 @@ export class Edge {
   ): void {
     const { routeId, deployment, visitor, isPrivate, counted } = visit
     const call = { request, response, target, routeId, headers: deployment.headers, visitor, isPrivate }
+    if (!host) counted?.hasNoApp()
     const isBegun = files.serve(call)
     if (isBegun === true) return
     if (isBegun !== false) {
@@ -329,7 +330,7 @@ export class Edge {
     const { deployment, counted } = visit
     const { ref, headers } = deployment
     const answer = (notice: pages.Notice) => {
-      counted?.shookHands(notice.status)
+      counted?.refused(notice.status)
       refuse({ request, socket }, notice)
     }
     this.#count(socket, deployment.inFlight)
@@ -351,7 +352,7 @@ export class Edge {
         ...{ request, socket, head, target, address: { socketPath }, headers },
         forwarding: this.#deps.trusted.forwardingOf(request),
         onFailure: () => {
-          counted?.shookHands(lost.status)
+          counted?.refused(lost.status)
           return lost
         },
         onAnswer: (status) => counted?.shookHands(status),

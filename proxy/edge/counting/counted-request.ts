@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Bin, Binned, Bins } from './bins.ts'
 import type { CountedVisit } from './counted-visit.ts'
-import type { FuseEar } from './fuse.ts'
+import { type FuseEar, isUnreachable } from './fuse.ts'
 
 const switchedProtocols = 101
 
@@ -17,6 +17,7 @@ export class CountedRequest {
   readonly #visit: CountedVisit | null
   readonly #ear: FuseEar | null
   #isAsked = false
+  #hasNoApp = false
   #isSettled = false
   #isFailed = false
   #isOver = false
@@ -44,18 +45,28 @@ export class CountedRequest {
     this.#visit?.asked()
   }
 
+  /** Its deployment has nothing but files: these are its answers. */
+  hasNoApp(): void {
+    this.#hasNoApp = true
+  }
+
   /** The app has answered it. `hasCookie`: with the visitor's id. */
   answered(status: number, how: 'for everybody' | 'for one', hasCookie: boolean): void {
     if (this.#isSettled) return
     const now = performance.now()
     if (how === 'for one') this.#bin.took(now - this.#startedAt)
     this.#visit?.answered(now, { isCacheable: how === 'for everybody', hasCookie })
-    this.#settle(status)
+    this.#settle(status, status)
   }
 
   /** The app has taken the protocol, or has not. */
   shookHands(status: number = switchedProtocols): void {
-    if (!this.#isSettled) this.#settle(status)
+    if (!this.#isSettled) this.#settle(status, status)
+  }
+
+  /** Of the app there is no word: the edge has said so with this status, or why it did not ask. */
+  refused(status: number): void {
+    if (!this.#isSettled) this.#settle(status, isUnreachable(status) ? status : null)
   }
 
   /** The app broke off in the middle of its answer. */
@@ -69,9 +80,10 @@ export class CountedRequest {
     if (this.#isSettled) return
     if (!response.headersSent) this.left()
     else {
-      // Not the app's own answer: the cache's, or the edge's word that there is none.
+      // Not the app's own answer: a file's, the cache's, or the edge's word that there is none.
       if (this.#isAsked) this.#visit?.answeredByEdge(performance.now(), response.statusCode)
-      this.#settle(response.statusCode)
+      if (this.#hasNoApp) this.#settle(response.statusCode, response.statusCode)
+      else this.refused(response.statusCode)
     }
   }
 
@@ -88,11 +100,12 @@ export class CountedRequest {
     return this.#bins.of(this.#deployment, this.#routeId)
   }
 
-  #settle(status: number): void {
+  // `word`: what it says of the app.
+  #settle(status: number, word: number | null): void {
     this.#isSettled = true
     this.#bin.requests++
     this.#visit?.settled(status)
-    this.#ear?.(status, this.#startedAt, performance.now())
+    this.#ear?.(word, this.#startedAt, performance.now())
     if (status >= 500) this.#fail(status)
   }
 

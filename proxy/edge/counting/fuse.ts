@@ -3,13 +3,17 @@ const openForMs = 30_000
 // A bit each: the last twenty.
 const oldAnswers = 0xfffff
 
-// Nothing of the app: not reached, or no answer in time.
 const unreachable = [502, 503, 504]
 
 /** What the edge processes of a proxy tell each other of a candidate. */
 export type FuseWord = 'failed' | 'answered'
 
-/** Hears how a request to one arm went. `status` null: nobody knows. */
+/** Nothing of the app: not reached, or no answer in time. */
+export function isUnreachable(status: number): boolean {
+  return unreachable.includes(status)
+}
+
+/** Hears how a request to one arm went. `status` null: it says nothing of the app, which has not been asked, or not waited for. */
 export type FuseEar = (status: number | null, startedAt: number, now: number) => void
 
 /**
@@ -40,13 +44,13 @@ export class Fuse {
 
   readonly candidate: FuseEar = (status, startedAt, now) => {
     if (status === null) this.left(startedAt)
-    else if (unreachable.includes(status)) this.failed(startedAt, now)
+    else if (isUnreachable(status)) this.failed(startedAt, now)
     else this.answered(startedAt)
   }
 
   readonly old: FuseEar = (status, _startedAt, now) => {
     if (status === null) return
-    this.#old = ((this.#old << 1) | Number(unreachable.includes(status))) & oldAnswers
+    this.#old = ((this.#old << 1) | Number(isUnreachable(status))) & oldAnswers
     if (!this.#oldFails()) return
     this.#oldFailedAt = now
     if (this.#failures === 0) return
