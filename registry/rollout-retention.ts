@@ -18,4 +18,10 @@ export async function pruneRollouts(sql: Db): Promise<void> {
     where o.id = r.rollout_id
       and o.ended_at < now() - make_interval(days => ${countsForDays})
   `
+  await sql`
+    delete from rollout_probes p
+    using rollouts o
+    where o.id = p.rollout_id
+      and o.ended_at < now() - make_interval(days => ${countsForDays})
+  `
 }

@@ -217,19 +217,21 @@ test('low confidence is said', () => {
 test('an idle app is asked ten times and goes straight to 100 %, unverified', () => {
   const idle = { before: { ...moment().before, recentRequests: 19 } }
   expect(decide([], policy, moment(idle))).toMatchObject({ kind: 'probe', count: 10 })
-  const passed = decide([], policy, moment({ ...idle, probes: { passed: 10, failed: 0 } }))
+  const passed = decide([], policy, moment({ ...idle, probes: { passed: 10, failed: 0, reason: null } }))
   expect(passed).toMatchObject({ kind: 'advance', next: 100, confidence: 'unverified' })
   expect(passed.sentence).toBe('begins at 100 % (unverified: no traffic)')
-  const failed = decide([], policy, moment({ ...idle, probes: { passed: 7, failed: 3 } }))
+  const failed = decide([], policy, moment({ ...idle, probes: { passed: 7, failed: 3, reason: 'it answered 500' } }))
   expect(failed).toMatchObject({ kind: 'hold', cause: 'probes', alert: true })
-  expect(failed.sentence).toBe('held at 0 %: 3 of the probes failed, and there is no traffic to judge by')
+  expect(failed.sentence).toBe(
+    'held at 0 %: 3 of the probes failed (it answered 500), and there is no traffic to judge by',
+  )
 })
 
 test('an app that falls idle within a window goes to 100 % too, and is done there', () => {
   const still = segment({ candidate: counts(1), baseline: counts(18) })
   expect(decide([still], policy, moment({ activeSec: 299 }))).toMatchObject({ kind: 'observe' })
   expect(decide([still], policy, atWindow)).toMatchObject({ kind: 'probe' })
-  const probed = { ...atWindow, probes: { passed: 10, failed: 0 } }
+  const probed = { ...atWindow, probes: { passed: 10, failed: 0, reason: null } }
   expect(decide([still], policy, probed)).toMatchObject({ kind: 'advance', next: 100, confidence: 'unverified' })
   const alone = segment({ stage: 1, weight: 1, candidate: counts(0), baseline: noCounts })
   expect(decide([still, alone], policy, atWindow)).toMatchObject({
@@ -306,7 +308,9 @@ const moments = fc.record({
   coverage: fc.double({ min: 0, max: 1, noNaN: true }),
   uncoveredSec: fc.nat({ max: 2000 }),
   guard: fc.record({ watchSec: fc.nat({ max: 700 }), heldSec: fc.option(fc.nat({ max: 700 })) }),
-  probes: fc.option(fc.record({ passed: fc.nat({ max: 10 }), failed: fc.nat({ max: 10 }) })),
+  probes: fc.option(
+    fc.record({ passed: fc.nat({ max: 10 }), failed: fc.nat({ max: 10 }), reason: fc.option(fc.string()) }),
+  ),
   before: fc.record({
     recentRequests: fc.nat({ max: 100 }),
     failures: fc.record({ errors: fc.nat({ max: 90 }), requests: fc.integer({ min: 90, max: 9000 }) }),

@@ -31,8 +31,8 @@ export type Moment = {
   coverage: number
   uncoveredSec: number
   guard: GuardClock
-  /** What became of the probes that a verdict asked for. */
-  probes: { passed: number; failed: number } | null
+  /** What became of the probes that a verdict asked for; `reason`: what the first said that failed. */
+  probes: { passed: number; failed: number; reason: string | null } | null
   before: Before
 }
 

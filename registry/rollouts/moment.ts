@@ -62,5 +62,6 @@ function readProbes({ probeTurn, probesAskedSec, probes, edges }: Watched): Mome
   return {
     passed: probes.reduce((sum, { passed }) => sum + passed, 0),
     failed: probes.reduce((sum, { failed }) => sum + failed, 0),
+    reason: probes.find(({ reason }) => reason !== null)?.reason ?? null,
   }
 }

@@ -155,7 +155,15 @@ async function advance(
 // A push ends here: from now on the rollout goes by itself.
 const nextCommands = ['       follow it: atelier status; more at once: atelier promote 100; back: atelier abort']
 
+// Asking again, each minute for as long as it takes, is no news: what was answered last is kept, and told when it is another answer.
 async function askProbes(tx: Db, rollout: Rollout, verdict: Verdict): Promise<void> {
+  await tx`
+    delete from rollout_probes p
+    using rollouts o
+    where o.id = ${rollout.id}
+      and p.rollout_id = o.id
+      and p.turn < o.probe_turn
+  `
   await tx`
     update rollouts o
     set probe_turn = (select coalesce(max(turn), -1) + 1 from rollout_probes p where p.rollout_id = o.id),
@@ -163,7 +171,8 @@ async function askProbes(tx: Db, rollout: Rollout, verdict: Verdict): Promise<vo
         revision = revision + 1
     where id = ${rollout.id}
   `
-  await recordDecision(tx, rollout, { kind: 'probe', sentence: verdict.sentence, by, verdict })
+  if (verdict.kind === 'probe')
+    await recordDecision(tx, rollout, { kind: 'probe', sentence: verdict.sentence, by, verdict })
 }
 
 async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<void> {

@@ -105,7 +105,7 @@ function describeHold(
     case 'coverage':
       return `proxies with ${round(now.coverage * 100)} % of the traffic report, ${enoughCoverage * 100} % must`
     case 'probes':
-      return `${now.probes?.failed ?? 0} of the probes failed, and there is no traffic to judge by`
+      return `${now.probes?.failed ?? 0} of the probes failed${now.probes?.reason ? ` (${now.probes.reason})` : ''}, and there is no traffic to judge by`
     case 'low traffic':
       return `${requestsOf(numbers, policy)} in ${Math.floor(now.activeSec)} s`
   }

@@ -331,7 +331,7 @@ describe('without traffic', () => {
     for await (const told of followBuildLog(sql, candidate.id)) followed.push(told)
     expect(followed.at(-1)).toMatchObject({ end: { state: 'canary', trafficAt: null } })
     expect(await linesOf(candidate)).toEqual([
-      '-----> Canary      held at 0 %: 3 of the probes failed, and there is no traffic to judge by',
+      '-----> Canary      held at 0 %: 3 of the probes failed (status 500), and there is no traffic to judge by',
       '       all the same: atelier promote 100; or push a fix',
     ])
     await letPass(sql, rollout, 61)
@@ -351,6 +351,26 @@ describe('without traffic', () => {
     await insertHistory(sql, live, { edges: edges.ids, requests: 1000 })
     expect(await look(rollout)).toMatchObject({ kind: 'advance', next: 5, confidence: 'full' })
     expect(await stateOf(candidate)).toBe('canary')
+  })
+
+  test('a version that goes on failing them leaves no rows for every time it is asked', async () => {
+    const { rollout } = await begin({ requests: 0 })
+    const fail = async (turn: number) => {
+      for (const edgeId of edges.ids)
+        await insertProbe(sql, { rolloutId: rollout.id, turn, edgeId, passed: 9, failed: 1, reason: 'status 500' })
+    }
+    await look(rollout)
+    for (let turn = 0; turn < 5; turn++) {
+      expect(await stand(rollout)).toMatchObject({ probeTurn: turn })
+      await look(rollout)
+      await fail(turn)
+      expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'probes' })
+      expect((await stand(rollout))?.sentence).toContain('3 of the probes failed (status 500)')
+      await letPass(sql, rollout, 61)
+      await look(rollout)
+    }
+    expect(await kindsOf(rollout)).toEqual(['probe', 'hold'])
+    expect(await sql`select distinct turn from rollout_probes where rollout_id = ${rollout.id}`).toEqual([{ turn: 4 }])
   })
 
   test('for the new version, where 250 requests were due, it is held and not promoted', async () => {

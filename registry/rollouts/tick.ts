@@ -36,7 +36,7 @@ export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | 
   const wanted = await choose(watched, verdict, deps)
   const tick = { verdict, now, before }
   if (wanted) await move(watched, wanted, { ...deps, ...tick })
-  else await note(watched, { ...deps, ...tick })
+  else if (!isAskedAgain(watched, verdict)) await note(watched, { ...deps, ...tick })
   return verdict
 }
 
@@ -58,6 +58,11 @@ async function choose(watched: Watched, verdict: Verdict, deps: TickDeps): Promi
     return { kind: 'probe', verdict }
   if (verdict.cut) return { kind: 'cut', verdict, opens: verdict.cut, limits: await limitsOfCut(watched, deps) }
   return isNews(watched, verdict) ? { kind: 'tell', verdict } : null
+}
+
+// Until the answers are there, the last ones hold it.
+function isAskedAgain({ state, last }: Watched, { kind }: Verdict): boolean {
+  return kind === 'probe' && state === 'held' && last?.cause === 'probes'
 }
 
 // Somebody keeps it where it is; a fault takes it back all the same, so the guard's watches go on.

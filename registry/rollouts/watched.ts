@@ -47,7 +47,7 @@ export type Watched = {
   segments: WatchedSegment[]
   edges: WatchedEdge[]
   /** Of the turn that was asked for. */
-  probes: { edgeId: string; passed: number; failed: number }[]
+  probes: { edgeId: string; passed: number; failed: number; reason: string | null }[]
 }
 
 type SegmentRow = Pick<WatchedSegment, 'stage' | 'opens' | 'slowMs' | 'tooSlowMs' | 'openedSecAgo'> & {
@@ -152,7 +152,12 @@ function edgesOf(sql: Db) {
 
 function probesOf(sql: Db) {
   return sql`(
-    select coalesce(jsonb_agg(jsonb_build_object('edgeId', edge_id, 'passed', passed, 'failed', failed)), '[]')
+    select coalesce(
+             jsonb_agg(
+               jsonb_build_object('edgeId', edge_id, 'passed', passed, 'failed', failed, 'reason', reason) order by at
+             ),
+             '[]'
+           )
     from rollout_probes
     where rollout_id = o.id
       and turn = o.probe_turn

@@ -56,7 +56,7 @@ export function simulateRollout(traffic: Traffic, policy: RolloutPolicy, lookEve
     coverage: 1,
     uncoveredSec: 0,
     guard: { watchSec: clock.watchSec, heldSec: clock.heldSec },
-    probes: { passed: 10, failed: 0 },
+    probes: { passed: 10, failed: 0, reason: null },
     before: traffic.before,
   })
   const open = (opens: Segment['opens'], stage: number, weight: number) => {
