@@ -22,6 +22,9 @@ export type BuildParts = {
   lockfile: string | null
 }
 
+const mostDependencies = 1000
+const longestRange = 200
+
 /** What the manifest says of a build besides its files. */
 export function describeBuild({
   claim,
@@ -50,6 +53,7 @@ export function describeBuild({
     env_names: [...new Set([...Object.keys(env), ...Object.keys(claim.envSnapshot)])].sort(),
     public_env_hash: hashPublic(env),
     node_version: process.versions.node,
+    dependencies: namedDependencies(context),
     lockfile_sha256: lockfile === null ? null : createHash('sha256').update(lockfile).digest('hex'),
     spa_fallback: output.fallback === 'single-page' && isSinglePage(pages),
     header_rules: rules.headers,
@@ -64,6 +68,12 @@ export function describeBuild({
 /** A path that somebody chose must answer 2xx or 3xx; `/` only below 500, for an app may have nothing there. */
 export function healthOf({ deployments: { healthCheck } }: AppConfig): Manifest['health'] {
   return { path: healthCheck.path ?? '/', timeout_sec: healthCheck.timeoutSec, strict: healthCheck.path !== undefined }
+}
+
+// What somebody may have written there has no end.
+function namedDependencies({ app }: BuildContext): Record<string, string> {
+  const named = Object.entries(app.pkg?.dependencies ?? {}).slice(0, mostDependencies)
+  return Object.fromEntries(named.map(([name, range]) => [name.slice(0, longestRange), range.slice(0, longestRange)]))
 }
 
 // What may be in the bundle for every browser to read: the same hash, the same inlined values.

@@ -20,6 +20,7 @@ export const commands: Record<string, Entry> = {
     load: () => import('./redeploy.ts'),
   },
   deploys: { summary: 'list deployments', load: () => import('./deploys.ts') },
+  diff: { summary: 'show what differs between two versions', load: () => import('./diff.ts') },
   rollback: { summary: 'go back to the previous live version, or to a named one', load: () => import('./rollback.ts') },
   promote: {
     summary: 'give a new version more of the traffic, or make a preview or an earlier version production',

@@ -49,6 +49,8 @@ export const manifest = z.object({
   public_env_hash: z.string(),
   node_version: z.string(),
   lockfile_sha256: sha256.nullable(),
+  /** Of package.json, with their ranges. */
+  dependencies: z.record(z.string(), z.string()).default({}),
   files: z.array(manifestFile).max(100_000),
   /**
    * `entry` is a path inside server.tar.zst, of what a thread runs. `start` is what a process runs: a command, and the folder in the archive that

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { describe, expect } from 'vitest'
@@ -89,6 +89,33 @@ test('variables reach a running app by a redeploy without a build', async ({ ate
   const shown = await said(atelier, ['env', 'set', 'GREETING=hello', '--redeploy', '--app', 'env-app'], folder)
   expect(shown).not.toMatch(/Bundling|Installing/)
   await expect.poll(() => atelier.get('env-app', '/')).toMatchObject({ body: 'one hello' })
+})
+
+test('what differs between two versions is shown, and of variables only the names', async ({ atelier }) => {
+  const folder = await atelier.directory({ 'index.html': 'one', 'old.html': 'gone soon', 'same.css': 'p {}' })
+  const run = (args: string[]) => said(atelier, [...args, '--app', 'diff-app'], folder)
+  await run(['deploy', '--version', '1.0.0'])
+  await rm(join(folder, 'old.html'))
+  await writeFile(join(folder, 'index.html'), 'one and more')
+  await writeFile(join(folder, 'about.html'), 'new')
+  await run(['env', 'set', 'GREETING=hush-hush'])
+  await run(['deploy', '--version', '1.1.0'])
+  expect((await run(['diff', '1.0.0', '1.1.0'])).split('\n')).toEqual([
+    '1.0.0 (v1) → 1.1.0 (v2)',
+    '  routes        + /about',
+    '                - /old',
+    '  files         + about.html  3 B',
+    '                - old.html  9 B',
+    '                ~ index.html  3 B → 12 B',
+    '  variables     + GREETING',
+    '',
+  ])
+  expect(await run(['diff', 'v1', 'v1'])).toBe('1.0.0 (v1) → 1.0.0 (v1)\n  nothing differs\n')
+  const failed = await atelier.cli(['diff', 'v1', 'v9', '--app', 'diff-app'], { cwd: folder })
+  expect(failed).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('no built version v9; see: atelier deploys'),
+  })
 })
 
 test('a cached answer is served until it is purged, on every edge process', async ({ atelier }) => {

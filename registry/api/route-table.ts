@@ -8,6 +8,7 @@ import {
   listEventsRoute,
   showDeploymentRoute,
 } from './deployments.ts'
+import { diffRoute } from './diff.ts'
 import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
 import { lockRoute, unlockRoute } from './locks.ts'
 import { appLogRoute } from './logs.ts'
@@ -42,6 +43,7 @@ export const routeTable: Route[] = [
   listEventsRoute,
   deploymentLogRoute,
   cancelRoute,
+  diffRoute,
   purgeRoute,
   appLogRoute,
   listEnvRoute,

@@ -1,5 +1,9 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startControlPlane } from '../../test/support/control-plane.ts'
+import { emptyManifest } from '../../test/support/manifest.ts'
+import { FileStore } from '../bundle-store/file.ts'
 import { createDeployment } from '../deployments.ts'
 import type { Route } from './route.ts'
 import { routeTable } from './route-table.ts'
@@ -37,6 +41,7 @@ const samples: Record<string, Sample> = {
   'get /deployments/{id}/events': { needs: 'read' },
   'get /deployments/{id}/logs': { needs: 'read' },
   'post /deployments/{id}/cancel': { needs: 'deploy' },
+  'get /apps/{app}/diff': { needs: 'read', query: 'from=1.0.0&to=v2' },
   'post /apps/{app}/purge': { needs: 'deploy', json: () => ({ all: true }) },
   'get /apps/{app}/logs': { needs: 'read' },
   'get /apps/{app}/env': { needs: 'read' },
@@ -53,6 +58,9 @@ const samples: Record<string, Sample> = {
 const nameOf = ({ method, path }: Route) => `${method} ${path}`
 
 let secrets: Record<'admin' | 'deploy' | 'read' | 'foreign', string>
+const manifest = JSON.stringify(emptyManifest)
+beforeAll(() => new FileStore(join(plane.home, 'store')).put('manifest.json', Buffer.from(manifest)))
+
 let app: string
 let other: string
 beforeAll(async () => {
@@ -70,6 +78,12 @@ async function ask(route: Route, token: string | null) {
   app = await plane.app()
   await plane.deployed(app, '1.0.0')
   await plane.deployed(app, '1.0.1')
+  await plane.sql`
+    update builds
+    set manifest_key = 'manifest.json',
+        manifest_sha256 = ${createHash('sha256').update(manifest).digest('hex')}
+    where app_id = ${app}
+  `
   const queued = await createDeployment(plane.sql, {
     app,
     target: { environment: 'production', branch: 'main', label: app },

@@ -23,6 +23,7 @@ import type { Manifest } from '../../registry/manifest.ts'
 import { awaitPrepared, goLive, markPrepared, requestPrepare } from '../../registry/release.ts'
 import { loadKey } from '../../registry/secrets.ts'
 import { connect as connectSql, type Sql } from '../../registry/sql.ts'
+import { emptyManifest } from './manifest.ts'
 
 /** A bundle as a test writes it: static files and server code by path, both as text. */
 export type TestBundle = Partial<
@@ -169,12 +170,8 @@ export class TestEdge {
     const archive = bundle.packed?.archive ?? (bundle.server ? await packServer(bundle.server) : null)
     if (archive) await this.store.put(serverKey(name), archive)
     const manifest: Manifest = {
-      app_id: app,
-      ...{ version, build, framework: 'test', kind: bundle.kind, built_at: new Date().toISOString(), built_by: 'test' },
-      ...{ bundle_size: 0, routes: { pages: [], api: [], static: [] }, transforms_applied: [], build_duration_ms: 0 },
-      ...{ git_sha: null, git_branch: null, env_names: [], public_env_hash: '', node_version: process.version },
-      lockfile_sha256: null,
-      files,
+      ...emptyManifest,
+      ...{ app_id: app, version, build, kind: bundle.kind, files },
       server: archive && {
         entry: bundle.packed?.entry ?? Object.keys(bundle.server ?? {})[0] ?? '',
         start: bundle.start === undefined ? null : { command: bundle.start, folder: '' },
