@@ -42,8 +42,8 @@ beforeAll(async () => {
 afterEach(async () => {
   expect(gateway.isRunning()).toBe(true)
   await expect.poll(() => gateway.gitProcesses()).toEqual([])
-  const objects = await readdir(join(gateway.repository('taken'), 'objects')).catch(() => [])
-  expect(objects.filter((name) => name.startsWith('tmp_'))).toEqual([])
+  const objects = () => readdir(join(gateway.repository('taken'), 'objects')).catch(() => [])
+  await expect.poll(async () => (await objects()).filter((name) => name.startsWith('tmp_'))).toEqual([])
   expect(await gateway.refs('taken').catch(() => ({}))).toEqual({})
 })
 afterAll(async () => {

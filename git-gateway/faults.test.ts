@@ -140,15 +140,16 @@ test('F6: with the database gone or silent a push is refused within five seconds
   await using repo = await makeRepo(gateway.url('dark'))
   await repo.commit({ a: '1' })
   for (const fault of [link.cut, link.silence]) {
-    const atMostMs = await answeredWithin(repo)
+    const before = await usualMs(repo)
     fault()
     const startedAt = performance.now()
     const refused = await repo.push('main')
-    expect(performance.now() - startedAt).toBeLessThan(atMostMs)
+    const tookMs = performance.now() - startedAt
     expect(refused.code).not.toBe(0)
     expect(refused.stderr).toContain('remote: The database of Atelier does not answer just now.')
     link.heal()
     await expect.poll(async () => (await repo.push('--dry-run', 'main')).code, { timeout: 20_000 }).toBe(0)
+    expect(tookMs).toBeLessThan(answeredWithin(before, await usualMs(repo)))
   }
   expect(await repo.push('main')).toMatchObject({ code: 0 })
 })
@@ -164,20 +165,21 @@ test('F6: a database that goes or hangs between the two requests of a push is to
       ['push', 'atelier', 'main'],
       ['push', 'atelier', 'main:a', 'main:b'],
     ]) {
-      const atMostMs = await answeredWithin(repo)
+      const before = await usualMs(repo)
       const pushing = startGit(repo.path, command)
       await pause.isReached()
       fault()
       const startedAt = performance.now()
       await pause.end()
       const refused = await pushing.done
-      expect(performance.now() - startedAt).toBeLessThan(atMostMs)
+      const tookMs = performance.now() - startedAt
       expect(refused.code).not.toBe(0)
       expect(refused.stderr).toContain('remote: The database of Atelier does not answer just now. Nothing was changed')
       link.heal()
       await expect
         .poll(async () => (await repo.git('ls-remote', gateway.url('between'))).stderr, { timeout: 20_000 })
         .toContain('There is no app')
+      expect(tookMs).toBeLessThan(answeredWithin(before, await usualMs(repo)))
     }
   }
   expect(await repo.push('--no-verify', 'main')).toMatchObject({ code: 0 })
@@ -202,13 +204,13 @@ test.each([
     await createApp(database.sql, { id: app, by: 'test' })
     const sha = await repo.commit({ a: '1' })
 
-    const atMostMs = await answeredWithin(repo)
+    const before = await usualMs(repo)
     const hangs = link[way](...texts)
     const pushing = repo.push('main')
     await hangs
     const startedAt = performance.now()
     const refused = await pushing
-    expect(performance.now() - startedAt).toBeLessThan(atMostMs)
+    const tookMs = performance.now() - startedAt
     expect(refused.code).toBe(1)
     expect(refused.stderr).toContain(
       '(The database of Atelier does not answer just now. Whether it took this push is not certain: atelier deploys shows it. Pushing again does no harm.)',
@@ -216,6 +218,7 @@ test.each([
     expect(await gateway.refs(app)).toEqual({})
     link.heal()
     await expect.poll(async () => (await repo.push('main')).code, { timeout: 20_000 }).toBe(0)
+    expect(tookMs).toBeLessThan(answeredWithin(before, await usualMs(repo)))
     const deployments = await gateway.deployments(app)
     expect(deployments.filter(({ liveAt }) => liveAt)).toHaveLength(1)
     if (rows === 0) expect(deployments).toHaveLength(1)
@@ -223,11 +226,16 @@ test.each([
   },
 )
 
-/** Five seconds for the database to answer, and what the rest of a push takes: half a second, or more on a machine that is busy just now. */
-async function answeredWithin(repo: Awaited<ReturnType<typeof makeRepo>>): Promise<number> {
+/** Five seconds for the database to answer, and what the rest of a push takes: half a second, or more on a machine that was busy before or after. */
+function answeredWithin(...usual: number[]): number {
+  return 5_000 + Math.max(500, 5 * Math.max(...usual))
+}
+
+/** What an exchange of git with a gateway that is well takes just now, in milliseconds. */
+async function usualMs(repo: TestRepo): Promise<number> {
   const startedAt = performance.now()
   await repo.git('ls-remote', 'atelier')
-  return 5_000 + Math.max(500, 5 * (performance.now() - startedAt))
+  return performance.now() - startedAt
 }
 
 test('a database that goes away while the build queue connects does not end the gateway', async () => {

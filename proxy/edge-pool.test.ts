@@ -121,7 +121,7 @@ test('a flip has been seen when every edge process goes by it, and not before', 
   await goLive(edge.sql, id, { config: edge.config, by: 'test' })
   expect(await awaitRouteSeen(edge.sql, id, { timeoutMs: 300 })).toBe(false)
   process.kill(stopped, 'SIGCONT')
-  expect(await awaitRouteSeen(edge.sql, id)).toBe(true)
+  expect(await awaitRouteSeen(edge.sql, id, { timeoutMs: 20_000 })).toBe(true)
   expect(isAlive(stopped)).toBe(true)
 })
 
@@ -160,7 +160,7 @@ test('a rollback while the replaced version drains goes to the host that still l
   const target = await findDeployment(edge.sql, first.id)
   if (!target) throw new Error('the first deployment is gone')
   await rollBack(edge.sql, target, { by: 'test' })
-  expect(await awaitRouteSeen(edge.sql, first.id)).toBe(true)
+  expect(await awaitRouteSeen(edge.sql, first.id, { timeoutMs: 20_000 })).toBe(true)
   expect(await edge.ask('undone', '/')).toMatchObject({ status: 200, body: 'first' })
 
   // What was in flight ends, and with it the drain that is no longer wanted.

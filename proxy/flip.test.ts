@@ -30,7 +30,7 @@ test('whoever waited for the edges finds the new version at the first request, t
   for (let turn = 1; turn <= 20; turn++) {
     const { id } = await edge.prepare('prompt', page(`version ${turn}`))
     await goLive(edge.sql, id, { config: edge.config, by: 'test' })
-    expect(await awaitRouteSeen(edge.sql, id)).toBe(true)
+    expect(await awaitRouteSeen(edge.sql, id, { timeoutMs: 20_000 })).toBe(true)
     expect((await edge.ask('prompt', '/')).body).toBe(`version ${turn}`)
   }
 })
@@ -39,13 +39,13 @@ test('an edge that has not read a change is waited for, and not for ever; one th
   const { id } = await edge.deploy('waited-for', page('x'))
   const { sql } = edge
   await sql`insert into edges (id) values ('silent')`
-  expect(await awaitRouteSeen(sql, id)).toBe(true)
+  expect(await awaitRouteSeen(sql, id, { timeoutMs: 20_000 })).toBe(true)
   const [before] = await sql<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`
   await sql`update routes set generation = generation + 1 where app_id = 'waited-for'`
   await sql`update edges set routes_seen = ${before?.snapshot ?? ''}::pg_snapshot, seen_at = now() where id = 'silent'`
   expect(await awaitRouteSeen(sql, id, { timeoutMs: 50 })).toBe(false)
   await sql`update edges set routes_seen = pg_current_snapshot() where id = 'silent'`
-  expect(await awaitRouteSeen(sql, id)).toBe(true)
+  expect(await awaitRouteSeen(sql, id, { timeoutMs: 20_000 })).toBe(true)
   await sql`delete from edges where id = 'silent'`
 })
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import { copyCheckout } from '../test/support/checkout-copy.ts'
 import { prepareRuntime, type Runtime, stageScript } from './runtime.ts'
 import { ThrowAwayHome } from './throw-away-home.ts'
 
@@ -85,11 +86,10 @@ async function expectRuns(home: ThrowAwayHome, { node, bin, npmCli, modules, boo
   expect((await home.run({ file: node, args: ['--check', boot], readable: paths })).exit.code).toBe(0)
 }
 
-// Hard links where they can be had, so that a second Node of 150 MB costs nothing; the folder alone is closed.
+// The folder alone is closed.
 async function closedCheckout() {
   const path = await mkdtemp(join(await realpath(tmpdir()), 'atl-'))
-  const parts = ['sandbox', 'registry', 'package.json', 'node_modules'].map((name) => join(checkout, name))
-  await run('cp', ['-al', ...parts, path]).catch(() => run('cp', ['-a', '--remove-destination', ...parts, path]))
+  await copyCheckout(checkout, ['sandbox', 'registry', 'package.json', 'node_modules'], path)
   await chmod(path, 0o700)
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }

@@ -94,7 +94,7 @@ function slowBuild(point: Point): Record<string, string> {
   if (point !== 'row') return {}
   return {
     'atelier.config.ts': "export default { build: { script: 'build.sh', output: 'dist' } }\n",
-    'build.sh': '#!/bin/sh\nset -e\necho begun\nsleep 2\nmkdir -p dist\ncp index.html dist/\n',
+    'build.sh': '#!/bin/sh\nset -e\necho begun\nsleep 5\nmkdir -p dist\ncp index.html dist/\n',
   }
 }
 

@@ -6,9 +6,9 @@ import { connectToHome } from './support/platform-database.ts'
 import { atOnce, type Files } from './support/repo.ts'
 
 // Slow enough to be killed in the middle of, and it says when it is there.
-const slowApp = (text: string): Files => ({
+const slowApp = (text: string, sec = 1): Files => ({
   'atelier.config.ts': "export default { build: { script: 'build.sh', output: 'dist' } }\n",
-  'build.sh': `#!/bin/sh\nset -e\necho begun\nsleep 1\nmkdir -p dist\necho '${text}' > dist/index.html\n`,
+  'build.sh': `#!/bin/sh\nset -e\necho begun\nsleep ${sec}\nmkdir -p dist\necho '${text}' > dist/index.html\n`,
 })
 
 const seenPushes: SeenPush[] = []
@@ -47,7 +47,7 @@ test('kill -9 of the whole platform in the middle of a push: the next start serv
   await repo.commit(slowApp('one'))
   await repo.push(atOnce)
 
-  const sha = await repo.commit(slowApp('two'))
+  const sha = await repo.commit(slowApp('two', 5))
   const pushing = repo.tryPush(atOnce)
   await untilLogSays(atelier, sha, 'begun')
   await atelier.platform.killSupervisor()

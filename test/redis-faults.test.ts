@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import type { Atelier } from './support/atelier.ts'
 import { expectSoundHistory, type SeenPush } from './support/history.ts'
+import type { RoleName } from './support/platform.ts'
 import { atOnce, type Repo } from './support/repo.ts'
 import { type TestServices, testOnServices as test } from './support/services.ts'
 
@@ -54,19 +55,19 @@ test('F7: a push while Redis is full is taken, and built when there is room', as
 
 test('F7: a job that Redis lost with the end of its log is given again', async ({ atelier, services }) => {
   const repo = await appWithChange(atelier, 'torn')
-  const worker = await atelier.platform.pidOf('worker')
-  if (worker === null) throw new Error('no worker')
-  process.kill(worker, 'SIGSTOP')
+  const held = await stop(atelier, ['worker'])
   let pushing: Promise<unknown>
   try {
     pushing = repo.push(atOnce)
     await expect.poll(() => services.redis.command('LLEN', 'atelier:builds:wait')).toBe(1)
+    // Nobody gives the job again before it has been looked for.
+    held.push(...(await stop(atelier, ['registry', 'gateway'])))
     await services.redis.stop()
     await services.redis.truncateLog(100)
     await services.redis.start()
     expect(await services.redis.command('LLEN', 'atelier:builds:wait')).toBe(0)
   } finally {
-    process.kill(worker, 'SIGCONT')
+    for (const pid of held) process.kill(pid, 'SIGCONT')
   }
   await pushing
   await expect.poll(() => bodyOf(atelier, 'torn')).toBe('torn')
@@ -114,6 +115,16 @@ async function appWithChange(atelier: Atelier, name: string): Promise<Repo> {
   const sha = await repo.commit({ 'index.html': name })
   pushed.push({ app: name, ref: 'refs/heads/main', sha })
   return repo
+}
+
+/** Holds roles where they are; resolves to their processes. */
+async function stop(atelier: Atelier, roles: RoleName[]): Promise<number[]> {
+  const pids = await Promise.all(roles.map((role) => atelier.platform.pidOf(role)))
+  return pids.map((pid, index) => {
+    if (pid === null) throw new Error(`no ${roles[index]}`)
+    process.kill(pid, 'SIGSTOP')
+    return pid
+  })
 }
 
 async function statesOf({ database }: TestServices, app: string): Promise<string[]> {

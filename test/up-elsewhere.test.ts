@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Atelier } from './support/atelier.ts'
-import { run } from './support/command.ts'
+import { copyCheckout } from './support/checkout-copy.ts'
 import { checkout } from './support/platform.ts'
 
 const parts = [
@@ -32,20 +32,16 @@ describe.runIf(process.getuid?.() === 0 && process.platform === 'linux')('the pl
 
   afterEach(() => rm(scratch, { recursive: true, force: true }))
 
-  async function copyCheckout(folder: string, mode: number): Promise<string> {
+  async function checkoutIn(folder: string, mode: number): Promise<string> {
     const to = join(scratch, folder, 'atelier')
     await mkdir(to, { recursive: true })
-    const paths = parts.map((part) => join(checkout, part))
-    // By hard links where one file system holds both: half a gigabyte in a second.
-    const linked = await run('cp', ['-al', ...paths, to], { env: process.env })
-    if (linked.code !== 0)
-      expect(await run('cp', ['-a', ...paths, to], { env: process.env })).toMatchObject({ code: 0 })
+    await copyCheckout(checkout, parts, to)
     await chmod(join(scratch, folder), mode)
     return to
   }
 
   test('root starts it from a directory closed to everyone else, and apps run as users of their own', async () => {
-    await using atelier = await Atelier.start({ from: await copyCheckout('closed', 0o700) })
+    await using atelier = await Atelier.start({ from: await checkoutIn('closed', 0o700) })
     const repo = await atelier.clone(await atelier.createApp('shop'))
     await repo.commit(server)
     await repo.push()
@@ -56,7 +52,7 @@ describe.runIf(process.getuid?.() === 0 && process.platform === 'linux')('the pl
 
   test('an ordinary user starts it, and his apps run as himself', async () => {
     const nobody = { uid: 65_534, gid: 65_534 }
-    await using atelier = await Atelier.start({ from: await copyCheckout('open', 0o755), user: nobody })
+    await using atelier = await Atelier.start({ from: await checkoutIn('open', 0o755), user: nobody })
     const repo = await atelier.clone(await atelier.createApp('shop'))
     await repo.commit(server)
     await repo.push()

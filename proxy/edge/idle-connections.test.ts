@@ -4,7 +4,7 @@ import { type AddressInfo, connect, Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { IdleConnections } from './idle-connections.ts'
 
-const limitMs = 1_300
+const limitMs = 2_500
 
 async function connectionTo(onRequest: RequestListener): Promise<Socket> {
   const idle = new IdleConnections(limitMs)

@@ -52,7 +52,7 @@ export default {
 
 beforeAll(async () => {
   database = await createDatabase()
-  const limits = { headersTimeoutMs: 500, stallWindowMs: 600, stallMinBytes: 1_000 }
+  const limits = { headersTimeoutMs: 2_000, stallWindowMs: 600, stallMinBytes: 1_000 }
   edge = await TestEdge.start(database.url, { limits })
   await edge.deploy('server', { kind: 'server', server: { 'index.mjs': server } })
   await edge.deploy('process', { kind: 'process', start: 'node index.mjs', server: { 'index.mjs': server } })

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createLog } from '../../registry/log.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { TestEdge } from '../../test/support/edge.ts'
+import { edgeProcesses } from '../../test/support/edge-process.ts'
 import { ConnectionCaps } from './connection-caps.ts'
 import { TrustedProxies } from './trusted-proxies.ts'
 
@@ -105,6 +106,7 @@ test('E3: the same holds of handshakes', async () => {
 
 describe('connections at a time', () => {
   test('E5: one client gets so many and a 503 for more, until it closes one; others and trusted proxies are served', async () => {
+    await expect.poll(() => edgeProcesses(edge.port).open).toBe(0)
     const held = await Promise.all(Array.from({ length: 5 }, () => edge.socket(stranger)))
     expect(await edge.ask('echo', '/', { from: '127.0.0.3' })).toMatchObject({ status: 200 })
     const refused = await edge.socket(stranger)

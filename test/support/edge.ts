@@ -17,6 +17,7 @@ import { blobKey, manifestKey, serverKey } from '../../registry/bundle-store/key
 import { claimBuild, recordBuild } from '../../registry/claims.ts'
 import { type Config, readConfig } from '../../registry/config.ts'
 import { createDeployment, type Deployment, moveDeployment } from '../../registry/deployments.ts'
+import { awaitRouteSeen } from '../../registry/edges.ts'
 import { newId } from '../../registry/ids.ts'
 import { createLog } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
@@ -118,13 +119,15 @@ export class TestEdge {
   }
 
   /**
-   * Builds, prepares and puts a bundle before the users of `app`, and returns when they see it. Throws with the edge's reason when it
-   * cannot be prepared.
+   * Builds, prepares and puts a bundle before the users of `app`, and returns when they see it, whichever edge process they come to. Throws
+   * with the edge's reason when it cannot be prepared.
    */
   async deploy(app: string, bundle: TestBundle, branch = 'main'): Promise<Deployment> {
     const deployment = await this.prepare(app, bundle, branch)
     const live = await goLive(this.sql, deployment.id, { config: this.config, by: 'test' })
     if (!live) throw new Error(`${app} did not go live`)
+    if (!(await awaitRouteSeen(this.sql, live.id, { timeoutMs: 60_000 })))
+      throw new Error(`the edge does not go by ${app}`)
     await this.untilServed(live.label, live.version)
     return live
   }

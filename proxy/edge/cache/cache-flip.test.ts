@@ -77,11 +77,12 @@ test("through five flips and five rollbacks under load no version serves another
   for (let turn = 0; turn < 5; turn++) {
     const { id } = await edge.prepare('flips', next())
     const live = await goLive(edge.sql, id, { config: edge.config, by: 'test' })
-    expect(await awaitRouteSeen(edge.sql, id)).toBe(true)
+    expect(await awaitRouteSeen(edge.sql, id, { timeoutMs: 20_000 })).toBe(true)
     for (const target of targets)
       expect((await edge.ask('flips', target)).headers['x-atelier-deployment']).toBe(live?.version)
+    await expect.poll(() => readers.versions).toContain(live?.version)
     await rollBack(edge.sql, first, { by: 'test' })
-    expect(await awaitRouteSeen(edge.sql, first.id)).toBe(true)
+    expect(await awaitRouteSeen(edge.sql, first.id, { timeoutMs: 20_000 })).toBe(true)
     expect((await edge.ask('flips', targets[0] ?? '')).body.split(' ')).toContain(first.version)
   }
   await readers.stop()

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Deployment } from '../../../registry/deployments.ts'
+import { awaitRouteSeen } from '../../../registry/edges.ts'
 import { rollBack } from '../../../registry/rollback.ts'
 import { createDatabase, type TestDatabase } from '../../../test/support/database.ts'
 import { TestEdge } from '../../../test/support/edge.ts'
@@ -53,7 +54,7 @@ test('a page of the version before finds its chunks after a flip, and after a ro
   expect(again.status).toBe(304)
 
   await rollBack(edge.sql, first, { by: 'test' })
-  await edge.untilServed('flip', first.version)
+  expect(await awaitRouteSeen(edge.sql, first.id, { timeoutMs: 60_000 })).toBe(true)
   expect(await askAll('flip', '/')).toEqual(['200 v1'])
   expect(await askAll('flip', `/${two}`)).toEqual(['200 chunk two'])
   expect((await edge.ask('flip', `/${two}`)).headers['x-atelier-deployment']).toBe(second.version)
