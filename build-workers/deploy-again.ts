@@ -15,9 +15,9 @@ export async function runBeforeDeployAgain(
 ): Promise<void> {
   const { sql } = deps
   const commands = claim.buildId === null ? null : await readDeployCommands(sql, claim.buildId)
-  if (!commands?.hooks.includes('preDeploy')) return
+  if (!commands?.hooks.includes('preDeploy') && !commands?.changesDatabase) return
   const previous = await readLiveVersion(sql, claim)
   const { context } = await openSource(claim, { name: claim.id, previous, quiet: true }, deps)
   await context.installer?.installer.installAll()
-  await runBeforeDeploy(context, deps.appNetworks)
+  await runBeforeDeploy(claim.id, context, deps)
 }

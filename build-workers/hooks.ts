@@ -37,8 +37,8 @@ async function runAsStep(
 }
 
 /** Whether anything of the app's own runs in its folder besides its build, so that all its dependencies are to be there. */
-export function runsCommands({ hooks }: AppConfig): boolean {
-  return Boolean(hooks.preBuild || hooks.postBuild || hooks.preDeploy)
+export function runsCommands({ hooks, database }: AppConfig): boolean {
+  return Boolean(hooks.preBuild || hooks.postBuild || hooks.preDeploy || database?.release)
 }
 
 /** Settings that are read and checked, and do nothing yet; a sentence for the log, or null. */
@@ -46,7 +46,7 @@ export function describeUnused({ config }: BuildContext['app']): string | null {
   const { build, database } = config
   const names = [
     ...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : []),
-    ...(database ? ['database'] : []),
+    ...(database?.provision ? ['database.provision'] : []),
   ]
   return names.length > 0 ? `not used yet: ${names.join(', ')}` : null
 }

@@ -80,7 +80,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   const { rules } = packed
-  await runBeforeDeploy(context, deps.appNetworks)
+  await runBeforeDeploy(claim.id, context, deps)
   const proved = await verify(claim, packed, { output, context, deps })
   await milestones.built()
 

@@ -1,7 +1,7 @@
 import type { Db } from './sql.ts'
 
 /** What of an app runs when a build of it is deployed. */
-export type DeployCommands = { hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[] }
+export type DeployCommands = { hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[]; changesDatabase: boolean }
 
 /** Null: the build is gone, or older than these. */
 export async function readDeployCommands(sql: Db, buildId: string): Promise<DeployCommands | null> {
@@ -11,6 +11,16 @@ export async function readDeployCommands(sql: Db, buildId: string): Promise<Depl
     where id = ${buildId}
   `
   return row?.commands ?? null
+}
+
+/** Remembers which of the app's migrations a deployment applied. */
+export async function recordMigrations(sql: Db, deploymentId: string, names: string[]): Promise<void> {
+  if (names.length === 0) return
+  await sql`
+    update deployments
+    set migrations = migrations || ${sql.json(names)}
+    where id = ${deploymentId}
+  `
 }
 
 /** The version that is live on a route, but for the given deployment; null: none. */

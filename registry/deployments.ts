@@ -47,6 +47,8 @@ export type Deployment = {
   buildId: string | null
   envSnapshot: EnvSnapshot
   options: DeploymentOptions
+  /** The app's own migrations that it applied, by name. */
+  migrations: string[]
   state: DeploymentState
   stateReason: string | null
   stateBy: string

@@ -50,6 +50,8 @@ export const ERRORS = {
   APP_NOT_LISTENING: { status: 400, fault: 'user', summary: 'the app did not listen' },
   APP_UNHEALTHY: { status: 400, fault: 'user', summary: 'the app did not answer its health check' },
   ROLLED_BACK: { status: 409, fault: 'user', summary: 'the new version did worse than the old one and was taken back' },
+  MIGRATION_FAILED: { status: 400, fault: 'user', summary: 'a migration failed' },
+  RELEASE_FAILED: { status: 400, fault: 'user', summary: 'the release command failed' },
   HOOK_FAILED: { status: 400, fault: 'user', summary: 'a hook failed' },
   // platform
   CONFIG_ENV: { status: 500, fault: 'platform', summary: 'an ATELIER_ setting is not valid' },

@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { chmod, mkdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createRequire, stripTypeScriptTypes } from 'node:module'
 import { basename, dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import { AppError, codeOf } from '../registry/errors.ts'
 import { closedAncestor, copyTree, isClosed } from './reach.ts'
 
@@ -45,6 +47,41 @@ export function prepareRuntime(home: string): Promise<Runtime> {
  */
 export async function stageScript(home: string, path: string, beside: string[] = []): Promise<string> {
   return join(await stageScripts(await openRuntimeFolder(home), [path, ...beside]), scriptName(basename(path)))
+}
+
+/** The same of a script that imports packages of the platform's: one file with all of it. */
+export async function stageBundle(home: string, path: string, { modules }: Pick<Runtime, 'modules'>): Promise<string> {
+  const known = bundles.get(path) ?? bundle(path, modules)
+  bundles.set(path, known)
+  known.catch(() => bundles.delete(path))
+  const text = await known
+  const name = scriptName(basename(path))
+  const place = await placeOnce(
+    join(await openRuntimeFolder(home), `bundle-${digestOf([text])}`),
+    async (temporary) => {
+      await writeFile(join(temporary, name), text)
+      await chmod(join(temporary, name), 0o644)
+    },
+  )
+  return join(place, name)
+}
+
+const bundles = new Map<string, Promise<string>>()
+
+// Packages written for CommonJS ask for modules of Node's with require.
+const requireInModule = 'import{createRequire}from"node:module";const require=createRequire(import.meta.url);'
+
+async function bundle(path: string, modules: string): Promise<string> {
+  const esbuild = join(modules, '@esbuild', `${process.platform}-${process.arch}`, 'bin', 'esbuild')
+  const options = [
+    '--bundle',
+    '--platform=node',
+    '--format=esm',
+    '--external:pg-native',
+    `--banner:js=${requireInModule}`,
+  ]
+  const { stdout } = await promisify(execFile)(esbuild, [path, ...options], { env: {}, maxBuffer: 16 * 1_048_576 })
+  return stdout
 }
 
 const prepared = new Map<string, Promise<Runtime>>()

@@ -4,14 +4,15 @@ import { runHook } from '../hooks.ts'
 
 /** Static files as they lie in the app. */
 export async function copyStatic(context: BuildContext, from: string): Promise<BuildOutput> {
-  const { workspace, root } = context
+  const { workspace, root, app } = context
+  const migrations = from === '' ? app.config.database?.migrations : undefined
   await runHook(context, 'preBuild')
   await runHook(context, 'postBuild')
   const place = [root, from].filter(Boolean).join('/')
   return {
     kind: 'static',
     transforms: ['copy'],
-    pages: [{ root: workspace.app, from: place, below: '', skip: isPrivate }],
+    pages: [{ root: workspace.app, from: place, below: '', skip: (path) => path === migrations || isPrivate(path) }],
     fallback: 'none',
     server: null,
   }
