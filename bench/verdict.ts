@@ -50,8 +50,8 @@ const site = (text: string) => ({
 // So that there is traffic to judge by, and the rollout begins with its first stage.
 async function visit(sql: Sql, version: string): Promise<void> {
   await sql`
-    insert into route_bins (route_id, deployment_id, edge_id, boot_id, at, requests, errors, latency)
-    select route_id, id, 'bench', 'bench', clock_timestamp(), 1000, 0, '[]'
+    insert into route_bins (route_id, deployment_id, edge_id, boot_id, turn, at, requests, errors, latency)
+    select route_id, id, 'bench', 'bench', 0, clock_timestamp(), 1000, 0, '[]'
     from deployments
     where app_id = ${app}
       and version = ${version}

@@ -31,7 +31,8 @@ export type SentError = { code: string; message: string }
 export type SentReport = Omit<RolloutReport, 'segments'> & {
   segments: (Omit<RolloutReport['segments'][number], 'latency'> & { latency: string })[]
 }
-export type SentBin = Omit<RouteBin, 'latency'> & { latency: string }
+/** As soon as it is over. */
+export type SentBin = Omit<RouteBin, 'latency' | 'beganAt'> & { latency: string }
 
 export type EdgeSettings = {
   /** For the log: which of them it is. */

@@ -6,8 +6,10 @@ import { type RolloutReport, type RouteBin, reportRollout } from '../registry/ro
 import { reportBins } from '../registry/route-bins.ts'
 import type { Sql } from '../registry/sql.ts'
 import { TakenReports } from '../registry/taken-reports.ts'
+import { binMs } from './edge/counting/bins.ts'
 import type { SentBin, SentReport, ToEdge } from './edge-messages.ts'
 
+type WaitingBin = { bin: SentBin; beganAt: number }
 type Waiting = { report: SentReport; reply: (message: ToEdge) => void }
 
 // A registry that is away gets what it missed of the last minutes; of reports, which are cumulative, the newest is enough.
@@ -24,7 +26,7 @@ export class TrafficReports {
   readonly #edgeId: string
   readonly #log: Log
   readonly #reports = new Map<string, Waiting>()
-  #bins: SentBin[] = []
+  #bins: WaitingBin[] = []
   #sending: Promise<void> | null = null
   readonly #logged = new Set<string>()
   readonly #taken = new TakenReports()
@@ -42,7 +44,9 @@ export class TrafficReports {
   }
 
   takeBins(bins: SentBin[]): void {
-    this.#bins = [...this.#bins, ...bins].slice(-mostBins)
+    // They are over at this moment; by no clock that somebody sets.
+    const beganAt = performance.now() - binMs
+    this.#bins = [...this.#bins, ...bins.map((bin) => ({ bin, beganAt }))].slice(-mostBins)
     this.#sendSoon()
   }
 
@@ -86,7 +90,7 @@ export class TrafficReports {
     }
   }
 
-  async #sendBins(bins: SentBin[]): Promise<void> {
+  async #sendBins(bins: WaitingBin[]): Promise<void> {
     const refused = await reportBins(this.#sql, this.#edgeId, bins.map(readBin))
     for (const { routeId, reason } of refused) this.#logOnce({ route: routeId }, reason)
   }
@@ -104,6 +108,6 @@ function readReport({ segments, ...rest }: SentReport): RolloutReport {
   return { ...rest, segments: segments.map((one) => ({ ...one, latency: LatencyHistogram.parse(one.latency) })) }
 }
 
-function readBin({ latency, ...rest }: SentBin): RouteBin {
-  return { ...rest, latency: LatencyHistogram.parse(latency) }
+function readBin({ bin: { latency, ...rest }, beganAt }: WaitingBin): RouteBin {
+  return { ...rest, beganAt, latency: LatencyHistogram.parse(latency) }
 }

@@ -43,12 +43,16 @@ export type RolloutReport = {
 
 export type FailingPath = { arm: Arm; path: string; status: number; count: number }
 
-/** Ten seconds of a deployment on a route at one edge process, told once they are over. `at` is when they began, ms since 1970. */
+/**
+ * Ten seconds of a deployment on a route at one edge process, told once they are over. `turn`: which of the process'; `beganAt` as performance.now() of
+ * whoever tells.
+ */
 export type RouteBin = {
   routeId: string
   deploymentId: string
   bootId: string
-  at: number
+  turn: number
+  beganAt: number
   requests: number
   errors: number
   latency: LatencyHistogram

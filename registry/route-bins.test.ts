@@ -17,7 +17,13 @@ async function binOfNewRoute(): Promise<RouteBin> {
   const latency = new LatencyHistogram()
   latency.add(12)
   return {
-    ...{ routeId: live.routeId ?? '', deploymentId: live.id, bootId: newId(), at: Date.now() - 10_000 },
+    ...{
+      routeId: live.routeId ?? '',
+      deploymentId: live.id,
+      bootId: newId(),
+      turn: 1,
+      beganAt: performance.now() - 15_000,
+    },
     ...{ requests: 100, errors: 3, latency },
   }
 }
@@ -38,12 +44,30 @@ test('ten seconds of a route are kept once, however often they are told', async 
   expect(more).toEqual([])
 })
 
+test('a bin is kept where it began by the clock of the database, at whole ten seconds, and stays there when it is told again later', async () => {
+  const bin = await binOfNewRoute()
+  const kept = () => sql<{ at: Date; ageSec: number }[]>`
+    select at, extract(epoch from clock_timestamp() - at)::float8 as age_sec
+    from route_bins
+    where boot_id = ${bin.bootId}
+  `
+  const beganAt = performance.now() - 180_000
+  await reportBins(sql, 'edge-1', [{ ...bin, beganAt }])
+  const [{ at, ageSec } = { at: new Date(1), ageSec: 0 }] = await kept()
+  expect(ageSec).toBeGreaterThan(170)
+  expect(ageSec).toBeLessThan(240)
+  expect(at.getTime() % 10_000).toBe(0)
+  await reportBins(sql, 'edge-1', [{ ...bin, beganAt: beganAt + 60_000 }])
+  expect((await kept()).map((row) => row.at)).toEqual([at])
+  await reportBins(sql, 'edge-1', [{ ...bin, turn: 2, beganAt }])
+  expect(await kept()).toHaveLength(2)
+})
+
 test.each([
   ['negative', { requests: -1 }, 'requests'],
   ['with more errors than requests', { errors: 101 }, 'more errors'],
-  ['from the future', { at: Date.now() + 3_600_000 }, 'from the future'],
-  ['of yesterday', { at: Date.now() - 86_400_000 }, 'too old'],
-  ['of a time that is none', { at: Number.NaN }, 'at'],
+  ['of yesterday', { beganAt: performance.now() - 86_400_000 }, 'too old'],
+  ['of a time that is none', { beganAt: Number.NaN }, 'beganAt'],
   ['of no route', { routeId: 'unknown' }, 'no such route'],
 ])('a bin %s is refused, and the others are kept', async (_, bad, reason) => {
   const [bin, good] = [await binOfNewRoute(), await binOfNewRoute()]
@@ -64,8 +88,8 @@ test('a bin of an edge nobody knows is refused, and counted at the rollout of it
 
 test('bins are forgotten after half an hour', async () => {
   const bin = await binOfNewRoute()
-  await reportBins(sql, 'edge-1', [bin, { ...bin, at: bin.at - 60_000 }])
-  await sql`update route_bins set at = now() - interval '36 minutes' where boot_id = ${bin.bootId} and at < ${new Date(bin.at)}`
+  await reportBins(sql, 'edge-1', [bin, { ...bin, turn: 0 }])
+  await sql`update route_bins set at = now() - interval '36 minutes' where boot_id = ${bin.bootId} and turn = 0`
   await pruneBins(sql)
   expect(await keptOf(bin)).toHaveLength(1)
 })

@@ -69,8 +69,8 @@ describe('a rollout', () => {
     await renewLease(plane.sql, 'cut off')
     await reportRoutesSeen(plane.sql, 'cut off', snapshot ?? '')
     await plane.sql`
-      insert into route_bins (route_id, deployment_id, edge_id, boot_id, at, requests, errors, latency)
-      select route_id, from_deployment, 'cut off', 'boot', now(), 10, 0, ''
+      insert into route_bins (route_id, deployment_id, edge_id, boot_id, turn, at, requests, errors, latency)
+      select route_id, from_deployment, 'cut off', 'boot', 0, now(), 10, 0, ''
       from rollouts
       where app_id = ${app}
     `

@@ -136,7 +136,7 @@ export async function insertHistory(
     const refused = await reportBins(
       sql,
       edge,
-      at.map((one) => ({ ...bin, at: one })),
+      at.map((one, turn) => ({ ...bin, turn, beganAt: performance.now() - (Date.now() - one) })),
     )
     if (refused.length > 0) throw new Error(refused[0]?.reason)
   }

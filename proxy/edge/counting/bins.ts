@@ -1,7 +1,9 @@
 import { LatencyHistogram } from '../../../registry/latency-histogram.ts'
 import type { SentBin } from '../../edge-messages.ts'
 
-const binMs = 10_000
+export const binMs = 10_000
+// A timer may be a moment early.
+const earlyMs = 100
 
 /** A deployment, with the place for what is being counted of it. */
 export type Binned = { readonly ref: { id: string }; bin: Bin | null }
@@ -29,13 +31,13 @@ export class Bin {
 
 /**
  * What each production deployment answers in ten seconds, always: what a rollout's candidate is compared with is known before it begins. Bins begin at whole
- * ten seconds of the clock, on all machines; only those in use exist.
+ * ten seconds of this machine's clock; only those in use exist, and each is told when it is over.
  */
 export class Bins {
   readonly #tell: (bins: SentBin[]) => void
   readonly #bootId: string
   #open: Binned[] = []
-  #at = startOfBin()
+  #turn = 0
   #timer: NodeJS.Timeout
 
   constructor({ bootId, tell }: { bootId: string; tell: (bins: SentBin[]) => void }) {
@@ -68,16 +70,14 @@ export class Bins {
         this.#tellAll()
         this.#timer = this.#wait()
       },
-      binMs - (Date.now() % binMs),
+      binMs - ((Date.now() + earlyMs) % binMs) + earlyMs,
     )
   }
 
   #tellAll(): void {
     const open = this.#open
-    const at = this.#at
+    const turn = this.#turn++
     this.#open = []
-    // A timer may be a moment early.
-    this.#at = startOfBin() === at ? at + binMs : startOfBin()
     const bins = open.flatMap((deployment): SentBin[] => {
       const { bin, ref } = deployment
       deployment.bin = null
@@ -85,12 +85,8 @@ export class Bins {
       const { routeId, requests, latency } = bin
       // What broke off later than its head may be an error in a bin in which it was no request.
       const errors = Math.min(bin.errors, requests)
-      return [{ routeId, deploymentId: ref.id, bootId: this.#bootId, at, requests, errors, latency }]
+      return [{ routeId, deploymentId: ref.id, bootId: this.#bootId, turn, requests, errors, latency }]
     })
     if (bins.length > 0) this.#tell(bins)
   }
-}
-
-function startOfBin(): number {
-  return Math.floor(Date.now() / binMs) * binMs
 }
