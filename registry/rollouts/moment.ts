@@ -6,7 +6,11 @@ import type { Watched } from './watched.ts'
 /** Requests of the route by edge, as it last told of them. */
 export type EdgeTraffic = ReadonlyMap<string, number>
 
-export type Reckoned = Moment & { isCovered: boolean }
+export type Reckoned = Moment & {
+  isCovered: boolean
+  /** The clock of the stage does not stand. */
+  runs: boolean
+}
 
 const probesWithinSec = 5
 const graceSec = staleAfterMs / 1000
@@ -24,6 +28,7 @@ export function reckon(watched: Watched, before: Before, traffic: EdgeTraffic): 
   return {
     activeSec,
     isCovered,
+    runs,
     // Edges have yet to hear of a new segment, and to tell of it.
     coverage: isFresh ? 1 : coverage,
     uncoveredSec: isCovered ? 0 : (watched.uncoveredSec ?? 0),

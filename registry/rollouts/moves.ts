@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { appendBuildLog, stepLine } from '../build-logs.ts'
 import type { Config } from '../config.ts'
 import { lockWithRoute } from '../live.ts'
@@ -45,6 +46,18 @@ export async function move(watched: Watched, wanted: Move, deps: MoveDeps): Prom
   })
   if (isMade) tell(log, watched, wanted)
   return isMade
+}
+
+/** Would `note` write anything that is not there? The clock of a stage that runs always is. */
+export function isNoted(watched: Watched, { epoch, verdict, now, before }: { epoch: number } & Look): boolean {
+  return (
+    watched.epoch === epoch &&
+    watched.activeSec === now.activeSec &&
+    (watched.sinceTickSec !== null) === now.runs &&
+    (watched.uncoveredSec === null) === now.isCovered &&
+    isDeepStrictEqual(watched.last, asJson(verdict)) &&
+    isDeepStrictEqual(watched.before, asJson(before))
+  )
 }
 
 /** Writes down a verdict that changes nothing, for those who watch, and the clock; in one statement, for this is done every second. */
@@ -199,12 +212,16 @@ async function setState(tx: Db, rollout: Rollout, verdict: Verdict): Promise<voi
 function lookAt(sql: Db, { verdict, now, before, readAt }: Written) {
   return sql`
     before = ${sql.json(before)},
-    verdict = ${sql.json(JSON.parse(JSON.stringify(verdict)))},
+    verdict = ${sql.json(asJson(verdict))},
     sentence = case state when 'paused' then sentence else ${verdict.sentence} end,
     active_sec = coalesce(${now?.activeSec ?? null}::double precision, active_sec),
     uncovered_since = case when ${now?.isCovered ?? true} then null else coalesce(uncovered_since, clock_timestamp()) end,
-    ticked_at = ${now ? sql`${readAt}::text::timestamptz` : sql`clock_timestamp()`}
+    ticked_at = ${now ? sql`${now.runs ? readAt : null}::text::timestamptz` : sql`clock_timestamp()`}
   `
+}
+
+function asJson(value: object) {
+  return JSON.parse(JSON.stringify(value))
 }
 
 async function say(tx: Db, { toDeployment }: Rollout, sentence: string): Promise<void> {

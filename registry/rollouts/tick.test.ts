@@ -495,6 +495,45 @@ test('the clock of a stage loses nothing of the time that looks take', async () 
   expect((await stand(rollout))?.activeSec).toBeCloseTo(passed ?? 0, 5)
 })
 
+describe('a look that finds nothing new writes nothing', () => {
+  const rowOf = async ({ id }: Rollout) => (await sql`select xmin, ctid from rollouts where id = ${id}`)[0]
+
+  test('while somebody paused the rollout; its clock goes on where it stood', async () => {
+    const { rollout } = await begin()
+    await step(rollout)
+    await edges.report(rollout, fine(0, 50, 950))
+    await look(rollout)
+    await sql`update rollouts set state = 'paused', ticked_at = null, revision = revision + 1 where id = ${rollout.id}`
+    await look(rollout)
+    const { activeSec, row } = { ...(await stand(rollout)), row: await rowOf(rollout) }
+    for (let looks = 0; looks < 3; looks++) expect(await look(rollout)).toMatchObject({ kind: 'observe' })
+    expect(await rowOf(rollout)).toEqual(row)
+
+    await edges.report(rollout, fine(0, 60, 960))
+    await look(rollout)
+    expect(await rowOf(rollout)).not.toEqual(row)
+    await sql`update rollouts set state = 'observing', revision = revision + 1 where id = ${rollout.id}`
+    await look(rollout)
+    expect((await stand(rollout))?.activeSec).toBe(activeSec)
+    await look(rollout)
+    expect((await stand(rollout))?.activeSec).toBeGreaterThan(activeSec ?? 0)
+  })
+
+  test('while it is held at 0 %, but for the leader that is new', async () => {
+    const { rollout } = await begin({ requests: 0 })
+    await look(rollout)
+    for (const edgeId of edges.ids)
+      await insertProbe(sql, { rolloutId: rollout.id, turn: 0, edgeId, passed: 0, failed: 10, reason: 'status 500' })
+    for (let looks = 0; looks < 2; looks++) expect(await look(rollout)).toMatchObject({ kind: 'hold', cause: 'probes' })
+    const row = await rowOf(rollout)
+    for (let looks = 0; looks < 3; looks++) await look(rollout)
+    expect(await rowOf(rollout)).toEqual(row)
+    await sql`update rollout_leader set epoch = epoch + 1`
+    await look(rollout)
+    expect(await rowOf(rollout)).not.toEqual(row)
+  })
+})
+
 describe('whoever does not lead any more writes nothing', () => {
   test('neither a move nor a look', async () => {
     const { rollout, app } = await begin()

@@ -5,7 +5,7 @@ import { enoughCoverage, readCoverage } from './coverage.ts'
 import { decide, type Verdict } from './decide.ts'
 import { readBefore, readLimits } from './history.ts'
 import { type EdgeTraffic, reckon } from './moment.ts'
-import { type Move, move, note } from './moves.ts'
+import { isNoted, type Move, move, note } from './moves.ts'
 import type { Watched } from './watched.ts'
 
 export type TickDeps = {
@@ -34,9 +34,9 @@ export async function tick(watched: Watched, deps: TickDeps): Promise<Verdict | 
   const now = reckon(watched, before, deps.traffic)
   const verdict = decide(watched.segments, watched.policy, now)
   const wanted = await choose(watched, verdict, deps)
-  const tick = { verdict, now, before }
-  if (wanted) await move(watched, wanted, { ...deps, ...tick })
-  else if (!isAskedAgain(watched, verdict)) await note(watched, { ...deps, ...tick })
+  const look = { ...deps, verdict, now, before }
+  if (wanted) await move(watched, wanted, look)
+  else if (!isAskedAgain(watched, verdict) && !isNoted(watched, look)) await note(watched, look)
   return verdict
 }
 
@@ -62,7 +62,7 @@ async function choose(watched: Watched, verdict: Verdict, deps: TickDeps): Promi
 
 // Until the answers are there, the last ones hold it.
 function isAskedAgain({ state, last }: Watched, { kind }: Verdict): boolean {
-  return kind === 'probe' && state === 'held' && last?.cause === 'probes'
+  return kind === 'probe' && state === 'held' && last?.kind === 'hold' && last.cause === 'probes'
 }
 
 // Somebody keeps it where it is; a fault takes it back all the same, so the guard's watches go on.
@@ -80,11 +80,10 @@ async function limitsOfCut({ segments, ...watched }: Watched, { sql }: TickDeps)
 }
 
 function isNews({ last, state }: Watched, verdict: Verdict): boolean {
-  const cause = verdict.kind === 'hold' ? verdict.cause : null
-  const alert = verdict.kind === 'hold' ? verdict.alert : null
   if ((verdict.kind === 'hold') !== (state === 'held')) return true
   if (verdict.kind === 'observe') return false
-  return verdict.kind !== last?.kind || cause !== last.cause || alert !== last.alert
+  if (verdict.kind !== 'hold' || last?.kind !== 'hold') return verdict.kind !== last?.kind
+  return verdict.cause !== last.cause || verdict.alert !== last.alert
 }
 
 // As with coverage: an edge that is cut off and had visitors goes on by the weight it knows. Where no edge is left that anybody knows, nobody does.

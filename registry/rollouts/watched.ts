@@ -3,7 +3,7 @@ import type { RolloutState } from '../rollout.ts'
 import type { RolloutPolicy } from '../rollout-policy.ts'
 import { countNames } from '../rollout-reports.ts'
 import type { Db } from '../sql.ts'
-import type { Before, Outcome } from './decide.ts'
+import type { Before, Verdict } from './decide.ts'
 import { type Counts, noCounts, type Segment } from './segments.ts'
 
 /** An edge as far as one rollout goes. */
@@ -35,6 +35,7 @@ export type Watched = {
   sentence: string | null
   by: string
   activeSec: number
+  /** Since the moment up to which the clock has been counted; null while it stands. */
   sinceTickSec: number | null
   uncoveredSec: number | null
   /** Null: since the stage began. */
@@ -42,8 +43,10 @@ export type Watched = {
   guardHeldSec: number | null
   probeTurn: number | null
   probesAskedSec: number | null
-  /** What the verdict before was; null: there was none. */
-  last: { kind: Outcome['kind']; cause: string | null; alert: boolean | null } | null
+  /** Of the leader that wrote last. */
+  epoch: number
+  /** The verdict that was written last; null: there was none. */
+  last: Verdict | null
   segments: WatchedSegment[]
   edges: WatchedEdge[]
   /** Of the turn that was asked for. */
@@ -67,9 +70,7 @@ export async function readWatched(sql: Db, ids: string[] | null = null): Promise
            ${age(sql, 'o.guard_held_since')} as guard_held_sec,
            o.probe_turn,
            ${age(sql, 'o.probe_asked_at')} as probes_asked_sec,
-           case when o.verdict is not null then
-             jsonb_build_object('kind', o.verdict -> 'kind', 'cause', o.verdict -> 'cause', 'alert', o.verdict -> 'alert')
-           end as last,
+           o.epoch, o.verdict as last,
            ${segmentsOf(sql)} as segments,
            ${edgesOf(sql)} as edges,
            ${probesOf(sql)} as probes
