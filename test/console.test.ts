@@ -96,6 +96,20 @@ test('a rollout is shown as it goes on, and with the reasons once it was taken b
   expect(problems).toEqual([])
 })
 
+test('a button that is pressed while the page is brought up to date is clicked when it is let go', async () => {
+  const app = await plane.app()
+  const { id } = await plane.deployed(app, '1.0.0')
+  await appendBuildLog(plane.sql, id, ['-----> Building'])
+  const { page } = await open(await link())
+  const row = page.getByRole('row', { name: `${app} 1.0.0` })
+  await row.getByRole('button').hover()
+  await page.mouse.down()
+  const before = await row.textContent()
+  await expect.poll(() => row.textContent()).not.toBe(before)
+  await page.mouse.up()
+  await page.getByText('-----> Building').waitFor()
+})
+
 test('weak walls are a bar over everything, with what raises them, for as long as they are weak', async () => {
   const proved = { part: 'worker' as const, instance: 'worker-1', mode: 'none' as const }
   const summary = 'apps and builds are NOT walled off, they reach other apps’ files'

@@ -92,12 +92,15 @@ async function read(path) {
 
 function appRow({ url, live, latest }) {
   const address = live ? link(url) : element('span', new URL(url).host)
-  return row([
-    address,
-    live ? shortVersion(live.version) : element('span', 'nothing yet', 'quiet'),
-    live ? ago(live.state_since) : '',
-    latest ? state(latest) : '',
-  ])
+  return row(
+    [
+      address,
+      live ? shortVersion(live.version) : element('span', 'nothing yet', 'quiet'),
+      live ? ago(live.state_since) : '',
+      latest ? state(latest) : '',
+    ],
+    url,
+  )
 }
 
 function deploymentRow(deployment) {
@@ -105,7 +108,7 @@ function deploymentRow(deployment) {
   open.type = 'button'
   open.addEventListener('click', () => openLog(deployment))
   const { app_id, branch, created_by, created_at } = deployment
-  return row([app_id, open, branch, state(deployment), created_by, ago(created_at)])
+  return row([app_id, open, branch, state(deployment), created_by, ago(created_at)], deployment.id)
 }
 
 function openLog(deployment) {

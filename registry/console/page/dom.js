@@ -7,8 +7,10 @@ export function link(url) {
   return anchor
 }
 
-export function row(cells) {
+/** `key` tells it from all others in its table, from one look to the next. */
+export function row(cells, key = '') {
   const tr = document.createElement('tr')
+  tr.dataset.key = key
   for (const cell of cells) {
     const td = document.createElement('td')
     td.append(cell)
@@ -24,8 +26,26 @@ export function element(name, content, className = '') {
   return made
 }
 
+/**
+ * Makes these the children of a place. A row that was there before stays, and what is the same in it: a button that were replaced between the press
+ * and the release of a mouse would never be clicked, and would lose the keyboard's focus.
+ */
 export function fill(selector, rows) {
-  document.querySelector(selector).replaceChildren(...rows)
+  const place = document.querySelector(selector)
+  const before = new Map([...place.children].map((child) => [child.dataset.key, child]))
+  const after = rows.map((fresh) => {
+    const kept = fresh.dataset.key ? before.get(fresh.dataset.key) : undefined
+    return kept ? renewed(kept, fresh) : fresh
+  })
+  for (const child of [...place.children]) if (!after.includes(child)) child.remove()
+  for (const [index, child] of after.entries())
+    if (place.children[index] !== child) place.insertBefore(child, place.children[index] ?? null)
+}
+
+function renewed(kept, fresh) {
+  for (const [index, cell] of [...fresh.cells].entries())
+    if (!kept.cells[index].isEqualNode(cell)) kept.cells[index].replaceChildren(...cell.childNodes)
+  return kept
 }
 
 export function text(selector, content) {
