@@ -11,6 +11,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { appendAppLog } from '../registry/app-logs.ts'
 import { appendBuildLog } from '../registry/build-logs.ts'
 import { claimBuild } from '../registry/claims.ts'
+import { recordMigrations } from '../registry/deploy-commands.ts'
 import { findDeployment, moveDeployment } from '../registry/deployments.ts'
 import { type HostReport, reportHosts } from '../registry/edge-hosts.ts'
 import { endLease, renewLease } from '../registry/edges.ts'
@@ -302,6 +303,21 @@ describe('going back', () => {
       previous: { number: 1 },
     })
     expect(await said(['rollback', 'v2', '--app', app])).toContain('is live already')
+  })
+
+  test('says which variables and migrations have moved since the version was made', async () => {
+    await said(['env', 'set', 'KEPT=1', 'CHANGED=1', 'REMOVED=1', '--app', app])
+    await plane.deployed(app, 'a'.repeat(40))
+    await said(['env', 'set', 'CHANGED=2', 'ADDED=1', '--app', app])
+    await said(['env', 'unset', 'REMOVED', '--app', app])
+    const second = await plane.deployed(app, 'b'.repeat(40))
+    await recordMigrations(plane.sql, second.id, ['002_orders.sql', '003_items.sql'])
+    const text = await said(['rollback', '--app', app])
+    expect(text).toContain(
+      'changed since it was made: ADDED, CHANGED, REMOVED; it runs with its own; with today’s: atelier redeploy\n',
+    )
+    expect(text).toContain('migrated since it was made: 002_orders.sql, 003_items.sql; the database stays as it is\n')
+    expect(await saidJson(['rollback', 'v2', '--app', app])).toMatchObject({ moved_since: { env: [], migrations: [] } })
   })
 
   test.each([

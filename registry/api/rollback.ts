@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { findOpenOfRoute } from '../deployments.ts'
+import { readMovedSince } from '../moved-since.ts'
 import { findRollbackTarget, prepareAndRollBack } from '../rollback.ts'
 import { answersJson } from './answers.ts'
 import { nameOf } from './call.ts'
@@ -21,8 +22,16 @@ export const rollbackRoute = route({
     }),
   }),
   answers: answersJson(
-    'what is live now, what was, and what is on its way and will replace it',
-    z.object({ live: deploymentJson, previous: deploymentJson, on_its_way: deploymentJson.nullable() }),
+    'what is live now, what was, what is on its way and will replace it, and what has moved since the version was made',
+    z.object({
+      live: deploymentJson,
+      previous: deploymentJson,
+      on_its_way: deploymentJson.nullable(),
+      moved_since: z.object({
+        env: z.array(z.string()).openapi({ description: 'names of variables that are others now' }),
+        migrations: z.array(z.string()).openapi({ description: 'that were applied by later deployments' }),
+      }),
+    }),
   ),
   async handle({ body }, { app, sql, caller, config, log }) {
     const target = await findRollbackTarget(sql, app.id, body.version ?? null)
@@ -33,6 +42,7 @@ export const rollbackRoute = route({
       live: toJson(live, config),
       previous: toJson(previous, config),
       on_its_way: open && toJson(open, config),
+      moved_since: await readMovedSince(sql, live),
     })
   },
 })
