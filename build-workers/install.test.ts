@@ -174,6 +174,25 @@ test('a member of a workspace is built with what the workspace installed at its 
   expect(again.log.join('\n')).toContain('(cache hit)')
 })
 
+test('a member of a pnpm workspace, whose top depends on nothing itself', async () => {
+  const built = await worker.deploy(await worker.createApp(), {
+    'atelier.config.json': { build: { root: 'apps/web' } },
+    'package.json': { private: true },
+    'pnpm-workspace.yaml': 'packages:\n  - apps/*\n  - packages/*\n',
+    'packages/lib/package.json': { name: '@acme/lib', version: '1.0.0', dependencies: { ms: '2.1.3' } },
+    'packages/lib/index.js': 'module.exports = require("ms")',
+    'apps/web/package.json': {
+      scripts: { start: 'node server.js' },
+      dependencies: { '@acme/lib': 'workspace:*' },
+    },
+    'apps/web/server.js':
+      'const ms = require("@acme/lib")\nrequire("http").createServer((q, s) => s.end(ms(1000))).listen(process.env.PORT)',
+  })
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  expect(built.log.join('\n')).toContain('pnpm install')
+  expect(built.manifest?.server?.entry).toBe('apps/web/server.js')
+})
+
 async function edited(name: string, change: (pkg: Record<string, unknown>) => object): Promise<string> {
   const folder = await mkdtemp(join(scratch, 'app-'))
   await cp(join(fixtures, name), folder, { recursive: true })

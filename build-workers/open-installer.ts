@@ -6,7 +6,7 @@ import type { Runtime } from '../sandbox/runtime.ts'
 import { DependencyCache } from './dependency-cache.ts'
 import type { HostNpm } from './host-npm.ts'
 import { Installer, ownScripts } from './install.ts'
-import { hasDependencies, readPackageJson } from './package-json.ts'
+import { emptyPackageJson, hasDependencies, readPackageJson } from './package-json.ts'
 import { choosePackageManager, type PackageManager } from './package-manager.ts'
 import { fetchTool, type Tool } from './package-tools.ts'
 import type { Programs } from './programs.ts'
@@ -39,8 +39,9 @@ export async function openInstaller(
   const { workspace, runtime, npm, toolsDir } = deps
   const place = installRoot(tree, root)
   const part = subtree(tree, place)
-  const pkg = readPackageJson(part)
-  if (!pkg || !(hasDependencies(pkg) || ownScripts(pkg).length > 0)) return null
+  const pkg = readPackageJson(part) ?? (isWorkspace(part) ? emptyPackageJson() : null)
+  // What the members of a workspace depend on stands in their own package.json.
+  if (!pkg || !(hasDependencies(pkg) || ownScripts(pkg).length > 0 || isWorkspace(part))) return null
 
   const manager = choosePackageManager(part, pkg)
   const tool = async () => {
@@ -80,8 +81,11 @@ function installRoot(tree: SourceTree, root: string): string {
   const own = subtree(tree, root)
   if (['package-lock.json', 'pnpm-lock.yaml', 'yarn.lock', 'npm-shrinkwrap.json'].some((file) => own.hasFile(file)))
     return root
-  const isWorkspace = tree.hasFile('pnpm-workspace.yaml') || readPackageJson(tree)?.['workspaces'] !== undefined
-  return isWorkspace ? '' : root
+  return isWorkspace(tree) ? '' : root
+}
+
+function isWorkspace(tree: SourceTree): boolean {
+  return tree.hasFile('pnpm-workspace.yaml') || readPackageJson(tree)?.['workspaces'] !== undefined
 }
 
 async function linkTool(workspace: Workspace, name: string, { file }: Tool): Promise<void> {

@@ -32,6 +32,11 @@ export function readPackageJson(tree: SourceTree): PackageJson | null {
   }
 }
 
+/** That of a folder that has none. */
+export function emptyPackageJson(): PackageJson {
+  return schema.parse({})
+}
+
 /** True for packages of `dependencies` and `devDependencies`. */
 export function dependsOn(pkg: PackageJson | null, name: string): boolean {
   return pkg !== null && (Object.hasOwn(pkg.dependencies, name) || Object.hasOwn(pkg.devDependencies, name))

@@ -13,6 +13,7 @@ test.each<[string, Record<string, string>, object, object]>([
     { name: 'npm', lockfile: 'package-lock.json', version: null },
   ],
   ['npm without a lockfile', {}, {}, { name: 'npm', lockfile: null }],
+  ['pnpm by its workspace', { 'pnpm-workspace.yaml': '' }, {}, { name: 'pnpm', lockfile: null, version: '10.34.9' }],
   ['npm by a shrinkwrap', { 'npm-shrinkwrap.json': '{}' }, {}, { lockfile: 'npm-shrinkwrap.json' }],
   ['pnpm by its lockfile', { 'pnpm-lock.yaml': "lockfileVersion: '9.0'\n" }, {}, { name: 'pnpm', version: '10.34.9' }],
   [

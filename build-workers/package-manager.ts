@@ -35,7 +35,7 @@ const berryByLockfile: [format: number, version: string][] = [
 ]
 const berryDefault = '4.18.1'
 
-/** Chooses by `packageManager` of package.json, else by the lockfile; pure. */
+/** Chooses by `packageManager` of package.json, else by the lockfile or pnpm's own file; pure. */
 export function choosePackageManager(tree: SourceTree, pkg: PackageJson): PackageManager {
   const declared = /^(npm|pnpm|yarn|bun)@(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)(?:\+(sha\d+\.[0-9a-f]+))?$/.exec(
     pkg.packageManager ?? '',
@@ -47,7 +47,8 @@ export function choosePackageManager(tree: SourceTree, pkg: PackageJson): Packag
     notes.push('bun is not supported; npm, pnpm or yarn installs instead')
 
   const present = (['pnpm', 'yarn', 'npm'] as const).filter((name) => lockfileOf(tree, name) !== null)
-  const name = isSupported(declared?.[1]) ? declared[1] : (present[0] ?? 'npm')
+  const usual = tree.hasFile('pnpm-workspace.yaml') ? 'pnpm' : 'npm'
+  const name = isSupported(declared?.[1]) ? declared[1] : (present[0] ?? usual)
   const ignored = present.filter((other) => other !== name).map((other) => lockfileOf(tree, other))
   if (ignored.length > 0)
     notes.push(`${ignored.join(' and ')} ${ignored.length > 1 ? 'are' : 'is'} not used: ${name} installs`)
