@@ -323,6 +323,15 @@ test.each<Case>([
     { output: '.vitepress/dist', build: { args: ['build', '.'] } },
   ],
   [
+    'Eleventy without a config',
+    {
+      'package.json': { scripts: { test: 'exit 1' }, main: 'index.js', devDependencies: { '@11ty/eleventy': '3' } },
+      'index.html': '',
+    },
+    {},
+    { framework: 'eleventy', output: '_site', build: { program: 'eleventy', args: [] } },
+  ],
+  [
     'Eleventy without scripts',
     { 'package.json': { devDependencies: { '@11ty/eleventy': '3' } }, 'eleventy.config.js': '', 'index.md': '' },
     {},

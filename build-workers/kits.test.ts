@@ -81,9 +81,26 @@ test('a server for a program of the dependencies is run as the start script says
   expect(built.manifest?.files.map(({ path }) => path)).toEqual(['assets/a.js'])
 })
 
+test('an adapter that looks where it is leaves a Node server, unless the app says otherwise', async () => {
+  const files = () => app('@sveltejs/kit', {}, { files: { 'make.mjs': adapter } })
+  const built = await worker.deploy(await worker.createApp(), files())
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.manifest).toMatchObject({ kind: 'server', framework: 'sveltekit', server: { entry: 'build/index.js' } })
+
+  const told = await worker.createApp()
+  await worker.setEnv(told, { GCP_BUILDPACKS: '' })
+  expect((await worker.deploy(told, files())).deployment.stateReason).toMatch(/left neither a server/)
+})
+
+const adapter = `import { mkdirSync, writeFileSync } from 'node:fs'
+  if (process.env.GCP_BUILDPACKS) {
+    mkdirSync('build')
+    writeFileSync('build/index.js', ${JSON.stringify(server('svelte'))})
+  }`
+
 test('a build that leaves nothing of the kind says what to do', async () => {
   const built = await worker.deploy(await worker.createApp(), app('@sveltejs/kit', { '.svelte-kit/output/x': '' }))
   expect(built.deployment.stateReason).toBe(
-    'build failed: node make.mjs left neither a server nor pages; put @sveltejs/adapter-node, or @sveltejs/adapter-static, in the place of @sveltejs/adapter-auto in vite.config or svelte.config.js',
+    'build failed: node make.mjs left neither a server nor pages; put @sveltejs/adapter-node, or @sveltejs/adapter-static, in the place of its adapter in vite.config or svelte.config.js',
   )
 })

@@ -15,6 +15,8 @@ export type Kit = {
   tool: string
   program: string
   title: string
+  /** Variables of its build; the app's own overrule them. */
+  env?: Record<string, string>
   /** The first that is there counts. */
   leaves: Left[]
   /** What to do when its build has left none of these. */
@@ -25,9 +27,11 @@ export type Kit = {
 const kits: Kit[] = [
   {
     ...{ tool: '@sveltejs/kit', program: 'vite', title: 'SvelteKit' },
+    // adapter-auto, which a new app has, knows where it is by such variables, and fetches what belongs there: at Google's adapter-node.
+    env: { GCP_BUILDPACKS: '1' },
     leaves: [{ entry: 'build/index.js', files: 'build/client' }, { pages: 'build' }],
     advice:
-      'put @sveltejs/adapter-node, or @sveltejs/adapter-static, in the place of @sveltejs/adapter-auto in vite.config or svelte.config.js',
+      'put @sveltejs/adapter-node, or @sveltejs/adapter-static, in the place of its adapter in vite.config or svelte.config.js',
   },
   {
     ...{ tool: 'nuxt', program: 'nuxt', title: 'Nuxt' },

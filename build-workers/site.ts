@@ -68,10 +68,11 @@ const tools: SiteTool[] = [
         ? 'build script'
         : firstFile(tree, [
             '.eleventy.js',
-            'eleventy.config.js',
-            'eleventy.config.mjs',
-            'eleventy.config.cjs',
-            'eleventy.config.ts',
+            ...['js', 'mjs', 'cjs', 'ts'].map((extension) => `eleventy.config.${extension}`),
+            // Its documentation begins without a config.
+            ...['html', 'md', 'njk', 'liquid', 'webc', 'hbs', 'ejs', 'pug', '11ty.js'].map(
+              (extension) => `index.${extension}`,
+            ),
           ]),
   },
 ]

@@ -20,7 +20,7 @@ export async function buildKit(context: BuildContext, { kit, command, asProcess 
   await installer?.installer.installAll()
   await runHook(context, 'preBuild')
   const name = await log.step('Building', buildCommand(context, tool), (step) =>
-    runBuildScript(context, tool).then((ran) => {
+    runBuildScript({ ...context, env: { ...kit.env, ...context.env } }, tool).then((ran) => {
       step.detail(ran)
       return ran
     }),
