@@ -1,12 +1,10 @@
 import type { Command } from 'commander'
-import { withApp } from './context.ts'
 import { readFields } from './reply.ts'
-import { fullName, type OrderOptions, order } from './rollout-order.ts'
+import { fullName, type OrderOptions, order, withOrder } from './rollout-order.ts'
 
 export function register(program: Command): void {
-  withApp(program.command('abort'))
+  withOrder(program.command('abort'))
     .description('end a rollout: all traffic goes back to the old version')
-    .option('-m, --message <why>', 'why, for the others')
     .action(abort)
 }
 

@@ -1,11 +1,9 @@
 import type { Command } from 'commander'
-import { withApp } from './context.ts'
-import { fullName, type OrderOptions, order } from './rollout-order.ts'
+import { fullName, type OrderOptions, order, withOrder } from './rollout-order.ts'
 
 export function register(program: Command): void {
-  withApp(program.command('pause'))
+  withOrder(program.command('pause'))
     .description('stop the clock of a rollout; the new version keeps its share of the traffic')
-    .option('-m, --message <why>', 'why, for the others')
     .action(pause)
 }
 

@@ -1,23 +1,23 @@
 import type { Command } from 'commander'
-import { connectToApp, withApp } from './context.ts'
+import { connectToApp } from './context.ts'
 import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
-import { fullName, type OrderOptions } from './rollout-order.ts'
+import { fullName, type OrderOptions, withOrder } from './rollout-order.ts'
 
 export function register(program: Command): void {
-  withApp(program.command('promote'))
+  withOrder(program.command('promote'))
     .description(
       'give the new version of a rollout more of the traffic, or make a preview or an earlier version production',
     )
     .argument('<to>', 'a share of the traffic (25, 100), or a git SHA, a number (v17), a time or a release')
-    .option('-m, --message <why>', 'why, for the others')
     .action(promote)
 }
 
 async function promote(to: string, options: OrderOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
   const json = options.json ?? false
-  const start = () => client.stream('POST', 'promote', { json: { app_id: app, to, reason: options.message } })
+  const start = () =>
+    client.stream('POST', 'promote', { json: { app_id: app, to, of: options.of, reason: options.message } })
   const deployment = await follow(client, start, { json })
   if (json) return printJson(deployment)
   if (deployment.state === 'live') print(`${fullName(deployment)} is live at ${deployment.url}`)

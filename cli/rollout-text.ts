@@ -91,11 +91,13 @@ function evidenceLines(name: string, evidence: Evidence | null): string[] {
   return [`  ${name.padEnd(10)}${gauge}  evidence ${evidence.evidence} of ${evidence.bar}`]
 }
 
-function commandsFor({ state, percent, stages }: Rollout): string {
-  if (percent === 100) return 'back: atelier abort'
+// They name the version: another one may have come by the time they are typed.
+function commandsFor({ state, percent, stages, to }: Rollout): string {
+  const of = `--of v${to.number}`
+  if (percent === 100) return `back: atelier abort ${of}`
   const next = stages.find((stage) => stage > percent) ?? 100
-  if (state === 'paused') return `on: atelier resume, or: atelier promote ${next}; back: atelier abort`
-  return `on at once: atelier promote ${next}; stop the clock: atelier pause; back: atelier abort`
+  if (state === 'paused') return `on: atelier resume, or: atelier promote ${next} ${of}; back: atelier abort ${of}`
+  return `on at once: atelier promote ${next} ${of}; stop the clock: atelier pause; back: atelier abort ${of}`
 }
 
 function milliseconds(value: number | null): string {

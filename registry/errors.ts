@@ -20,6 +20,7 @@ export const ERRORS = {
   DEPLOYMENT_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such deployment' },
   DEPLOYMENT_STATE: { status: 409, fault: 'user', summary: 'the deployment is not in a state that allows this' },
   NO_ROLLOUT: { status: 409, fault: 'user', summary: 'no rollout is under way' },
+  ROLLOUT_OTHER: { status: 409, fault: 'user', summary: 'the rollout under way is that of another version' },
   ALREADY_BACK: { status: 409, fault: 'user', summary: 'the newest version was taken back already' },
   APP_LOCKED: { status: 423, fault: 'user', summary: 'somebody has locked the app' },
   APP_HELD: { status: 423, fault: 'user', summary: 'automatic deployments wait since a version was taken back' },

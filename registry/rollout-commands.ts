@@ -1,7 +1,8 @@
 import { appendBuildLog, stepLine } from './build-logs.ts'
 import type { Config } from './config.ts'
-import { type Deployment, findDeployment } from './deployments.ts'
+import { type Deployment, findByVersion, findDeployment } from './deployments.ts'
 import { AppError } from './errors.ts'
+import { nameOf } from './live.ts'
 import { findOpenRollout, openSegment, type Rollout, recordDecision, refuseIfEnded } from './rollout.ts'
 import { completeRollout, revertRollout } from './rollout-ends.ts'
 import type { Db, Sql } from './sql.ts'
@@ -9,8 +10,8 @@ import type { Db, Sql } from './sql.ts'
 // What people do to a rollout. Each is one transaction under the lock of the route's row, a line of the rollout's history and one of its log; a
 // verdict that was reached before finds another revision and is thrown away.
 
-/** Who, and why if they said so. */
-export type Order = { by: string; reason?: string | null }
+/** Who, and why if they said so; `of`: the version they mean, for another one may have come since they looked (ROLLOUT_OTHER). */
+export type Order = { by: string; reason?: string | null; of?: string | null }
 
 /** What a rollout is after an order, its deployment, and the share of the traffic that has, in percent. */
 export type Ordered = { rollout: Rollout; candidate: Deployment; percent: number }
@@ -19,7 +20,7 @@ type Open = Ordered & { limits: { slowMs: number | null; tooSlowMs: number | nul
 
 /** The clock stands and the weight stays until somebody resumes, promotes or aborts. Throws NO_ROLLOUT. Done again it changes nothing. */
 export async function pauseRollout(sql: Sql, app: string, order: Order): Promise<Ordered> {
-  return withOpenRollout(sql, app, async (tx, open) => {
+  return withOpenRollout(sql, app, order, async (tx, open) => {
     if (open.rollout.state !== 'paused')
       await setState(tx, open, { state: 'paused', kind: 'paused', what: `paused at ${open.percent} %`, order })
   })
@@ -27,7 +28,7 @@ export async function pauseRollout(sql: Sql, app: string, order: Order): Promise
 
 /** The clock goes on where it stood. Throws NO_ROLLOUT, DEPLOYMENT_STATE when it is not paused. */
 export async function resumeRollout(sql: Sql, app: string, order: Order): Promise<Ordered> {
-  return withOpenRollout(sql, app, async (tx, open) => {
+  return withOpenRollout(sql, app, order, async (tx, open) => {
     const { rollout, percent } = open
     if (rollout.state !== 'paused')
       throw new AppError(
@@ -49,7 +50,7 @@ export async function promoteRollout(
   app: string,
   { percent, config, ...order }: Order & { percent: number; config: Config },
 ): Promise<Ordered> {
-  return withOpenRollout(sql, app, async (tx, open) => {
+  return withOpenRollout(sql, app, order, async (tx, open) => {
     const { rollout, limits } = open
     if (percent === open.percent && rollout.state !== 'paused') return
     if (percent < open.percent)
@@ -69,7 +70,7 @@ export async function promoteRollout(
 
 /** Back to the old deployment; the new one ends `rolled_back`. Throws NO_ROLLOUT. */
 export async function abortRollout(sql: Sql, app: string, order: Order): Promise<Ordered> {
-  return withOpenRollout(sql, app, async (tx, { rollout, percent }) => {
+  return withOpenRollout(sql, app, order, async (tx, { rollout, percent }) => {
     const sentence = sentenceOf(`taken back at ${percent} %`, order)
     await revertRollout(tx, rollout, { to: 'rolled_back', by: order.by, sentence })
   })
@@ -89,9 +90,15 @@ export async function findRolloutOfApp(sql: Db, app: string): Promise<Rollout | 
   return open ?? null
 }
 
-async function withOpenRollout(sql: Sql, app: string, act: (tx: Db, open: Open) => Promise<void>): Promise<Ordered> {
+async function withOpenRollout(
+  sql: Sql,
+  app: string,
+  { of = null }: Order,
+  act: (tx: Db, open: Open) => Promise<void>,
+): Promise<Ordered> {
   return sql.begin(async (tx) => {
     const open = await lockOpenRollout(tx, app)
+    if (of !== null) await refuseIfOther(tx, open, of)
     await act(tx, open)
     const { limits: _, ...after } = await readOpen(tx, open.rollout.id)
     return after
@@ -109,6 +116,15 @@ async function lockOpenRollout(tx: Db, app: string): Promise<Open> {
   const rollout = route ? await findOpenRollout(tx, route.id) : null
   refuseIfEnded(rollout, app)
   return readOpen(tx, rollout.id)
+}
+
+async function refuseIfOther(tx: Db, { rollout, candidate }: Open, of: string): Promise<void> {
+  const meant = await findByVersion(tx, rollout.appId, of)
+  if (meant.some(({ id }) => id === candidate.id)) return
+  throw new AppError(
+    'ROLLOUT_OTHER',
+    `the rollout of ${rollout.appId} under way is that of ${nameOf(candidate)}, not of ${of}; nothing is changed, see: atelier status`,
+  )
 }
 
 async function readOpen(tx: Db, id: string): Promise<Open> {

@@ -92,6 +92,17 @@ describe('a rollout', () => {
     expect(await said('rollback')).toContain(`${app} 1.0.0 (v1) is live again`)
   })
 
+  test('takes no order that was meant for the one before', async () => {
+    await plane.rollout(app, '1.0.2')
+    for (const command of [['promote', '100'], ['abort'], ['pause'], ['resume']])
+      expect(await atelier(...command, '--of', 'v2')).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining(`the rollout of ${app} under way is that of 1.0.2 (v3), not of v2`),
+      })
+    expect(await said('promote', '25', '--of', 'v3')).toContain('1.0.2 (v3) has 25 % of the traffic')
+    expect(await said('abort', '--of', '1.0.2')).toContain('1.0.2 (v3) is taken back')
+  })
+
   test('orders are told as JSON to programs', async () => {
     expect(JSON.parse(await said('pause', '--json'))).toMatchObject({ state: 'paused', percent: 5 })
     expect(JSON.parse(await said('abort', '--json'))).toMatchObject({
@@ -138,7 +149,7 @@ describe('the status of an app', () => {
       '  errors    ████████████░░░░░░░░░░░░  evidence 30 of 750',
       '  observing 5 %: 48 of 300 s',
       '  4xx answers 3/68 vs 0/1290',
-      '  on at once: atelier promote 25; stop the clock: atelier pause; back: atelier abort',
+      '  on at once: atelier promote 25 --of v2; stop the clock: atelier pause; back: atelier abort --of v2',
       '',
     ])
     expect(JSON.parse(await said('status', '--json'))).toMatchObject({ apps: [{ rollout: { percent: 5 } }] })

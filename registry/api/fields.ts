@@ -34,6 +34,13 @@ export const reason = line(500).openapi({
   example: 'sale at noon',
 })
 
+/** Of an order to a rollout. */
+export const ofVersion = versionName.nullish().openapi({
+  description:
+    'the version that is meant; ROLLOUT_OTHER and no change when the rollout under way is that of another one',
+  example: 'v17',
+})
+
 export const environment = z.enum(['production', 'preview'])
 
 /** A number in a query string. */

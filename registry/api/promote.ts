@@ -7,13 +7,13 @@ import { awaitRouteSeen } from '../edges.ts'
 import { snapshotEnv } from '../env-vars.ts'
 import { AppError } from '../errors.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
-import { findRolloutOfApp, promoteRollout } from '../rollout-commands.ts'
+import { findRolloutOfApp, type Order, promoteRollout } from '../rollout-commands.ts'
 import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
-import { appName, line, reason } from './fields.ts'
+import { appName, line, ofVersion, reason } from './fields.ts'
 import { followDeployment, type ProgressEvent } from './progress.ts'
 import { differingPublicNames } from './public-env.ts'
 import { route } from './route.ts'
@@ -31,17 +31,19 @@ export const promoteRoute = route({
       description: 'a share of the traffic in percent (25), or a version (3f2a91c, v17)',
       example: '3f2a91c',
     }),
+    of: ofVersion,
     reason: reason.nullish(),
   }),
   answers: answersStream('progress until the version is live or has failed'),
   async handle({ body }, call) {
     const to = String(body.to)
     const percent = readPercent(to)
-    if (percent !== null) return promoteTo(call, percent, body.reason)
+    if (percent !== null) return promoteTo(call, percent, body)
+    if (body.of != null) throw new AppError('REQUEST_INVALID', 'body.of: it goes with a share of the traffic')
     const app = call.app.id
     const candidate = await findCandidate(call.sql, app)
     if (candidate && (await findByVersion(call.sql, app, to)).some(({ id }) => id === candidate))
-      return promoteTo(call, 100, body.reason)
+      return promoteTo(call, 100, { of: to, reason: body.reason })
     await refuseIfLocked(call.sql, app, nameOf(call.caller))
     const earlier = (await findByVersion(call.sql, app, to)).find(({ state }) => wasLive.includes(state))
     if (earlier) return flip(call, earlier)
@@ -68,9 +70,13 @@ async function findCandidate(sql: Sql, app: string): Promise<string | null> {
   return (await findRolloutOfApp(sql, app))?.toDeployment ?? null
 }
 
-async function promoteTo(call: Call & { app: App }, percent: number, reason?: string | null): Promise<Response> {
+async function promoteTo(
+  call: Call & { app: App },
+  percent: number,
+  why: Pick<Order, 'of' | 'reason'>,
+): Promise<Response> {
   const { sql, config, caller, log } = call
-  const order = { by: nameOf(caller), reason }
+  const order = { by: nameOf(caller), of: why.of, reason: why.reason }
   const { candidate } = await promoteRollout(sql, call.app.id, { percent, config, ...order })
   await awaitRouteSeen(sql, candidate.id)
   log.info({ app: call.app.id, deployment: candidate.id, percent, by: caller.name }, 'rollout promoted')

@@ -4,12 +4,12 @@ import { abortRollout, type Ordered, pauseRollout, resumeRollout } from '../roll
 import { answersJson } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
-import { appName, reason } from './fields.ts'
+import { appName, ofVersion, reason } from './fields.ts'
 import { route } from './route.ts'
 
-// POST /api/platform/pause   { "app_id": "marketing", "reason": "sale at noon" }
+// POST /api/platform/pause   { "app_id": "marketing", "of": "v17", "reason": "sale at noon" }
 
-const order = z.strictObject({ app_id: appName, reason: reason.nullish() })
+const order = z.strictObject({ app_id: appName, of: ofVersion, reason: reason.nullish() })
 
 const ordered = z.object({ deployment: deploymentJson, state: z.string(), percent: z.number() })
 
@@ -60,8 +60,8 @@ export const abortRoute = route({
   },
 })
 
-function orderOf({ caller }: Call, { reason }: z.infer<typeof order>) {
-  return { by: nameOf(caller), reason }
+function orderOf({ caller }: Call, { reason, of }: z.infer<typeof order>) {
+  return { by: nameOf(caller), reason, of }
 }
 
 function told(

@@ -126,6 +126,18 @@ describe('what is seen of it', () => {
   })
 })
 
+test('an order names its version, and changes nothing when another one is under way', async () => {
+  await plane.rollout(app, '1.0.1')
+  await plane.rollout(app, '1.0.2')
+  const [route] = await plane.sql`select * from routes where app_id = ${app}`
+  const refused = { status: 409, json: { error: { code: 'ROLLOUT_OTHER' } } }
+  for (const what of ['pause', 'resume', 'abort']) expect(await post(what, { of: 'v2' })).toMatchObject(refused)
+  for (const to of [50, 100]) expect(await post('promote', { to, of: '1.0.1' })).toMatchObject(refused)
+  expect(await post('promote', { to: 'v3', of: 'v2' })).toMatchObject({ status: 400 })
+  expect(await plane.sql`select * from routes where app_id = ${app}`).toEqual([route])
+  expect(await post('abort', { of: 'v3' })).toMatchObject({ status: 200 })
+})
+
 test('without a rollout there is no share to give', async () => {
   expect(await promote(25)).toMatchObject({ status: 409, json: { error: { code: 'NO_ROLLOUT' } } })
 })
