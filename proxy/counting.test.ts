@@ -33,6 +33,8 @@ createServer((request, response) => {
   ${more}
   if (pathname === '/page') return response.writeHead(200, { 'content-type': 'text/html' }).end('<p>${name}</p>')
   if (pathname === '/shared') return response.writeHead(200, { 'cache-control': 's-maxage=600', 'content-type': 'text/html' }).end('${name}')
+  if (pathname === '/own') return response.writeHead(200, { 'cache-control': 'private, max-age=60', 'content-type': 'text/html' }).end('${name}')
+  if (pathname === '/asked') return response.writeHead(200, { 'cache-control': 'public, max-age=0', 'content-type': 'text/html' }).end('${name}')
   if (pathname === '/silent') return
   if (pathname === '/half') { response.writeHead(200, { 'content-length': 100 }); response.write('half'); return setTimeout(() => response.destroy(), 20) }
   const status = Number(pathname.slice(1)) || 200
@@ -69,6 +71,11 @@ test('a visitor keeps an arm by the cookie, which comes with pages alone and not
   const rollout = await TestRollout.begin(edge, app, server('new'), { percent: 50 })
   expect((await edge.ask(app, '/')).headers['set-cookie']).toBeUndefined()
   for (let again = 0; again < 2; again++) expect((await edge.ask(app, '/shared')).headers['set-cookie']).toBeUndefined()
+  for (const path of ['/own', '/asked']) {
+    const { headers } = await edge.ask(app, path)
+    expect(headers['set-cookie']?.[0]).toMatch(/^atelier_visitor=/)
+    expect(headers['cache-control']).toContain('private')
+  }
   const arms = new Set<string>()
   for (let visitor = 0; visitor < 20; visitor++) {
     const first = await edge.ask(app, '/page')
@@ -83,24 +90,29 @@ test('a visitor keeps an arm by the cookie, which comes with pages alone and not
   expect(arms.size).toBe(2)
   await rollout.step({ percent: 100 })
   expect((await edge.ask(app, '/page')).headers['set-cookie']).toBeUndefined()
-  // Three strangers without a page, twenty visitors with four.
-  await expect.poll(async () => total(await rollout.counted()), soon).toBe(84)
+  // Three strangers without a page, two with one, twenty visitors with four.
+  await expect.poll(async () => total(await rollout.counted()), soon).toBe(86)
   const { candidate, baseline } = await rollout.counted()
-  expect(candidate.tosses + baseline.tosses).toBe(24)
+  expect(candidate.tosses + baseline.tosses).toBe(26)
 })
 
 test('a page of files brings the cookie, and is then for one visitor alone, unless the site lets caches keep it', async () => {
   const pages = (name: string) => ({
     kind: 'static' as const,
-    files: { 'index.html': `<p>${name}</p>`, 'kept.html': `<p>${name}</p>`, 'a.txt': name },
-    header_rules: [{ path: '/kept', set: [['cache-control', 'public, max-age=600'] as [string, string]], unset: [] }],
+    files: { 'index.html': `<p>${name}</p>`, 'public.html': name, 'private.html': name, 'a.txt': name },
+    header_rules: ['public', 'private'].map((who) => ({
+      path: `/${who}`,
+      set: [['cache-control', `${who}, max-age=600`] as [string, string]],
+      unset: [],
+    })),
   })
   const app = await appWith('pages', pages('old'))
   await TestRollout.begin(edge, app, pages('new'), { percent: 50 })
   const page = await edge.ask(app, '/')
   expect(page.headers['set-cookie']?.[0]).toMatch(/^atelier_visitor=/)
   expect(page.headers['cache-control']).toMatch(/^private/)
-  const kept = await edge.ask(app, '/kept')
+  expect((await edge.ask(app, '/private')).headers['set-cookie']?.[0]).toMatch(/^atelier_visitor=/)
+  const kept = await edge.ask(app, '/public')
   expect(kept.headers).toMatchObject({ 'cache-control': 'public, max-age=600' })
   for (const { headers } of [kept, await edge.ask(app, '/a.txt')]) expect(headers['set-cookie']).toBeUndefined()
 })

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Log } from '../../../registry/log.ts'
+import { isForEverybody } from '../cache/cache-control.ts'
 import type { CountedRequest } from '../counting/counted-request.ts'
 import type { DeploymentRef } from '../deployment.ts'
 import * as pages from '../pages.ts'
@@ -192,7 +193,10 @@ export class AppRequest implements Recipient {
       this.over()
       return
     }
-    const personal = visitor !== null && head.type.startsWith('text/html') && !isShared(answer) ? visitor() : []
+    const personal =
+      visitor !== null && head.type.startsWith('text/html') && !isShared(answer)
+        ? [...visitor(), ...personalControl]
+        : []
     const word = watch?.word ?? 'bypass'
     counted?.answered(head.status, word === 'miss' ? 'for everybody' : 'for one', personal.length > 0)
     const client = { request, response, headers: [...headers, 'x-atelier-cache', word, ...personal] }
@@ -250,10 +254,13 @@ function writeFailure({ request, response, headers }: AppCall, notice: pages.Not
   pages.writeNotice(request, response, notice, request.complete ? headers : [...headers, 'connection', 'close'])
 }
 
-// What a shared cache may keep carries nobody's cookie.
+// A cache that has to ask each time could still bring this visitor's cookie to another (RFC 9111 §7.3).
+const personalControl = ['cache-control', 'private']
+
+// What a shared cache may serve carries nobody's cookie.
 function isShared({ pairs }: UpstreamResponse): boolean {
-  const control = `${headerIn(pairs, 'cache-control')}, ${headerIn(pairs, 'cdn-cache-control')}`
-  return /\bpublic\b|s-maxage|max-age=[1-9]/i.test(control)
+  // A cache that is spoken to goes by its own header, and every other one by the general one (RFC 9213 §2.2).
+  return ['cache-control', 'cdn-cache-control'].some((name) => isForEverybody(headerIn(pairs, name) ?? ''))
 }
 
 // The parser has made sure that a request has one framing at most.

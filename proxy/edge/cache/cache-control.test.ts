@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { forClients, readCacheControl } from './cache-control.ts'
+import { forClients, isForEverybody, readCacheControl } from './cache-control.ts'
 
 test('a Cache-Control header is read whatever its spelling, and in doubt for the careful side', () => {
   expect(readCacheControl('Public, MAX-AGE=60')).toMatchObject({ isPublic: true, maxAge: 60, isForbidden: false })
@@ -21,4 +21,27 @@ test('clients are not told what is said to shared caches alone', () => {
   expect(forClients('public, max-age=60, s-maxage=600')).toBe('public, max-age=60')
   expect(forClients('public, s-maxage=600, must-revalidate')).toBe('public, must-revalidate, max-age=0')
   expect(forClients('public, max-age=60, community="UCI, x"')).toBe('public, max-age=60, community="UCI, x"')
+})
+
+test('for everybody is what a shared cache may serve without asking', () => {
+  for (const header of [
+    'max-age=60',
+    'public, max-age=60',
+    's-maxage=1',
+    's-maxage=60, max-age=0',
+    'public',
+    'immutable, max-age=9',
+  ])
+    expect(isForEverybody(header), header).toBe(true)
+  for (const header of [
+    ...[
+      '',
+      'private, max-age=60',
+      'max-age=60, private="set-cookie"',
+      'max-age=60, no-store',
+      'public, max-age=60, no-cache',
+    ],
+    ...['s-maxage=0, max-age=60', 'public, max-age=0, must-revalidate', 'public, s-maxage=0'],
+  ])
+    expect(isForEverybody(header), header).toBe(false)
 })

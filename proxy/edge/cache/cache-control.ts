@@ -47,6 +47,17 @@ export function forClients(header: string): string {
   return kept.map(({ text }) => text).join(', ')
 }
 
+/**
+ * Whether some cache between this one and the client may serve this header's answer to somebody else without asking: it lasts, and nothing keeps it to one client or
+ * has each use checked (RFC 9111 §3, §4.2.1, §5.2.2). `public` alone counts as well: caches then guess for how long.
+ */
+export function isForEverybody(header: string): boolean {
+  const { isForbidden, isPublic, maxAge, sharedMaxAge } = readCacheControl(header)
+  if (isForbidden) return false
+  const lastsSec = sharedMaxAge ?? maxAge
+  return lastsSec === null ? isPublic : lastsSec > 0
+}
+
 const sharedOnly = new Set(['s-maxage', 'stale-while-revalidate', 'stale-if-error', 'proxy-revalidate'])
 const forbidding = new Set(['private', 'no-store', 'no-cache'])
 

@@ -4,6 +4,7 @@ import { codeOf } from '../../../registry/errors.ts'
 import type { Manifest } from '../../../registry/manifest.ts'
 import { type BlobFiles, type CachedBlob, maxCachedBytes } from '../../bundles/blob-files.ts'
 import { ReadyResponse } from '../app/ready-response.ts'
+import { isForEverybody } from '../cache/cache-control.ts'
 import { expectEarly } from '../early-answers.ts'
 import { fileUnreadable, methodNotAllowed, pageNotFound, serverBusy, writeNotice } from '../pages.ts'
 import type { VisitorHeaders } from '../visitors.ts'
@@ -236,11 +237,9 @@ function headFor({ visitor, isPrivate }: StaticCall, { isPage }: StaticFile, { h
 
 function keepsForAll(head: string[]): boolean {
   return head.some(
-    (text, index) => index % 2 === 0 && /cache-control$/i.test(text) && lasts.test(head[index + 1] ?? ''),
+    (text, index) => index % 2 === 0 && /cache-control$/i.test(text) && isForEverybody(head[index + 1] ?? ''),
   )
 }
-
-const lasts = /max-?age=[1-9]/i
 
 function redirect({ response, headers }: StaticCall, status: number, location: string): void {
   const head = [...headers, 'location', location, 'cache-control', revalidateControl, 'content-length', '0']
