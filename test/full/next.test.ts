@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect } from 'vitest'
 import { type Atelier, test } from '../support/atelier.ts'
 import { openBrowser, openPage } from '../support/browser.ts'
 import { atOnce, type Repo } from '../support/repo.ts'
+import { generate } from '../support/scaffold.ts'
 
 // What create-next-app makes on the day of the test, with the real Next.js; a few minutes on a busy machine.
 let browser: Browser & AsyncDisposable
@@ -182,16 +183,9 @@ test('Next.js 15', async ({ atelier }) => {
   expect((await atelier.get('fifteen', '/')).body).toContain('<h1>fifteen</h1>')
 })
 
-async function scaffold(atelier: Atelier, name: string): Promise<Repo> {
-  const desk = await atelier.directory()
+function scaffold(atelier: Atelier, name: string): Promise<Repo> {
   const options = ['--ts', '--app', '--empty', '--no-src-dir', '--no-tailwind', '--no-linter', '--skip-install']
-  const args = ['create-next-app@latest', name, '--yes', ...options, '--disable-git', '--use-npm']
-  await atelier.run('npx', ['--yes', ...args], { cwd: desk })
-  const repo = atelier.repoIn(join(desk, name))
-  await repo.git('init', '--quiet')
-  await repo.commit({}, 'first')
-  expect(await atelier.cli(['link', name], { cwd: repo.directory })).toMatchObject({ code: 0 })
-  return repo
+  return generate(atelier, name, ['create-next-app@latest', name, '--yes', ...options, '--disable-git', '--use-npm'])
 }
 
 // By the router, not by a page that is loaded anew.

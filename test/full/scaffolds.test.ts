@@ -5,6 +5,7 @@ import { expect } from 'vitest'
 import { type Atelier, test } from '../support/atelier.ts'
 import { openBrowser, openPage } from '../support/browser.ts'
 import type { Repo } from '../support/repo.ts'
+import { link } from '../support/scaffold.ts'
 
 // Apps that nobody here wrote: what the generators of today make, pushed as it is.
 
@@ -65,7 +66,7 @@ test('what express-generator makes is run as it is', async ({ atelier }) => {
   const name = 'my-express'
   const desk = await atelier.directory()
   await atelier.run('npx', ['--yes', 'express-generator', name], { cwd: desk })
-  const repo = await firstCommit(atelier, join(desk, name), name)
+  const repo = await link(atelier, name, join(desk, name))
   const { remote } = await repo.push()
   expect(remote[0]).toMatch(/ · Express detected \(express in package\.json, start script: node \.\/bin\/www\)$/)
   expect(remote).toContainEqual(live)
@@ -99,15 +100,7 @@ async function createVite(atelier: Atelier, template: string, name = `my-${templ
   const desk = await atelier.directory()
   const args = ['create', '--yes', 'vite@latest', name, '--', '--template', template, '--no-interactive']
   await atelier.run('npm', args, { cwd: desk })
-  return { name, repo: await firstCommit(atelier, join(desk, name), name) }
-}
-
-async function firstCommit(atelier: Atelier, directory: string, name: string): Promise<Repo> {
-  const repo = atelier.repoIn(directory)
-  await repo.git('init', '--quiet')
-  await repo.commit({}, 'first')
-  expect(await atelier.cli(['link', name], { cwd: directory })).toMatchObject({ code: 0 })
-  return repo
+  return { name, repo: await link(atelier, name, join(desk, name)) }
 }
 
 /** The page with what it refers to, a client-side route, and a missing file. */

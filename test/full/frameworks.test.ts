@@ -1,0 +1,220 @@
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, expect } from 'vitest'
+import { type Atelier, test } from '../support/atelier.ts'
+import { openBrowser, openPage } from '../support/browser.ts'
+import { atOnce } from '../support/repo.ts'
+import { generate, write } from '../support/scaffold.ts'
+
+// What the frameworks' own generators make on the day of the test, pushed as it is.
+let browser: Browser & AsyncDisposable
+beforeAll(async () => {
+  browser = await openBrowser()
+})
+afterAll(() => browser?.close())
+
+const immutable = { 'cache-control': expect.stringMatching(/max-age=31536000, immutable/) }
+
+test('what @nestjs/cli new makes answers', async ({ atelier }) => {
+  const options = ['--skip-install', '--skip-git', '--package-manager', 'npm']
+  const repo = await generate(atelier, 'my-nest', ['@nestjs/cli@latest', 'new', 'my-nest', ...options])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · NestJS detected \(@nestjs\/core in package\.json, start script: nest start\)$/)
+  expect(await atelier.get('my-nest', '/')).toMatchObject({ status: 200, body: 'Hello World!' })
+  const unknown = await atelier.get('my-nest', '/none')
+  expect(unknown.status).toBe(404)
+  expect(JSON.parse(unknown.body)).toMatchObject({ message: 'Cannot GET /none' })
+})
+
+test('what fastify-cli generate makes answers', async ({ atelier }) => {
+  const repo = await generate(atelier, 'my-fastify', ['fastify-cli@latest', 'generate', 'my-fastify'])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Fastify detected \(fastify in package\.json, start script: fastify start/)
+  expect(await atelier.get('my-fastify', '/')).toMatchObject({ status: 200, body: '{"root":true}' })
+  expect(await atelier.get('my-fastify', '/example')).toMatchObject({ status: 200, body: 'this is an example' })
+  expect(await atelier.get('my-fastify', '/none')).toMatchObject({ status: 404 })
+})
+
+test('what create-vue makes has its pages, also when one is asked for directly', async ({ atelier }) => {
+  const repo = await generate(atelier, 'my-vue', ['create-vue@latest', 'my-vue', '--ts', '--router'])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Vite \+ Vue detected/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-vue', '/about'))
+  await page.getByRole('heading', { name: 'This is an about page' }).waitFor()
+  await page.getByRole('link', { name: 'Home' }).click()
+  await page.getByRole('heading', { name: 'Documentation' }).waitFor()
+  await expectAssets(atelier, 'my-vue', page, /^\/assets\//)
+  expect(problems).toEqual([])
+  expect(await atelier.get('my-vue', '/assets/none-12345678.js')).toMatchObject({ status: 404 })
+})
+
+test('what sv create makes with its adapter-auto is served, its forms too', async ({ atelier }) => {
+  const options = ['--template', 'demo', '--types', 'ts', '--no-add-ons', '--no-install']
+  const repo = await generate(atelier, 'my-svelte', ['sv@latest', 'create', 'my-svelte', ...options])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · SvelteKit detected \(@sveltejs\/kit in package\.json\)$/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-svelte', '/'))
+  await page.getByRole('button', { name: 'Increase the counter by one' }).click()
+  await page.getByText('1', { exact: true }).first().waitFor()
+  await page.getByRole('link', { name: 'About' }).click()
+  await page.getByRole('heading', { name: 'About this app' }).waitFor()
+  await page.goto(address(atelier, 'my-svelte', '/sverdle'))
+  await page.getByRole('button', { name: 'a', exact: true }).click()
+  await expectAssets(atelier, 'my-svelte', page, /^\/_app\/immutable\//)
+  expect(problems).toEqual([])
+  expect(await atelier.get('my-svelte', '/robots.txt')).toMatchObject({ status: 200 })
+  expect(await atelier.get('my-svelte', '/none')).toMatchObject({ status: 404 })
+
+  await repo.commit({ 'static/new.txt': 'new' })
+  await repo.push(atOnce)
+  expect(await atelier.get('my-svelte', '/new.txt')).toMatchObject({ status: 200, body: 'new' })
+})
+
+test('what create-docusaurus makes has its pages, its pictures, and a page for what there is not', async ({
+  atelier,
+}) => {
+  const options = ['classic', '--javascript', '--skip-install']
+  const repo = await generate(atelier, 'my-docs', ['create-docusaurus@latest', 'my-docs', ...options])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Docusaurus( \+ React)? detected/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-docs', '/'))
+  await page.getByRole('link', { name: /Docusaurus Tutorial/ }).click()
+  await page.getByRole('heading', { name: 'Tutorial Intro' }).waitFor()
+  await expectAssets(atelier, 'my-docs', page, /^\/assets\//)
+  expect(problems).toEqual([])
+  for (const path of ['/docs/intro', '/blog', '/docs/tutorial-basics/markdown-features']) {
+    expect(await atelier.get('my-docs', path), path).toMatchObject({ status: 308, headers: { location: `${path}/` } })
+    expect(await atelier.get('my-docs', `${path}/`), path).toMatchObject({ status: 200 })
+  }
+  const unknown = await atelier.get('my-docs', '/none', { headers: { accept: 'text/html' } })
+  expect(unknown).toMatchObject({ status: 404, body: expect.stringContaining('Page Not Found') })
+})
+
+// Their generators fetch these files from GitHub.
+test('a new Astro app', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-astro', {
+    'package.json': json({
+      ...{ name: 'my-astro', type: 'module', version: '0.0.1' },
+      scripts: { dev: 'astro dev', build: 'astro build', preview: 'astro preview', astro: 'astro' },
+      dependencies: { astro: 'latest' },
+    }),
+    'astro.config.mjs': "// @ts-check\nimport { defineConfig } from 'astro/config'\nexport default defineConfig({})\n",
+    'tsconfig.json': json({ extends: 'astro/tsconfigs/strict', include: ['.astro/types.d.ts', '**/*'] }),
+    'public/favicon.svg': '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>\n',
+    'src/pages/index.astro': '---\n---\n<html lang="en"><body><h1>Astro</h1></body></html>\n',
+    'src/pages/about.astro': '<html lang="en"><body><h1>About</h1></body></html>\n',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Astro detected \(astro in package\.json\)$/)
+  for (const [path, text] of [
+    ['/', '<h1>Astro</h1>'],
+    ['/about/', '<h1>About</h1>'],
+    ['/favicon.svg', '<svg'],
+  ] as const)
+    expect((await atelier.get('my-astro', path)).body, path).toContain(text)
+  expect(await atelier.get('my-astro', '/none')).toMatchObject({ status: 404 })
+})
+
+test('a new Nuxt app, with a route of its server', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-nuxt', {
+    'package.json': json({
+      ...{ name: 'my-nuxt', type: 'module', private: true },
+      scripts: {
+        ...{ build: 'nuxt build', dev: 'nuxt dev', generate: 'nuxt generate' },
+        ...{ preview: 'nuxt preview', postinstall: 'nuxt prepare' },
+      },
+      dependencies: { nuxt: 'latest', vue: 'latest', 'vue-router': 'latest' },
+    }),
+    'nuxt.config.ts':
+      "export default defineNuxtConfig({ compatibilityDate: '2025-07-15', devtools: { enabled: true } })\n",
+    'app/app.vue': '<template><div><NuxtRouteAnnouncer /><NuxtPage /></div></template>\n',
+    'app/pages/index.vue': '<template><main><h1>Nuxt</h1><NuxtLink to="/about">About</NuxtLink></main></template>\n',
+    'app/pages/about.vue':
+      "<script setup>const { data } = await useFetch('/api/word')</script><template><h1>About {{ data.word }}</h1></template>\n",
+    'server/api/word.ts': "export default defineEventHandler(() => ({ word: 'us' }))\n",
+    'public/robots.txt': 'User-Agent: *\nDisallow:\n',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Nuxt detected \(nuxt in package\.json\)$/)
+  expect(await atelier.get('my-nuxt', '/api/word')).toMatchObject({ status: 200, body: '{"word":"us"}' })
+  expect((await atelier.get('my-nuxt', '/about')).body).toContain('About us')
+  const { page, problems } = await openPage(browser, address(atelier, 'my-nuxt', '/'))
+  await page.getByRole('link', { name: 'About' }).click()
+  await page.getByRole('heading', { name: 'About us' }).waitFor()
+  await expectAssets(atelier, 'my-nuxt', page, /^\/_nuxt\//)
+  expect(problems).toEqual([])
+})
+
+test('an Eleventy site as its documentation begins it', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-eleventy', {
+    'package.json': json({
+      ...{ name: 'my-eleventy', version: '1.0.0', type: 'module', main: 'index.js' },
+      scripts: { test: 'echo "Error: no test specified" && exit 1' },
+      devDependencies: { '@11ty/eleventy': '^3.1.2' },
+    }),
+    'index.html': '<!doctype html><title>Page title</title><p>Hi</p>\n',
+    'README.md': '# Page header\n',
+    'posts/one.md': '---\npermalink: /one/\n---\n# One\n',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Eleventy detected/)
+  expect((await atelier.get('my-eleventy', '/')).body).toContain('<p>Hi</p>')
+  expect((await atelier.get('my-eleventy', '/README/')).body).toContain('<h1>Page header</h1>')
+  expect((await atelier.get('my-eleventy', '/one/')).body).toContain('<h1>One</h1>')
+  expect(await atelier.get('my-eleventy', '/posts/one.md')).toMatchObject({ status: 404 })
+})
+
+test('two apps of one pnpm workspace, each with the package they share', async ({ atelier }) => {
+  const files = {
+    'package.json': json({ name: 'both', private: true, packageManager: 'pnpm@10.14.0' }),
+    'pnpm-workspace.yaml': 'packages:\n  - apps/*\n  - packages/*\n',
+    // The config is asked which of the two it is.
+    'atelier.config.ts': "export default { build: { root: 'apps/' + process.env.ATELIER_APP } }\n",
+    'packages/words/package.json': json({
+      name: '@both/words',
+      version: '1.0.0',
+      type: 'module',
+      exports: './index.js',
+    }),
+    'packages/words/index.js': "export const word = 'shared'\n",
+    'apps/site/package.json': json({
+      ...{ name: 'site', private: true, type: 'module', scripts: { build: 'vite build' } },
+      dependencies: { '@both/words': 'workspace:*' },
+      devDependencies: { vite: '^7.0.0' },
+    }),
+    'apps/site/index.html': '<!doctype html><div id="app"></div><script type="module" src="/main.js"></script>\n',
+    'apps/site/main.js': "import { word } from '@both/words'\ndocument.querySelector('#app').textContent = word\n",
+    'apps/service/package.json': json({
+      ...{ name: 'service', private: true, type: 'module', scripts: { start: 'node server.js' } },
+      dependencies: { '@both/words': 'workspace:*', express: '^5.1.0' },
+    }),
+    'apps/service/server.js': `import { word } from '@both/words'
+      import express from 'express'
+      express().get('/', (request, response) => response.send(word)).listen(process.env.PORT)\n`,
+  }
+  const site = await write(atelier, 'site', files)
+  await atelier.run('npx', ['--yes', 'pnpm@10.14.0', 'install', '--lockfile-only'], { cwd: site.directory })
+  await site.commit({}, 'lock the dependencies')
+  await site.push()
+  const { page, problems } = await openPage(browser, address(atelier, 'site', '/'))
+  await page.getByText('shared').waitFor()
+  expect(problems).toEqual([])
+
+  expect(await atelier.cli(['link', 'service'], { cwd: site.directory })).toMatchObject({ code: 0 })
+  await site.push()
+  expect(await atelier.get('service', '/')).toMatchObject({ status: 200, body: 'shared' })
+})
+
+const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`
+
+const address = (atelier: Atelier, app: string, path: string) => `http://${app}.apps.localhost:${atelier.port}${path}`
+
+/** Its scripts and styles come from the edge, for a year. */
+async function expectAssets(atelier: Atelier, app: string, page: Page, hashed: RegExp): Promise<void> {
+  const urls = await page.evaluate<string[]>(
+    "[...document.querySelectorAll('script[src], link[rel=stylesheet], link[rel=modulepreload]')].map((element) => element.src || element.href)",
+  )
+  const paths = urls.map((url) => new URL(url).pathname).filter((path) => hashed.test(path))
+  expect(paths).not.toEqual([])
+  for (const path of paths)
+    expect(await atelier.get(app, path), path).toMatchObject({ status: 200, headers: immutable })
+}
