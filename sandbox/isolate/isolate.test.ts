@@ -49,7 +49,7 @@ test('a CommonJS server is served as if it were a process of its own', async () 
     isMainThread: true,
     user: home.appUser.uid ?? process.getuid?.(),
   })
-  expect(lines).toEqual(['listens on 4321'])
+  await expect.poll(() => lines).toEqual(['listens on 4321'])
 
   const exit = await isolate.stop(5000)
   expect(exit).toMatchObject({ code: 0, cause: 'stopped' })
@@ -91,7 +91,7 @@ test.for([
       ? '/no/such/folder/app.sock'
       : expect.objectContaining({ port: 3000 }),
   )
-  if (call.includes('console.log')) expect(lines).toEqual(['listening'])
+  if (call.includes('console.log')) await expect.poll(() => lines).toEqual(['listening'])
 })
 
 test("a probe for a free port and a second server do not take the app's place", async () => {

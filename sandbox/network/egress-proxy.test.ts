@@ -323,7 +323,7 @@ describe('a hostile client', () => {
     const to = await echo()
     const { port } = await openRelay({
       rules: [passes('127.0.0.1', to)],
-      limits: { headersTimeoutMs: 300, idleTimeoutMs: 1500 },
+      limits: { headersTimeoutMs: 1_500, idleTimeoutMs: 4_000 },
     })
     const silent = dial(port)
     const slow = dial(port)
