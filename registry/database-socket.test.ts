@@ -36,7 +36,7 @@ function pass(from: Socket, to: Socket): void {
 test('F6: connections to a Postgres that vanished without a word are given up, and made again when it is back', async () => {
   const { username, password, pathname } = new URL(database.url)
   const url = `postgres://${username}:${password}@127.0.0.1:${port}${pathname}`
-  const sql = connect(url, { max: 3, answerWithinMs: 400 })
+  const sql = connect(url, { max: 3, answerWithinMs: 2_000 })
   let heard = 0
   await sql.listen('a_channel', () => {
     heard += 1
