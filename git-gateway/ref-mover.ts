@@ -107,8 +107,10 @@ export class RefMover {
       await moveDeployment(sql, id, { from: 'uploading', to: 'failed', by: 'platform', reason: thrown.message })
       return
     }
-    const live = await bringOut(sql, deployment.id, { config, by: deployment.createdBy })
-    if (live) log.info({ app: live.appId, deployment: live.id, ref: live.ref }, 'ref moved, deployment live')
+    const out = await bringOut(sql, deployment.id, { config, by: deployment.createdBy })
+    if (!out) return
+    const { id, appId, ref, state } = out
+    log.info({ app: appId, deployment: id, ref, state }, 'ref moved, deployment brought out')
   }
 }
 

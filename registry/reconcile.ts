@@ -25,8 +25,8 @@ export async function reconcile({ sql, queue, config, log }: ReconcileDeps): Pro
     log.warn({ app: deployment.appId, deployment: deployment.id }, 'build worker lost, queued again')
   for (const deployment of await startable(sql)) await queue.enqueueBuild(deployment)
   for (const { id, appId } of await preparedWithoutRef(sql)) {
-    if (await bringOut(sql, id, { config, by: 'platform' }))
-      log.info({ app: appId, deployment: id }, 'prepared deployment went live')
+    const out = await bringOut(sql, id, { config, by: 'platform' })
+    if (out) log.info({ app: appId, deployment: id, state: out.state }, 'prepared deployment brought out')
   }
 }
 

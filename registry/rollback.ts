@@ -91,15 +91,20 @@ export async function rollBack(
         `${nameOf(deployment)} is ${deployment.state} and was never live; see: atelier deploys`,
       )
     }
-    await endOpenRollout(tx, deployment, { to: 'rolled_back', by, reason: `${reason} to ${nameOf(deployment)}` })
+    const candidate = await endOpenRollout(tx, deployment, {
+      to: 'rolled_back',
+      by,
+      reason: `${reason} to ${nameOf(deployment)}`,
+    })
     const previous = await replaceLive(tx, deployment, {
       to: 'rolled_back',
       by,
       reason: `${reason} to ${nameOf(deployment)}`,
     })
     const live = await setLive(tx, deployment, { by, reason })
-    if (previous && previous.state === 'rolled_back')
-      await holdAutomaticDoors(tx, { app: live.appId, message: `${nameOf(previous)} was rolled back by ${by}`, by })
+    const back = candidate ?? previous
+    if (back?.state === 'rolled_back')
+      await holdAutomaticDoors(tx, { app: live.appId, message: `${nameOf(back)} was rolled back by ${by}`, by })
     return { live, previous: previous ?? live }
   })
 }

@@ -178,6 +178,16 @@ describe('a rollback during a rollout', () => {
     },
   )
 
+  test('to a version newer than the live one holds the automatic doors, for the one under way was taken back', async () => {
+    await promoteRollout(sql, app, { percent: 100, config, ...bea })
+    await rollBack(sql, await findRollbackTarget(sql, app, '1.0.0'), bea)
+    await plane.rollout(app, '1.0.2')
+    expect(await readLocks(sql, app)).toEqual([])
+    const { live } = await rollBack(sql, await findRollbackTarget(sql, app, '1.0.1'), bea)
+    expect([live.id, await stateOf(old.id)]).toEqual([rollout.toDeployment, 'superseded'])
+    expect(await readLocks(sql, app)).toMatchObject([{ kind: 'hold', message: '1.0.2 (v3) was rolled back by bea' }])
+  })
+
   test('to an older version still ends the rollout', async () => {
     await promoteRollout(sql, app, { percent: 100, config, ...bea })
     const next = await plane.rollout(app, '1.0.2')

@@ -27,7 +27,7 @@ export async function completeRollout(
 
 /**
  * Back to the old deployment, in one transaction with the caller's: no visitor is sent to the new one any more, which ends `failed` (a verdict),
- * `rolled_back` (a person) or `cancelled` (a newer push). The rollout is `reverting` until the edges have followed. The caller holds the
+ * or `rolled_back` (a person). The rollout is `reverting` until the edges have followed. The caller holds the
  * route's row.
  */
 export async function revertRollout(
@@ -39,7 +39,13 @@ export async function revertRollout(
     sentence,
     errorCode = null,
     verdict = null,
-  }: { to: RevertedTo; by: string; sentence: string; errorCode?: ErrorCode | null; verdict?: object | null },
+  }: {
+    to: 'failed' | 'rolled_back'
+    by: string
+    sentence: string
+    errorCode?: ErrorCode | null
+    verdict?: object | null
+  },
 ): Promise<void> {
   const candidate = await findDeployment(tx, rollout.toDeployment)
   const isLive = candidate?.state === 'live'
@@ -47,7 +53,7 @@ export async function revertRollout(
     const from = candidate.state
     await moveDeployment(tx, candidate.id, {
       from,
-      to: isLive && to === 'cancelled' ? 'rolled_back' : to,
+      to,
       by,
       reason: sentence,
       errorCode,
@@ -56,7 +62,7 @@ export async function revertRollout(
       stepLine('Canary', to === 'failed' ? `taken back: ${sentence}` : sentence, null),
     ])
   }
-  if (candidate && to !== 'cancelled')
+  if (candidate)
     await holdAutomaticDoors(tx, {
       app: rollout.appId,
       message: takenBack(nameOf(candidate), sentence),
@@ -82,13 +88,11 @@ export async function endReverted(tx: Db, rollout: Rollout, by: string): Promise
   await endRollout(tx, rollout, { state: 'aborted', sentence: rollout.sentence ?? '', by })
 }
 
-export type RevertedTo = 'failed' | 'rolled_back' | 'cancelled'
-
 /** Makes way on a route: a rollout that is under way is over, and its candidate ends as `to`. The caller holds the route's row. */
 export async function endOpenRollout(
   tx: Db,
   next: Pick<Deployment, 'id' | 'routeId'>,
-  { to, by, reason }: { to: RevertedTo; by: string; reason: string },
+  { to, by, reason }: { to: 'rolled_back' | 'cancelled'; by: string; reason: string },
 ): Promise<Deployment | null> {
   const open = next.routeId === null ? null : await findOpenRollout(tx, next.routeId)
   if (!open || open.toDeployment === next.id) return null

@@ -186,7 +186,7 @@ export async function recordDecision(
   `
 }
 
-/** Throws ROLLOUT_ENDED when the row is not as it was read any more. */
+/** Throws NO_ROLLOUT when there is none, or it is over but for the edges. */
 export function refuseIfEnded(rollout: Rollout | null, app: string): asserts rollout is Rollout {
   if (!rollout || rollout.endedAt !== null || rollout.state === 'reverting')
     throw new AppError('NO_ROLLOUT', `${app} has no rollout under way; see: atelier status`)
