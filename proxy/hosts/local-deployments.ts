@@ -8,6 +8,7 @@ export class LocalDeployments {
   readonly #deps: LocalDeploymentDeps
   readonly #byId = new Map<string, LocalDeployment>()
   readonly #retiring = new Set<Promise<void>>()
+  #awake: ReadonlySet<string> = new Set()
 
   constructor(deps: LocalDeploymentDeps) {
     this.#deps = deps
@@ -55,9 +56,15 @@ export class LocalDeployments {
     for (const id of ids) this.find(id)?.used()
   }
 
+  /** These, and no others, do not sleep however little they are used. */
+  keepAwake(ids: ReadonlySet<string>): void {
+    this.#awake = ids
+  }
+
   /** Puts those to sleep that nobody uses. */
   sleepIdle(): void {
-    for (const deployment of this.#byId.values()) {
+    for (const [id, deployment] of this.#byId) {
+      if (this.#awake.has(id)) continue
       deployment
         .sleepIfIdle()
         .catch((thrown: unknown) =>

@@ -55,8 +55,9 @@ export class Residents {
       log.info({ routes: known.all().length }, 'routes changed')
     }
     this.settle()
-    // At a start everything may be new, and most of it unused.
-    if (change && this.#hasFollowed) this.#wake(change.changed)
+    // At a start everything may be new, and most of it unused: but for those between whom it is to be told who is slower.
+    if (!this.#hasFollowed) this.#wake(known.all().filter(isCompared))
+    else if (change) this.#wake(change.changed)
     this.#hasFollowed = true
     void this.#prune()
     return seen
@@ -82,6 +83,15 @@ export class Residents {
       deployments.want(ref)
       preparations.settled(ref.id)
     }
+    deployments.keepAwake(
+      new Set(
+        known
+          .all()
+          .filter(isCompared)
+          .flatMap(routedDeployments)
+          .map(({ id }) => id),
+      ),
+    )
     deployments.keepOnly(new Set([...routed.map(({ id }) => id), ...preparations.held(), ...pins.held()]))
   }
 
@@ -104,4 +114,9 @@ export class Residents {
       this.#prunedAt = performance.now()
     }
   }
+}
+
+// A share of the traffic may be so little that an arm would fall asleep between two visitors, and be slow for that.
+function isCompared({ rollout }: Route): boolean {
+  return rollout !== null
 }

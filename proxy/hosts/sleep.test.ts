@@ -8,6 +8,7 @@ import { awaitRouteSeen, forgetDeadEdges } from '../../registry/edges.ts'
 import { rollBack } from '../../registry/rollback.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { type TestBundle, TestEdge } from '../../test/support/edge.ts'
+import { TestRollout } from '../../test/support/edge-rollout.ts'
 import { processesOf } from '../../test/support/processes.ts'
 
 let database: TestDatabase
@@ -76,6 +77,29 @@ test('an app that nobody uses costs no process, and many first requests wake it 
     .toEqual(
       expect.arrayContaining([expect.stringMatching(/^went to sleep after \d+ idle minutes$/), 'woken by a request']),
     )
+})
+
+test('nobody sleeps whom a rollout compares, or keeps warm, and after a restart they are started', async () => {
+  const old = await edge.deploy('compared', fetchApp())
+  const rollout = await TestRollout.begin(edge, 'compared', fetchApp(), { percent: 5 })
+  const both = async () => [(await told(old))?.state, (await told({ id: rollout.deploymentId }))?.state]
+  await expect.poll(both, { timeout: 20_000 }).toEqual(['awake', 'awake'])
+  for (const [name, step] of [
+    ['beside-five', null],
+    ['beside-all', { percent: 100 }],
+  ] as const) {
+    if (step) await rollout.step(step)
+    // Used later than they were, and asleep.
+    await edge.deploy(name, fetchApp())
+    expect((await edge.ask(name, '/')).status).toBe(200)
+    await expect.poll(() => hosts(name), { timeout: 20_000 }).toBe(0)
+    expect(await both()).toEqual(['awake', 'awake'])
+  }
+  await edge.shut()
+  expect(hosts('compared')).toBe(0)
+  await edge.open()
+  await expect.poll(() => hosts('compared'), { timeout: 20_000 }).toBeGreaterThan(0)
+  await expect.poll(both, { timeout: 20_000 }).toEqual(['awake', 'awake'])
 })
 
 test('the registry learns who is awake and who sleeps, and of static sites nothing', async () => {
