@@ -65,7 +65,7 @@ export class RegistryLink {
   #purgesSeen: string | null = null
 
   constructor(deps: RegistryLinkDeps) {
-    const { sql, edgeId, onPrepare, onRollout, onRetained, onEncoded, onLease } = deps
+    const { sql, onPrepare, onRollout, onRetained, onEncoded } = deps
     this.#deps = deps
     this.#listen(channels.routes, () => this.#routes.wake())
     this.#listen(channels.purges, () => this.#purges.wake())
@@ -80,7 +80,7 @@ export class RegistryLink {
       this.#repeat(this.#rollouts, compareEveryMs, onRollout),
       this.#repeat(this.#retained, retainedEveryMs, async () => onRetained(await readRetained(sql))),
       this.#repeat(this.#encoded, encodedEveryMs, async () => onEncoded(await readEncoded(sql))),
-      this.#repeat(this.#lease, leaseEveryMs, async () => onLease(await renewLease(sql, edgeId))),
+      this.#repeat(this.#lease, leaseEveryMs, () => this.#renewLease()),
       this.#repeat(this.#seen, compareEveryMs, () => this.#reportSeen()),
     ])
   }
@@ -138,6 +138,17 @@ export class RegistryLink {
       },
       (thrown: unknown) => log.error({ err: thrown }, 'not purged'),
     )
+  }
+
+  async #renewLease(): Promise<void> {
+    const { sql, edgeId, onLease } = this.#deps
+    const isNew = await renewLease(sql, edgeId)
+    // Forgotten meanwhile, with what it had said that it sees.
+    if (isNew) {
+      this.#toldOf = ''
+      this.#seen.wake()
+    }
+    await onLease(isNew)
   }
 
   // What is served now, and what is no longer, is said when it has changed.
