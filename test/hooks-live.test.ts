@@ -1,7 +1,8 @@
 import { expect } from 'vitest'
 import { test } from './support/atelier.ts'
+import { connectToHome } from './support/platform-database.ts'
 
-const soon = { timeout: 15_000, interval: 100 }
+const soon = { timeout: 60_000, interval: 100 }
 
 test('hooks of a pushed app: preDeploy in the push, postDeploy and onRollback in the log of its version', async ({
   atelier,
@@ -36,4 +37,28 @@ test('hooks of a pushed app: preDeploy in the push, postDeploy and onRollback in
     },
   })
   expect((await atelier.get(app, '/')).body).toBe('one')
+})
+
+test('F3: kill -9 of the worker in the middle of postDeploy: the next one begins it anew, and it ends once', async ({
+  atelier,
+}) => {
+  const app = await atelier.createApp('interrupted')
+  const repo = await atelier.clone(app)
+  const hooks = { postDeploy: 'echo it begins; sleep 10; echo it ends' }
+  const sha = await repo.commit({ 'index.html': 'one', 'atelier.config.json': JSON.stringify({ hooks }) })
+  await repo.push()
+  const logOf = async () => (await atelier.cli(['logs', sha.slice(0, 7), '--app', 'interrupted'])).stdout
+  const sql = await connectToHome(atelier.home)
+  const begun = () => sql`select seq from build_log_lines where text = '       it begins'`
+  await expect.poll(begun, soon).toHaveLength(1)
+  await atelier.kill('worker')
+  await expect.poll(logOf, { timeout: 60_000, interval: 100 }).toMatch(/^ +it ends/m)
+  const log = await logOf()
+  expect(log).toContain('-----> Again       postDeploy was cut short; it begins anew')
+  expect(log.match(/^ +it begins/gm)).toHaveLength(2)
+  expect(log.match(/^ +it ends/gm)).toHaveLength(1)
+
+  const runs = () => sql`select attempt, state from hook_runs where app_id = 'interrupted'`
+  await expect.poll(runs, soon).toMatchObject([{ attempt: 2, state: 'done' }])
+  await sql.end()
 })
