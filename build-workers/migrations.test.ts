@@ -5,7 +5,7 @@ import { reachableDatabase } from '../test/support/reachable-database.ts'
 import { stepIn } from '../test/support/steps.ts'
 
 // Each test has a database of its own, behind the one relay's address.
-const databases = await Promise.all(Array.from({ length: 9 }, () => reachableDatabase()))
+const databases = await Promise.all(Array.from({ length: 10 }, () => reachableDatabase()))
 const all = [...databases]
 const egressAllow = all.map((database) => database.egressAllow).join()
 const worker = await TestWorker.start({ ATELIER_EGRESS_ALLOW: egressAllow })
@@ -119,6 +119,21 @@ test.each([
   const { deployment } = await deploy({ 'migrations/1.sql': text })
   expect(deployment).toMatchObject({ errorCode: 'MIGRATION_FAILED', stateReason: expect.stringMatching(reason) })
   expect(await sql`select relname from pg_class where relname = 'a'`).toEqual([])
+})
+
+test('a migration that waits for a lock of the live version gives up, and says what it waited for', async () => {
+  const { deploy, sql } = await appWithDatabase()
+  const first = { 'migrations/1.sql': users }
+  await deploy(first)
+  await sql.begin(async (tx) => {
+    await tx`lock table users`
+    const text = "set local lock_timeout = '200ms';\nalter table users add column b int;\n"
+    const { deployment, log } = await deploy({ ...first, 'migrations/2.sql': text })
+    expect(deployment.stateReason).toMatch(/^migrations\/2\.sql:2: canceling statement due to lock timeout/)
+    expect(log.join('\n')).toContain('it waited for a lock that somebody else holds, such as the live version')
+  })
+  const { deployment } = await deploy({ ...first, 'migrations/2.sql': 'alter table users add column b int' })
+  expect(deployment).toMatchObject({ state: 'live', migrations: ['2.sql'] })
 })
 
 test('two deployments at once apply each migration once', async () => {

@@ -104,7 +104,7 @@ function hintOf(code: string | null): string[] {
   if (code === '25001') return ['each file is a transaction; what cannot be in one is for database.release']
   if (code === '55P03')
     return [
-      'it waited 15 s for a lock that somebody else holds, such as the live version; to wait longer: set local lock_timeout = …',
+      'it waited for a lock that somebody else holds, such as the live version; to wait longer than 15 s: set local lock_timeout = …',
     ]
   return []
 }
