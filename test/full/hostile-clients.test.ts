@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { defaultLimits } from '../../proxy/limits.ts'
 import { createDatabase, type TestDatabase } from '../support/database.ts'
 import { TestEdge } from '../support/edge.ts'
 import { edgeProcesses } from '../support/edge-process.ts'
@@ -30,7 +31,9 @@ app.listen(process.env.PORT)
 
 beforeAll(async () => {
   database = await createDatabase()
-  edge = await TestEdge.start(database.url, { edges: 2 })
+  // The ten seconds are the edge's own, and not those of tests in which nobody drips.
+  const { headersTimeoutMs } = defaultLimits
+  edge = await TestEdge.start(database.url, { edges: 2, limits: { headersTimeoutMs } })
   await edge.deploy('server', { kind: 'server', server: { 'index.mjs': server } })
   await edge.deploy('files', { kind: 'static', files: { 'index.html': 'fine' } })
 })
