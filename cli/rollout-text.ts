@@ -20,9 +20,17 @@ export function rolloutLines(rollout: Rollout): string[] {
   ]
 }
 
-function shares({ percent, from }: Rollout): string {
-  if (percent === 100) return `all traffic; ${nameOf(from)} is kept ready to go back to`
-  return `${percent} % of the traffic, ${nameOf(from)} the rest`
+function shares({ percent, from, confidence }: Rollout): string {
+  const label = confidence ? (confidenceLabels[confidence] ?? '') : ''
+  if (percent === 100) return `all traffic${label}; ${nameOf(from)} is kept ready to go back to`
+  return `${percent} % of the traffic${label}, ${nameOf(from)} the rest`
+}
+
+// On how much the stage was reached; on enough evidence is no news.
+const confidenceLabels: Record<string, string> = {
+  low: ' (low confidence: few requests)',
+  unverified: ' (unverified: no traffic)',
+  'by hand': ' (by hand)',
 }
 
 /** What came of a rollout, in a line. */

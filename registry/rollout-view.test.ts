@@ -71,6 +71,9 @@ describe('what is seen of a rollout', () => {
     expect(await view()).toMatchObject({ stageLeftSec: 200, leftSec: 200 + 3 * 300 })
     await sql`update rollouts set ticked_at = clock_timestamp() - interval '1 hour' where id = ${rollout.id}`
     expect(await view()).toMatchObject({ stageLeftSec: 200 })
+    await sql`update rollouts set active_sec = 310, verdict = ${sql.json({ kind: 'extend', numbers: {}, remarks: [] })} where id = ${rollout.id}`
+    expect(await view()).toMatchObject({ stageLeftSec: null, leftSec: null })
+    await sql`update rollouts set active_sec = 100, verdict = null where id = ${rollout.id}`
     await pauseRollout(sql, app, { by: 'bea' })
     expect(await view()).toMatchObject({ stageLeftSec: null, leftSec: null })
   })

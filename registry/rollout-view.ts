@@ -35,7 +35,7 @@ export type RolloutView = {
   evidence: { errors: EvidenceView | null; latency: EvidenceView | null }
   /** Of the last look: what changes nothing. */
   remarks: string[]
-  /** Of the stage's window, and of the whole rollout if it goes well; null while no clock runs. */
+  /** Of the stage's window, and of the whole rollout if it goes well; null while no clock runs, and when the stage is observed for longer. */
   stageLeftSec: number | null
   leftSec: number | null
   history: Decision[]
@@ -184,8 +184,10 @@ function readEvidence(reading: Reading | null | undefined): EvidenceView | null 
 const lookedAtWithinSec = 6
 
 function timeLeft(row: Row): { stageLeftSec: number | null; leftSec: number | null } {
-  const { state, policy, activeSec, percent, sinceTickSec } = row
-  if (state !== 'observing' || percent === null) return { stageLeftSec: null, leftSec: null }
+  const { state, policy, activeSec, percent, sinceTickSec, verdict } = row
+  // One that is observed for longer goes on when the requests are there.
+  if (state !== 'observing' || percent === null || verdict?.kind === 'extend')
+    return { stageLeftSec: null, leftSec: null }
   const windowSec = policy.observationWindowSec
   const since = sinceTickSec !== null && sinceTickSec < lookedAtWithinSec ? sinceTickSec : 0
   const stageLeftSec = Math.max(0, windowSec - activeSec - since)

@@ -192,6 +192,18 @@ describe('the status of an app', () => {
     )
   })
 
+  test('says on how little a stage was reached', async () => {
+    const { id } = await plane.rollout(app, '1.0.1')
+    for (const [confidence, label] of [
+      ['low', ' (low confidence: few requests)'],
+      ['unverified', ' (unverified: no traffic)'],
+      ['full', ''],
+    ] as const) {
+      await plane.sql`update rollouts set confidence = ${confidence} where id = ${id}`
+      expect(await said('status')).toContain(`${app} 1.0.1 (v2) has 5 % of the traffic${label}, 1.0.0 (v1) the rest\n`)
+    }
+  })
+
   test('names a lock', async () => {
     await said('lock', '-m', 'migrating')
     expect(await said('status')).toMatch(

@@ -40,7 +40,10 @@ export const rolloutJson = z
     stages: z.array(z.number()),
     window_sec: z.number(),
     min_requests: z.number(),
-    stage_left_sec: z.number().nullable().openapi({ description: 'null while no clock runs' }),
+    stage_left_sec: z
+      .number()
+      .nullable()
+      .openapi({ description: 'null while no clock runs, and when the stage is observed for longer' }),
     left_sec: z.number().nullable(),
     candidate: armJson,
     baseline: armJson,

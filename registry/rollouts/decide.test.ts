@@ -62,7 +62,9 @@ test('a slow candidate is rolled back though no request of it ever came to an en
   })
   const verdict = decide([hung], policy, moment())
   expect(verdict).toMatchObject({ kind: 'rollback', cause: 'latency' })
-  expect(verdict.sentence).toMatch(/^slow 20\/20 vs 19\/380 \(over 180 ms; evidence 10\^\d+, bar 750\)$/)
+  expect(verdict.sentence).toMatch(
+    /^slow 20\/20 vs 0\/380 \(over 270 ms; of 20 vs 19 visitors over 180 ms; evidence 10\^\d+, bar 750\)$/,
+  )
 })
 
 test('the sentence says of how many visitors the failures were, and one visitor is no evidence however often it fails', () => {
@@ -93,7 +95,7 @@ test('certainly slower and yet within the factor that is tolerated is a remark',
     })
   const verdict = decide([slower(150)], policy, moment())
   expect(verdict).toMatchObject({ kind: 'observe' })
-  expect(verdict.remarks).toEqual([expect.stringMatching(/^slightly worse, within tolerance: slow 500\/5000 vs /)])
+  expect(verdict.remarks).toEqual([expect.stringMatching(/^slightly worse, within tolerance: slow 150\/5000 vs /)])
   expect(decide([slower(250)], policy, moment())).toMatchObject({ kind: 'rollback', cause: 'latency' })
 })
 

@@ -16,8 +16,19 @@ export const slowShare = 0.05
  */
 export function readLatencyLimits(
   recent: LatencyHistogram,
-  { latencyP95Threshold, latencyFloorMs }: RolloutPolicy['autoRollback'],
+  autoRollback: RolloutPolicy['autoRollback'],
 ): LatencyLimits | null {
   const slowMs = recent.total < fewestSamples ? null : recent.quantileEdge(1 - slowShare)
-  return slowMs === null ? null : { slowMs, tooSlowMs: Math.max(latencyP95Threshold * slowMs, slowMs + latencyFloorMs) }
+  return slowMs === null ? null : { slowMs, tooSlowMs: tooSlow(slowMs, autoRollback) }
+}
+
+/** τ′ of τ, both in ms. */
+export function tooSlow(
+  slowMs: number,
+  {
+    latencyP95Threshold,
+    latencyFloorMs,
+  }: Pick<RolloutPolicy['autoRollback'], 'latencyP95Threshold' | 'latencyFloorMs'>,
+): number {
+  return Math.max(latencyP95Threshold * slowMs, slowMs + latencyFloorMs)
 }

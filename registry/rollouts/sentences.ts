@@ -3,7 +3,7 @@ import type { RolloutPolicy } from '../rollout-policy.ts'
 import { enoughCoverage } from './coverage.ts'
 import type { Moment, Numbers, Outcome } from './decide.ts'
 import { lnGuardBar } from './guard.ts'
-import { slowShare } from './latency-limits.ts'
+import { slowShare, tooSlow } from './latency-limits.ts'
 import { type Arms, isCompared } from './segments.ts'
 import { callsForRollback, type Reading } from './watches.ts'
 import { wilsonBound, z95 } from './wilson.ts'
@@ -13,7 +13,7 @@ export function describeVerdict(outcome: Outcome, numbers: Numbers, policy: Roll
   const requests = requestsOf(numbers, policy)
   switch (outcome.kind) {
     case 'rollback':
-      return outcome.cause === 'guard' ? describeGuard(numbers) : describeReading(outcome.reading)
+      return outcome.cause === 'guard' ? describeGuard(numbers) : describeReading(outcome.reading, policy)
     case 'hold':
       return `held at ${percent(numbers.percent)}: ${describeHold(outcome.cause, numbers, policy, now)}`
     case 'observe': {
@@ -40,7 +40,7 @@ export function readRemarks(readings: readonly Reading[], numbers: Numbers, poli
   const { errorRateThreshold, latencyP95Threshold } = policy.autoRollback
   const remarks = readings
     .filter((reading) => reading.lnEvidence >= reading.lnBar && !callsForRollback(reading))
-    .map((reading) => `slightly worse, within tolerance: ${describeReading(reading)}`)
+    .map((reading) => `slightly worse, within tolerance: ${describeReading(reading, policy)}`)
   const { candidate, baseline } = numbers.stage
   const refusedBefore = baseline.requests > 0 ? baseline.refusedRequests / baseline.requests : 0
   const { refusedRequests, tooSlowRequests, timedRequests } = candidate
@@ -59,10 +59,10 @@ export function readRemarks(readings: readonly Reading[], numbers: Numbers, poli
   return remarks
 }
 
-function describeReading({ metric, arms, slowMs, lnEvidence, lnBar }: Reading): string {
-  const limit = metric === 'latency' && slowMs !== null ? `over ${Math.round(slowMs)} ms; ` : ''
+function describeReading({ metric, arms, slowMs, lnEvidence, lnBar }: Reading, policy: RolloutPolicy): string {
   const counts = metric === 'errors' ? describeErrors(arms) : describeSlow(arms)
-  return `${counts} (${limit}${describeUnits(metric, arms)}evidence ${formatEvidence(lnEvidence)}, bar ${formatEvidence(lnBar)})`
+  const units = metric === 'errors' ? describeUnits(arms) : describeSlowUnits(arms, slowMs, policy)
+  return `${counts} (${units}evidence ${formatEvidence(lnEvidence)}, bar ${formatEvidence(lnBar)})`
 }
 
 function describeErrors({ candidate, baseline }: Arms): string {
@@ -70,12 +70,22 @@ function describeErrors({ candidate, baseline }: Arms): string {
 }
 
 function describeSlow({ candidate, baseline }: Arms): string {
-  return `slow ${share(candidate.slowUnits, candidate.timedRequests)} vs ${share(baseline.slowUnits, baseline.timedRequests)}`
+  return `slow ${share(candidate.tooSlowRequests, candidate.timedRequests)} vs ${share(baseline.tooSlowRequests, baseline.timedRequests)}`
+}
+
+// Requests over τ′ are what is tolerated or not; the evidence is in visitors with one over τ.
+function describeSlowUnits(
+  { candidate, baseline }: Arms,
+  slowMs: number | null,
+  { autoRollback }: RolloutPolicy,
+): string {
+  const visitors = `of ${candidate.slowUnits} vs ${baseline.slowUnits} visitors`
+  if (slowMs === null) return `${visitors}; `
+  return `over ${Math.round(tooSlow(slowMs, autoRollback))} ms; ${visitors} over ${Math.round(slowMs)} ms; `
 }
 
 // Where visitors fail more than once, the evidence counts fewer than the rates do.
-function describeUnits(metric: Reading['metric'], { candidate, baseline }: Arms): string {
-  if (metric === 'latency') return ''
+function describeUnits({ candidate, baseline }: Arms): string {
   if (candidate.errorUnits === candidate.errorRequests && baseline.errorUnits === baseline.errorRequests) return ''
   return `of ${candidate.errorUnits} vs ${baseline.errorUnits} visitors; `
 }

@@ -4,14 +4,12 @@ const kinds = { observing: 'busy', held: 'bad', paused: 'busy', reverting: 'bad'
 
 /** A rollout: where it is, both versions side by side, the evidence against its bar; or why it was taken back. */
 export function rolloutCard(rollout) {
-  const { app_id, from, to, percent, why, state, sentence } = rollout
+  const { app_id, to, why, state, sentence } = rollout
   const card = document.createElement('article')
   card.append(
     element(
       'h3',
-      why
-        ? `${app_id} ${nameOf(to)} was ${takenBack(sentence)}`
-        : `${app_id} ${nameOf(to)} has ${shares(percent, from)}`,
+      why ? `${app_id} ${nameOf(to)} was ${takenBack(sentence)}` : `${app_id} ${nameOf(to)} has ${shares(rollout)}`,
     ),
   )
   card.append(...(why ? reasons(rollout) : progress(rollout)))
@@ -19,9 +17,16 @@ export function rolloutCard(rollout) {
   return card
 }
 
-function shares(percent, from) {
-  if (percent === 100) return `all traffic; ${nameOf(from)} is kept ready to go back to`
-  return `${percent} % of the traffic, ${nameOf(from)} the rest`
+const confidenceLabels = {
+  low: ' (low confidence: few requests)',
+  unverified: ' (unverified: no traffic)',
+  'by hand': ' (by hand)',
+}
+
+function shares({ percent, from, confidence }) {
+  const label = confidenceLabels[confidence] ?? ''
+  if (percent === 100) return `all traffic${label}; ${nameOf(from)} is kept ready to go back to`
+  return `${percent} % of the traffic${label}, ${nameOf(from)} the rest`
 }
 
 function progress(rollout) {
