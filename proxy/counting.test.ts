@@ -40,6 +40,7 @@ createServer((request, response) => {
   const status = Number(pathname.slice(1)) || 200
   response.writeHead(status, { 'content-type': 'application/json' }).end('"${name}"')
 }).on('upgrade', ({ url }, socket) => {
+  if (url === '/hung') return
   if (url !== '/open') return socket.destroy()
   socket.write('HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n')
 }).listen(process.env.PORT)`,
@@ -147,7 +148,7 @@ test('5xx, refusals and answers that break off are errors; 4xx and clients that 
   await expect.poll(failing, soon).toEqual(new Set(['/500 500', '/503 503', '/half 0']))
 })
 
-test('of a WebSocket the handshake counts, and is neither fast nor slow', async () => {
+test('of a WebSocket the handshake counts and is timed, and one that hangs is slow though its client leaves', async () => {
   const app = await appWith('sockets')
   const rollout = await TestRollout.begin(edge, app, server('new'), { percent: 50, slowMs: 5_000 })
   for (const [path, answer] of [
@@ -164,7 +165,20 @@ test('of a WebSocket the handshake counts, and is neither fast nor slow', async 
   }
   await expect.poll(asked, soon).toEqual([2, 1])
   const { candidate, baseline } = await rollout.counted()
-  expect(candidate.timedRequests + baseline.timedRequests).toBe(0)
+  expect(candidate.timedRequests + baseline.timedRequests).toBe(1)
+  expect(candidate.tooSlowRequests + baseline.tooSlowRequests).toBe(0)
+
+  await rollout.step({ percent: 50, slowMs: 100 })
+  const hanging = await hold(app, '/hung', 'Connection: Upgrade\r\nUpgrade: websocket\r\n')
+  const tooSlow = async () => {
+    const counted = await rollout.counted()
+    return counted.candidate.tooSlowRequests + counted.baseline.tooSlowRequests
+  }
+  await expect.poll(tooSlow, soon).toBe(1)
+  hanging.destroy()
+  const handshakes = async () => total(await rollout.counted())
+  await expect.poll(handshakes, soon).toBe(3)
+  expect(await tooSlow()).toBe(1)
 })
 
 test('a candidate that hangs is told as slow while nobody gets an answer, and though every client leaves', async () => {

@@ -341,6 +341,7 @@ export class Edge {
         answer(pages.pageNotFound())
         return
       }
+      counted?.asked()
       const { socketPath, speaks } = await host.whenUp(this.#deps.limits.waitForHostMs)
       if (socket.destroyed) return
       if (speaks === 'channel') {
@@ -355,7 +356,7 @@ export class Edge {
           counted?.refused(lost.status)
           return lost
         },
-        onAnswer: (status) => counted?.shookHands(status),
+        onAnswer: (status) => counted?.answered(status, 'for one', false),
       })
     } catch (thrown) {
       answer(appNoticeFor(thrown, ref.appId, this.#deps.limits))

@@ -26,7 +26,7 @@ test('the fuse hears what the app answered, and that it did not', () => {
   const notLoaded = begin()
   notLoaded.counted.over(sent(503))
   const handshake = begin()
-  handshake.counted.shookHands()
+  handshake.counted.answered(101, 'for one', false)
   expect([unreached.heard, notLoaded.heard, handshake.heard]).toEqual([[502], [503], [101]])
 })
 

@@ -3,8 +3,6 @@ import type { Bin, Binned, Bins } from './bins.ts'
 import type { CountedVisit } from './counted-visit.ts'
 import { type FuseEar, isUnreachable } from './fuse.ts'
 
-const switchedProtocols = 101
-
 /**
  * One request of a production route on its way: what it comes to is counted once, in the bin of the deployment that serves it, and in its rollout if there
  * is one. A client that leaves is no error.
@@ -50,7 +48,7 @@ export class CountedRequest {
     this.#hasNoApp = true
   }
 
-  /** The app has answered it. `hasCookie`: with the visitor's id. */
+  /** The app has answered it, or a handshake. `hasCookie`: with the visitor's id. */
   answered(status: number, how: 'for everybody' | 'for one', hasCookie: boolean): void {
     if (this.#isSettled) return
     const now = performance.now()
@@ -59,14 +57,11 @@ export class CountedRequest {
     this.#settle(status, status)
   }
 
-  /** The app has taken the protocol, or has not. */
-  shookHands(status: number = switchedProtocols): void {
-    if (!this.#isSettled) this.#settle(status, status)
-  }
-
   /** Of the app there is no word: the edge has said so with this status, or why it did not ask. */
   refused(status: number): void {
-    if (!this.#isSettled) this.#settle(status, isUnreachable(status) ? status : null)
+    if (this.#isSettled) return
+    if (this.#isAsked) this.#visit?.answeredByEdge(performance.now(), status)
+    this.#settle(status, isUnreachable(status) ? status : null)
   }
 
   /** The app broke off in the middle of its answer. */
@@ -81,7 +76,6 @@ export class CountedRequest {
     if (!response.headersSent) this.left()
     else {
       // Not the app's own answer: a file's, the cache's, or the edge's word that there is none.
-      if (this.#isAsked) this.#visit?.answeredByEdge(performance.now(), response.statusCode)
       if (this.#hasNoApp) this.#settle(response.statusCode, response.statusCode)
       else this.refused(response.statusCode)
     }
