@@ -46,7 +46,8 @@ export function lnEvidence(segments: readonly BadUnits[], burstFactor = 1): numb
 
 /**
  * ln B of a watch. Errors and latency × K compared stages × (1/B of its two watches) = α, the bound for the whole rollout:
- * B = 2K / (0.8 α) from the start of a stage (750 for three stages and 1 %), 2K / (0.2 α) from mid-window (3000).
+ * B = 2K / (0.8 α) from the start of a stage (750 for three stages and 1 %), 2K / (0.2 α) from mid-window (3000). Where stages have unequal parts of
+ * α, K is 1 over the stage's.
  */
 export function lnBar(opens: 'stage' | 'half', comparedStages: number, falseRollbackRate: number): number {
   return Math.log((2 * comparedStages) / (shares[opens] * falseRollbackRate))

@@ -33,7 +33,7 @@ export function callsForRollback({ lnEvidence, lnBar, isMaterial }: Reading): bo
  */
 export function readWatches(segments: readonly Segment[], policy: RolloutPolicy, burst: BurstFactors): Reading[] {
   const { falseRollbackRate } = policy.autoRollback
-  const comparedStages = countComparedStages(segments, policy)
+  const shares = shareAlpha(segments, policy)
   const readings: Reading[] = []
   let arms: Arms = { candidate: noCounts, baseline: noCounts }
   let bets: Record<Reading['metric'], Bets> = { errors: openBets(), latency: openBets() }
@@ -43,9 +43,10 @@ export function readWatches(segments: readonly Segment[], policy: RolloutPolicy,
     if (!isCompared(segment.weight)) continue
     arms = sumArms(arms, segment)
     bets = { errors: placeBets(bets.errors, failed(segment)), latency: placeBets(bets.latency, slow(segment)) }
-    const { opens, slowMs } = segment
-    if (opens === 'guard') continue
-    const watch = { opened, opens, lnBar: lnBar(opens, comparedStages, falseRollbackRate), slowMs, arms }
+    const { opens, slowMs, stage } = segment
+    const share = shares.get(stage) ?? 0
+    if (opens === 'guard' || share === 0) continue
+    const watch = { opened, opens, lnBar: lnBar(opens, 1 / share, falseRollbackRate), slowMs, arms }
     const evidence = (metric: Reading['metric']) => readBets(bets[metric], burst[metric])
     readings.push(
       { ...watch, metric: 'errors', lnEvidence: evidence('errors'), isMaterial: moreErrors(arms, policy) },
@@ -62,11 +63,26 @@ export function strongest(readings: readonly Reading[], metric: Reading['metric'
     .reduce<Reading | null>((best, reading) => (best && margin(best) >= margin(reading) ? best : reading), null)
 }
 
-// A weight set by hand adds a stage to the planned ones, and its watches have to be paid for.
-function countComparedStages(segments: readonly Segment[], { stages }: RolloutPolicy): number {
-  const planned = stages.filter((percent) => isCompared(percent / 100)).length
-  const seen = new Set(segments.filter(({ weight }) => isCompared(weight)).map(({ stage }) => stage)).size
-  return Math.max(planned, seen)
+/**
+ * What each compared stage has of α, from 0 to 1, decided when it begins and never more than 1 in all: an equal part of what is left, among itself
+ * and the planned ones ahead. A weight set by hand is a stage more, and leaves a part for another of its kind; after the last planned one nothing is
+ * left, and only the watches go on that were opened before.
+ */
+function shareAlpha(segments: readonly Segment[], { stages }: RolloutPolicy): Map<number, number> {
+  const planned = stages.filter((percent) => isCompared(percent / 100))
+  const shares = new Map<number, number>()
+  let left = 1
+  for (const { stage, weight } of segments) {
+    if (!isCompared(weight) || shares.has(stage)) continue
+    const percent = Math.round(weight * 100)
+    const ahead = planned.filter((other) => other > percent).length
+    const parts = ahead + (planned.includes(percent) ? 1 : 2)
+    // The last one takes what is left to the bit: a rest by rounding is no stage's.
+    const share = parts === 1 ? left : left / parts
+    shares.set(stage, share)
+    left = parts === 1 ? 0 : left - share
+  }
+  return shares
 }
 
 // U(e_c, n_c) − e_b/n_b ≥ errorRateThreshold: the candidate may lose that many points more. In requests, whatever the unit of the evidence is.
