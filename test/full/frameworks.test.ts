@@ -144,6 +144,56 @@ test('a new Nuxt app, with a route of its server', async ({ atelier }) => {
   expect(problems).toEqual([])
 })
 
+test('a new React Router app is run by the server it brings, and its loader is asked', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-router', {
+    'package.json': json({
+      ...{ name: 'my-router', private: true, type: 'module' },
+      scripts: { build: 'react-router build', start: 'react-router-serve ./build/server/index.js' },
+      dependencies: {
+        ...{ '@react-router/node': '7.18.4', '@react-router/serve': '7.18.4', 'react-router': '7.18.4' },
+        ...{ isbot: '^5', react: '^19', 'react-dom': '^19' },
+      },
+      devDependencies: { '@react-router/dev': '7.18.4', vite: '^7', typescript: '^5' },
+    }),
+    'vite.config.ts': `import { reactRouter } from '@react-router/dev/vite'
+      import { defineConfig } from 'vite'
+      export default defineConfig({ plugins: [reactRouter()] })\n`,
+    'react-router.config.ts': 'export default { ssr: true }\n',
+    'app/root.tsx': `import { Outlet, Scripts } from 'react-router'
+      export default function App() { return <html lang="en"><body><Outlet /><Scripts /></body></html> }\n`,
+    'app/routes.ts': `import { index, route } from '@react-router/dev/routes'
+      export default [index('routes/home.tsx'), route('about', 'routes/about.tsx')]\n`,
+    'app/routes/home.tsx': `import { Link } from 'react-router'
+      export default function Home() { return <Link to="/about">About</Link> }\n`,
+    'app/routes/about.tsx': `export const loader = () => ({ word: 'us' })
+      export default function About({ loaderData }: { loaderData: { word: string } }) { return <h1>About {loaderData.word}</h1> }\n`,
+    'public/robots.txt': 'User-Agent: *\n',
+    'public/favicon.ico': 'an icon',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · React Router detected \(@react-router\/dev in package\.json\)$/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-router', '/'))
+  await page.getByRole('link', { name: 'About' }).click()
+  await page.getByRole('heading', { name: 'About us' }).waitFor()
+  // Its modules are named by a script in the page.
+  const modules = (await atelier.get('my-router', '/')).body.match(/\/assets\/[\w.-]+\.js/g)
+  expect(modules).not.toBeNull()
+  for (const path of modules ?? [])
+    expect(await atelier.get('my-router', path), path).toMatchObject({ status: 200, headers: immutable })
+  expect(problems).toEqual([])
+  expect((await atelier.get('my-router', '/robots.txt')).body).toContain('User-Agent')
+})
+
+test('what ng new makes has its page, wherever one comes in', async ({ atelier }) => {
+  const options = ['--defaults', '--skip-install', '--skip-git']
+  const repo = await generate(atelier, 'my-angular', ['@angular/cli@latest', 'new', 'my-angular', ...options])
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Angular detected \(@angular\/core in package\.json\)$/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-angular', '/'))
+  await page.getByRole('heading', { name: 'Hello, my-angular' }).waitFor()
+  expect(problems).toEqual([])
+})
+
 test('an Eleventy site as its documentation begins it', async ({ atelier }) => {
   const repo = await write(atelier, 'my-eleventy', {
     'package.json': json({
