@@ -174,6 +174,17 @@ test('a member of a workspace is built with what the workspace installed at its 
   expect(again.log.join('\n')).toContain('(cache hit)')
 })
 
+test('of packages that do not go together npm’s own words are shown, and no file of the server', async () => {
+  const dependencies = { react: '18.3.1', 'react-dom': '19.0.0' }
+  const built = await worker.deploy(await worker.createApp(), {
+    'package.json': { dependencies, scripts: { start: 'node server.js' } },
+    'server.js': '',
+  })
+  expect(built.deployment.stateReason).toMatch(/^install failed/)
+  expect(built.log.join('\n')).toContain('ERESOLVE')
+  expect(built.log.join('\n')).not.toContain(worker.home)
+})
+
 test('a member of a pnpm workspace, whose top depends on nothing itself', async () => {
   const built = await worker.deploy(await worker.createApp(), {
     'atelier.config.json': { build: { root: 'apps/web' } },

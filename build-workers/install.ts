@@ -40,6 +40,8 @@ export type InstallerDeps = {
   log: StepLog
 }
 
+const npmOwnFile = /^npm error (A complete log of this run can be found in|For a full report see:$|\/\S+-report\.txt$)/
+
 /** Installs an app's dependencies, exactly as its lockfile says, or puts back what an earlier build with the same lockfile installed. */
 export class Installer {
   readonly #deps: InstallerDeps
@@ -132,8 +134,8 @@ export class Installer {
     const onLine = (line: string) => {
       lines.push(line)
       if (lines.length > 200) lines.shift()
-      // npm's own log is a file on the server, of no use to who pushes.
-      if (!/^npm error A complete log of this run can be found in/.test(line)) log.output(line)
+      // npm's own log and report are files on the server, of no use to who pushes.
+      if (!npmOwnFile.test(line)) log.output(line)
     }
     for (const args of commands) {
       const name = shownCommand(manager, args)
