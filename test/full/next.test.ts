@@ -158,6 +158,27 @@ test('with a proxy.ts, every page is asked of the app', async ({ atelier }) => {
     }
 })
 
+test('the default template, with Google’s answer for its fonts brought along', async ({ atelier }) => {
+  const options = ['--yes', '--skip-install', '--disable-git', '--use-npm']
+  const repo = await generate(atelier, 'usual', ['create-next-app@latest', 'usual', ...options])
+  const families = ['Geist', 'Geist Mono'].map((family) => [
+    `https://fonts.googleapis.com/css2?family=${family.replace(' ', '+')}:wght@100..900&display=swap`,
+    `@font-face { font-family: '${family}'; font-style: normal; font-weight: 100 900; src: local('Arial'); }`,
+  ])
+  await repo.commit({
+    'fonts.cjs': `module.exports = ${JSON.stringify(Object.fromEntries(families))}\n`,
+    'atelier.config.mjs': script(
+      "export default { build: { env: { NEXT_FONT_GOOGLE_MOCKED_RESPONSES: import.meta.dirname + '/fonts.cjs' } } }",
+    ),
+  })
+  await repo.push()
+  const { page, problems } = await openPage(browser, `http://usual.apps.localhost:${atelier.port}`)
+  await page.getByRole('heading', { name: /To get started, edit the/ }).waitFor()
+  const width = () => page.getByAltText('Next.js logo').evaluate((image) => Reflect.get(image, 'naturalWidth'))
+  await expect.poll(width).toBeGreaterThan(0)
+  expect(problems).toEqual([])
+})
+
 test("output: 'export' becomes static pages", async ({ atelier }) => {
   const repo = await scaffold(atelier, 'pages')
   await repo.commit({
