@@ -374,8 +374,14 @@ export class Edge {
     const counted = route.environment === 'production' ? counting.begin(deployment, route.id, startedAt, tossed) : null
     const { visitor } = assigned
     const isMet = visitor !== null && !visitor.isKnown && isSplit(route)
-    const headers = isMet ? () => ['set-cookie', visitors.cookieFor(route.id, visitor.id)] : null
+    const headers = isMet ? () => this.#bringCookie(route.id, visitor.id, request) : null
     return { routeId: route.id, deployment, visitor: headers, isPrivate: false, counted, asked: null }
+  }
+
+  #bringCookie(routeId: string, visitorId: string, request: IncomingMessage): string[] {
+    const { visitors, trusted } = this.#deps
+    const { protocol } = trusted.forwardingOf(request)
+    return ['set-cookie', visitors.cookieFor(routeId, visitorId, protocol)]
   }
 
   #pinnedVisit(route: EdgeRoute, ref: DeploymentRef): Visit {

@@ -52,7 +52,7 @@ test('who brings the cookie back gets the arm of the request it was set with', (
   const known = new Visitors(randomBytes(32).toString('base64'))
   for (let index = 0; index < 200; index++) {
     const first = assign(route, 'theme=dark', known)
-    const [cookie] = known.cookieFor('route', first?.visitor?.id ?? '').split(';')
+    const [cookie] = known.cookieFor('route', first?.visitor?.id ?? '', 'http').split(';')
     const second = assign(route, `theme=dark; ${cookie}`, known)
     expect(second?.visitor).toEqual({ id: first?.visitor?.id, isKnown: true })
     expect(second?.arm).toBe(first?.arm)

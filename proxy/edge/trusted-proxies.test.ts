@@ -6,6 +6,7 @@ import { createLog } from '../../registry/log.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/database.ts'
 import { TestEdge } from '../../test/support/edge.ts'
 import { edgeProcesses } from '../../test/support/edge-process.ts'
+import { TestRollout } from '../../test/support/edge-rollout.ts'
 import { ConnectionCaps } from './connection-caps.ts'
 import { TrustedProxies } from './trusted-proxies.ts'
 
@@ -67,6 +68,16 @@ test('E3: a trusted proxy is believed about its client and the protocol, and abo
     'x-real-ip': '6.6.6.6',
     'cf-connecting-ip': '6.6.6.6',
   })
+})
+
+test('the cookie of a visitor who came by https, as a trusted proxy says, is kept for https', async () => {
+  const page = { kind: 'static' as const, files: { 'index.html': '<p>a page</p>' } }
+  await edge.deploy('secure', page)
+  await TestRollout.begin(edge, 'secure', { ...page, files: { 'index.html': '<p>another</p>' } }, { percent: 50 })
+  const cookieFrom = async (from: string) =>
+    (await edge.ask('secure', '/', { from, headers: { 'x-forwarded-proto': 'https' } })).headers['set-cookie']?.[0]
+  expect(await cookieFrom(proxy)).toMatch(/; Secure$/)
+  expect(await cookieFrom(stranger)).toMatch(/; SameSite=Lax$/)
 })
 
 test.each([

@@ -5,7 +5,7 @@ import { Visitors } from './visitors.ts'
 const key = randomBytes(32).toString('base64')
 const visitors = new Visitors(key)
 const someone = '0b9f2c1e-1111-4222-8333-abcdefabcdef'
-const cookieOf = (known: Visitors, route: string, id = someone) => known.cookieFor(route, id).split(';')[0]
+const cookieOf = (known: Visitors, route: string, id = someone) => known.cookieFor(route, id, 'http').split(';')[0]
 
 test('a visitor is known again by the cookie, on every proxy that has the key', () => {
   const { id, isKnown } = visitors.of('route', undefined)
@@ -16,9 +16,10 @@ test('a visitor is known again by the cookie, on every proxy that has the key', 
 })
 
 test('the cookie is for the host that set it alone, and no script sees it', () => {
-  const cookie = visitors.cookieFor('route', someone)
+  const cookie = visitors.cookieFor('route', someone, 'http')
   expect(cookie).toMatch(/; Path=\/; Max-Age=604800; HttpOnly; SameSite=Lax$/)
   expect(cookie.toLowerCase()).not.toContain('domain')
+  expect(visitors.cookieFor('route', someone, 'https')).toBe(`${cookie}; Secure`)
 })
 
 test('no cookie but one that was given is taken for a visitor', () => {

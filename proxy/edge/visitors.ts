@@ -38,10 +38,10 @@ export class Visitors {
     return known === null ? { id: randomUUID(), isKnown: false } : { id: known, isKnown: true }
   }
 
-  /** As a Set-Cookie header. */
-  cookieFor(routeId: string, id: string): string {
+  /** As a Set-Cookie header. `protocol`: by which the visitor came, as far as is known. */
+  cookieFor(routeId: string, id: string, protocol: 'http' | 'https'): string {
     const signature = this.#sign(routeId, id).toString('base64url')
-    return `${visitorCookie}=${id}.${signature}; Path=/; Max-Age=${keptForSec}; HttpOnly; SameSite=Lax`
+    return `${visitorCookie}=${id}.${signature}; Path=/; Max-Age=${keptForSec}; HttpOnly; SameSite=Lax${protocol === 'https' ? '; Secure' : ''}`
   }
 
   #read(routeId: string, cookies: string): string | null {
