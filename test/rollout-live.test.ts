@@ -59,7 +59,9 @@ describe.concurrent('a version is judged by what its visitors get', () => {
     const hung = await pushNext(shop, { hangs: true })
     const { state, sentence } = await untilEnded(sql, hung)
     expect(state).toBe('aborted')
-    expect(sentence).toMatch(/^slow (\d+)\/\d+ vs \d+\/\d+ \(over \d+ ms; evidence [\d^]+, bar \d+\)$/)
+    expect(sentence).toMatch(
+      /^slow \d+\/\d+ vs \d+\/\d+ \(over \d+ ms; of \d+ vs \d+ visitors over \d+ ms; evidence [\d^]+, bar \d+\)$/,
+    )
     await visitors.stop()
     expect(visitors.count().left).toBeGreaterThan(2)
     expect(visitors.count(hung).answers).toBe(0)
