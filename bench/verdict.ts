@@ -51,7 +51,7 @@ const site = (text: string) => ({
 async function visit(sql: Sql, version: string): Promise<void> {
   await sql`
     insert into route_bins (route_id, deployment_id, edge_id, boot_id, turn, at, requests, errors, latency)
-    select route_id, id, 'bench', 'bench', 0, clock_timestamp(), 1000, 0, '[]'
+    select route_id, id, 'bench', 'bench', 0, clock_timestamp(), 1000, 0, ''
     from deployments
     where app_id = ${app}
       and version = ${version}
