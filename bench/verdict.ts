@@ -55,6 +55,7 @@ async function visit(sql: Sql, version: string): Promise<void> {
     from deployments
     where app_id = ${app}
       and version = ${version}
+    on conflict do nothing
   `
 }
 
