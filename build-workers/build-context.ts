@@ -1,10 +1,10 @@
 import type { StepLog } from '../registry/build-logs.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
-import type { App } from './framework.ts'
 import type { FrameworkCache } from './framework-cache.ts'
 import type { Installer } from './install.ts'
 import type { PackageManager } from './package-manager.ts'
+import type { App } from './plan.ts'
 import type { Programs } from './programs.ts'
 import type { Workspace } from './workspace.ts'
 

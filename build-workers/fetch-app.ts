@@ -1,6 +1,6 @@
 import { definesFetch, entryStyle } from './entry-style.ts'
-import type { App, Plan } from './framework.ts'
 import { dependsOn } from './package-json.ts'
+import type { App, Plan } from './plan.ts'
 import { normalise } from './start-command.ts'
 
 const frameworks: [name: string, title: string][] = [

@@ -1,27 +1,6 @@
-import type { App, Plan } from './framework.ts'
 import { dependsOn } from './package-json.ts'
+import type { App, Kit, Plan } from './plan.ts'
 import { readStartCommand, servesFiles } from './start-command.ts'
-
-/** What a build may leave. Paths are in the app; in `pages`, `*` stands for one folder. */
-export type Left =
-  /** A program that listens; `files` are served by the edge. `alone`: it needs nothing but this folder. */
-  | { entry: string; files: string; alone?: string }
-  /** A server for a program of the dependencies, which the start command names. */
-  | { module: string; files: string }
-  | { pages: string }
-
-export type Kit = {
-  /** Its package, and the program that builds where there is no build script. */
-  tool: string
-  program: string
-  title: string
-  /** Variables of its build; the app's own overrule them. */
-  env?: Record<string, string>
-  /** The first that is there counts. */
-  leaves: Left[]
-  /** What to do when its build has left none of these. */
-  advice: string
-}
 
 /** Frameworks whose build is a server or a site, as their own config decides: what the build has left is believed. */
 const kits: Kit[] = [

@@ -1,5 +1,5 @@
-import type { App, Plan } from './framework.ts'
 import { dependsOn } from './package-json.ts'
+import type { App, Plan } from './plan.ts'
 import { firstFile } from './source-tree.ts'
 import { normalise, readStartCommand, type StartCommand, servesFiles } from './start-command.ts'
 

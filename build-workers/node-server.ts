@@ -1,7 +1,7 @@
 import { splitCommand } from '../sandbox/isolate/start-command.ts'
 import { entryStyle } from './entry-style.ts'
-import type { App, Plan } from './framework.ts'
 import type { PackageJson } from './package-json.ts'
+import type { App, Plan } from './plan.ts'
 import { firstFile } from './source-tree.ts'
 import { normalise, readStartCommand, resolveEntry } from './start-command.ts'
 

@@ -1,6 +1,6 @@
-import type { App, Plan } from './framework.ts'
 import { frameworkOf, nestEntry } from './node-server.ts'
 import { dependsOn } from './package-json.ts'
+import type { App, Plan } from './plan.ts'
 import { readStartCommand, type StartCommand, servesFiles } from './start-command.ts'
 
 /** A start command that is more than `node <file>`: it runs as it stands, as a process of its own. */

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
-import type { App, BuildTool, Plan } from './framework.ts'
 import { dependsOn, type PackageJson } from './package-json.ts'
+import type { App, BuildTool, Plan } from './plan.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 import { normalise, readStartCommand, servesFiles } from './start-command.ts'
 

@@ -1,7 +1,7 @@
 import type { Commit } from '../registry/deployments.ts'
 import { findLive } from '../registry/live.ts'
 import { recordCommits } from '../registry/ref-moves.ts'
-import type { GatewayDeps } from './gateway.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 import { plainLine } from './plain-line.ts'
 
 const mostCommits = 20

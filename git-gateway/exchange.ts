@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { AppError } from '../registry/errors.ts'
-import type { GatewayDeps } from './gateway.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 import { endGroup } from './git.ts'
 import type { Access, Address, Service } from './guard.ts'
 import { flushPacket, packet } from './pkt-line.ts'

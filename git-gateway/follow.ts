@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type Deployment, findDeployment, queuePosition } from '../registry/deployments.ts'
 import { type FollowUntil, followBuildLog } from '../registry/followed-log.ts'
 import { isUnreachable } from '../registry/sql.ts'
-import type { GatewayDeps } from './gateway.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'
 
 type Following = { say: (lines: string[]) => Promise<void>; signal: AbortSignal; until: FollowUntil }

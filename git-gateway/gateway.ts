@@ -1,14 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { join } from 'node:path'
-import type { BundleStore } from '../registry/bundle-store/contract.ts'
-import type { Config } from '../registry/config.ts'
 import { AppError } from '../registry/errors.ts'
 import { type Listening, listenOnSocket } from '../registry/listen.ts'
-import type { Log } from '../registry/log.ts'
-import type { BuildQueue } from '../registry/queue.ts'
-import type { Sql } from '../registry/sql.ts'
-import type { authenticate } from '../registry/tokens.ts'
 import { advertise, sendPack } from './exchange.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 import { Git } from './git.ts'
 import { authorize, readAddress } from './guard.ts'
 import { receivePush } from './push.ts'
@@ -17,21 +12,6 @@ import { RefMover } from './ref-mover.ts'
 import { refuse, send } from './refusal.ts'
 import { Repositories } from './repositories.ts'
 import { openBody } from './upload.ts'
-
-export type GatewayDeps = {
-  sql: Sql
-  store: BundleStore
-  queue: BuildQueue
-  config: Config
-  log: Log
-  git: Git
-  repositories: Repositories
-  locks: RefLocks
-  /** Who holds a token; `authenticate` of the registry when left out. */
-  identify?: typeof authenticate
-  /** Aborted when the gateway stops: pushes that only follow a build are let go. */
-  stopping: AbortSignal
-}
 
 const stopWithinMs = 5_000
 

@@ -3,7 +3,7 @@ import type { Deployment } from '../registry/deployments.ts'
 import { nameOf } from '../registry/live.ts'
 import { reasonLines, takenBack } from '../registry/rollback-reasons.ts'
 import { readRolloutsToShow } from '../registry/rollout-view.ts'
-import type { GatewayDeps } from './gateway.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 
 const mostLines = 12
 

@@ -6,7 +6,7 @@ import { bringOut } from '../registry/release.ts'
 import { channels } from '../registry/routes.ts'
 import { Wakeup } from '../registry/wakeup.ts'
 import { noteCommits } from './commits-between.ts'
-import type { GatewayDeps } from './gateway.ts'
+import type { GatewayDeps } from './gateway-deps.ts'
 import { branchOf, isZero, Refused } from './ref-update.ts'
 import { isAncestor, readRef } from './repositories.ts'
 

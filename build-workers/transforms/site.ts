@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
-import type { BuildTool } from '../framework.ts'
 import { runHook } from '../hooks.ts'
 import { isFolderInside } from '../inside.ts'
+import type { BuildTool } from '../plan.ts'
 import { isPrivate } from './copy.ts'
 
 /** Runs a tool that leaves a folder of static files: the app's own build script, or the tool itself. */
