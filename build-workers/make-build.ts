@@ -2,28 +2,25 @@ import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Claim } from '../registry/claims.ts'
-import { appUrl, type Config } from '../registry/config.ts'
+import type { Config } from '../registry/config.ts'
 import { type DeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
-import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { AppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
 import type { RolloutPolicy } from '../registry/rollout-policy.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
-import { shortVersion } from '../registry/version.ts'
-import type { Runs } from '../sandbox/isolate/isolate.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
-import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
 import type { HostNpm } from './host-npm.ts'
-import { describeBuild, healthOf } from './manifest-facts.ts'
+import { describeBuild } from './manifest-facts.ts'
 import { openSource } from './open-source.ts'
 import { packPages } from './pack-pages.ts'
-import { type PackedServer, packServer } from './pack-server.ts'
+import { packServer } from './pack-server.ts'
 import type { Plan } from './plan.ts'
+import { prove } from './prove.ts'
 import { type Packed, type Published, publish } from './publish.ts'
 import { type SiteRules, takeSiteRules } from './site-rules.ts'
 import { copyStatic } from './transforms/copy.ts'
@@ -34,7 +31,6 @@ import { buildProcess } from './transforms/process.ts'
 import { buildByScript } from './transforms/script.ts'
 import { buildNodeServer } from './transforms/server.ts'
 import { buildSite } from './transforms/site.ts'
-import { verifyPages, verifyServer } from './verify.ts'
 
 export type MakeDeps = {
   sql: Sql
@@ -81,7 +77,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   const packed = await pack(output, context, config)
   const { rules } = packed
   await runBeforeDeploy(claim.id, context, deps)
-  const proved = await verify(claim, packed, { output, context, deps })
+  const proved = await prove(claim, packed, { output, context, deps })
   await milestones.built()
 
   await milestones.uploading()
@@ -153,49 +149,4 @@ async function pack(
       `the build left more than ${config.buildLimits.diskMb} MB (ATELIER_BUILD_DISK_MB on the server)`,
     )
   return packed
-}
-
-// How it ran when it was proved is how it will run.
-type Proved = { kind: BuildOutput['kind']; packed: Packed }
-
-async function verify(
-  claim: Claim,
-  packed: Packed,
-  { output, context, deps }: { output: BuildOutput; context: BuildContext; deps: MakeDeps },
-): Promise<Proved> {
-  const { pages, server } = packed
-  const { config, key, log, signal, cleanup } = deps
-  const asPlanned = server && runsOf(output.kind, server)
-  if (!asPlanned) {
-    await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
-    return { kind: output.kind, packed }
-  }
-
-  const scope = { app: claim.appId, environment: claim.environment }
-  const { runs, ended } = await verifyServer(
-    {
-      name: `${claim.appId} ${shortVersion(claim.version)}`,
-      home: config.home,
-      runs: asPlanned,
-      mayBeProcess: output.kind === 'server' && context.app.config.build.kind !== 'server',
-      packed: server,
-      directory: context.workspace.beside('verify'),
-      socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
-      env: openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'run' }),
-      user: await leaseUser(config, { purpose: 'app', app: claim.appId }),
-      memoryMb: config.appLimits.memoryMb,
-      processes: config.appLimits.processes,
-      health: healthOf(context.app.config),
-      host: new URL(appUrl(config, claim.label)).host,
-    },
-    { log, signal, appNetworks: deps.appNetworks },
-  )
-  cleanup.defer(async () => void (await ended))
-  const start = runs.kind === 'process' ? { command: runs.command, folder: runs.folder } : null
-  return { kind: runs.kind, packed: { ...packed, server: { ...server, start } } }
-}
-
-function runsOf(kind: BuildOutput['kind'], { entry, start }: PackedServer): Runs | null {
-  if (kind === 'process') return start && { kind, ...start }
-  return kind !== 'static' && entry !== null ? { kind, entry } : null
 }

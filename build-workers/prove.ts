@@ -1,0 +1,71 @@
+import { join } from 'node:path'
+import type { Claim } from '../registry/claims.ts'
+import { appUrl } from '../registry/config.ts'
+import { openEnvSnapshot } from '../registry/env-vars.ts'
+import { shortVersion } from '../registry/version.ts'
+import type { Runs } from '../sandbox/isolate/isolate.ts'
+import { leaseUser } from '../sandbox/users.ts'
+import type { BuildContext, BuildOutput } from './build-context.ts'
+import type { MakeDeps } from './make-build.ts'
+import { healthOf } from './manifest-facts.ts'
+import type { PackedServer } from './pack-server.ts'
+import type { Packed } from './publish.ts'
+import { TrialHost } from './trial-host.ts'
+import { verifyPages, verifyServer } from './verify.ts'
+
+/** How it ran when it was proved is how it will run. */
+export type Proved = { kind: BuildOutput['kind']; packed: Packed }
+
+export type ProveParts = { output: BuildOutput; context: BuildContext; deps: MakeDeps }
+
+/** Proves what was packed before it has users: a site by its files, an app by starting it. */
+export async function prove(claim: Claim, packed: Packed, { output, context, deps }: ProveParts): Promise<Proved> {
+  const { pages, server } = packed
+  const { log, cleanup } = deps
+  const runs = server && runsOf(output.kind, server)
+  if (!runs) {
+    await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
+    return { kind: output.kind, packed }
+  }
+
+  const host = await openTrial(claim, { runs, server }, { output, context, deps })
+  cleanup.defer(() => host.close())
+  try {
+    await verifyServer(host, { health: healthOf(context.app.config), log })
+  } finally {
+    // Users do not wait for its end.
+    void host.close()
+  }
+  const start = host.runs.kind === 'process' ? { command: host.runs.command, folder: host.runs.folder } : null
+  return { kind: host.runs.kind, packed: { ...packed, server: { ...server, start } } }
+}
+
+async function openTrial(
+  claim: Claim,
+  { runs, server }: { runs: Runs; server: PackedServer },
+  { output, context, deps: { config, key, signal, appNetworks } }: ProveParts,
+): Promise<TrialHost> {
+  const scope = { app: claim.appId, environment: claim.environment }
+  return new TrialHost(
+    {
+      name: `${claim.appId} ${shortVersion(claim.version)}`,
+      home: config.home,
+      runs,
+      mayBeProcess: output.kind === 'server' && context.app.config.build.kind !== 'server',
+      packed: server,
+      directory: context.workspace.beside('verify'),
+      socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
+      env: openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'run' }),
+      user: await leaseUser(config, { purpose: 'app', app: claim.appId }),
+      memoryMb: config.appLimits.memoryMb,
+      processes: config.appLimits.processes,
+      host: new URL(appUrl(config, claim.label)).host,
+    },
+    { signal, appNetworks },
+  )
+}
+
+function runsOf(kind: BuildOutput['kind'], { entry, start }: PackedServer): Runs | null {
+  if (kind === 'process') return start && { kind, ...start }
+  return kind !== 'static' && entry !== null ? { kind, entry } : null
+}
