@@ -2,6 +2,8 @@ import { cpus, release, totalmem } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll } from 'vitest'
 import { Atelier, test } from '../test/support/atelier.ts'
+import { measureBesideBuilds } from './beside-builds.ts'
+import { measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
 import { measureCached } from './cached.ts'
 import { measureDecide, showSimulation } from './canary.ts'
 import { measureEdge } from './edge.ts'
@@ -71,6 +73,16 @@ test('pushes', async () => {
   show(await measurePushes(atelier))
   show(await measureMemory(atelier, 'three live apps'))
 })
+
+test('cold builds', async ({ atelier }) => show(await measureColdBuilds(atelier)))
+
+test('warm next', async ({ atelier }) => show(await measureWarmNext(atelier)))
+
+test('large site', async ({ atelier }) => show(await measureLargeSite(atelier)))
+
+test('unchanged source', async ({ atelier }) => show(await measureUnchanged(atelier)))
+
+test('beside builds', async ({ atelier }) => show(await measureBesideBuilds(atelier)))
 
 test('flips', async () => show(await measureFlips()))
 
