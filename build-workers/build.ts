@@ -18,7 +18,7 @@ import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
 import { runBeforeDeployAgain } from './deploy-again.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
-import { createMask } from './mask.ts'
+import { Mask } from './mask.ts'
 import { putLive } from './put-live.ts'
 
 export type BuildDeps = {
@@ -70,10 +70,10 @@ async function runAttempt(
 ): Promise<void> {
   const { sql, log, cleanup } = deps
   const lines: string[] = []
-  let mask = (line: string) => line
+  let mask = new Mask({})
   const steps = new StepLog(
     async (written) => {
-      const shown = written.map(mask)
+      const shown = written.map((line) => mask.line(line))
       for (const line of shown) lines.push(line)
       await appendBuildLog(sql, claim.id, shown)
     },
@@ -82,7 +82,7 @@ async function runAttempt(
   const claimKeeping = keepClaim(claim, controller, { sql, log })
   cleanup.defer(() => claimKeeping.close())
   try {
-    mask = createMask(openSecrets(claim, deps.key))
+    mask = new Mask(openSecrets(claim, deps.key))
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     await deps.isolation.demand()
     const attempt = new RunningAttempt(claim, sql)
@@ -100,7 +100,7 @@ async function runAttempt(
     await putLive(claim, { ...deps, steps, signal: controller.signal })
     log.info({ app: claim.appId, deployment: claim.id }, 'deployment built')
   } catch (thrown) {
-    await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps })
+    await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps, mask })
   }
 }
 
@@ -144,7 +144,7 @@ const maxAttempts = 3
 async function settle(
   claim: Claim,
   thrown: unknown,
-  { sql, queue, log, steps }: BuildDeps & { steps: StepLog },
+  { sql, queue, log, steps, mask }: BuildDeps & { steps: StepLog; mask: Mask },
 ): Promise<void> {
   const error = toAppError(thrown)
   if (error instanceof Fenced) {
@@ -156,7 +156,8 @@ async function settle(
     await releaseClaim(sql, claim, 'the build worker stopped; it is built again')
     return queue.enqueueBuild(claim)
   }
-  const [reason = '', ...details] = error.message.split('\n')
+  // Whatever an app throws is in it, and it is shown in more places than the log.
+  const [reason = '', ...details] = mask.text(error.message)
   for (const line of details) steps.line(`       ${line.trimEnd()}`)
   if (error.fault === 'platform') log.error({ err: error, deployment: claim.id }, 'build failed by our fault')
   if (error.fault === 'platform' && claim.attempt < maxAttempts) {

@@ -18,7 +18,7 @@ import { Wakeup } from '../registry/wakeup.ts'
 import type { BuildDeps } from './build.ts'
 import { inAppNetwork } from './deploy-commands.ts'
 import { runDeployHook } from './hooks.ts'
-import { createMask } from './mask.ts'
+import { Mask } from './mask.ts'
 import { openSource } from './open-source.ts'
 
 export type LateHooksDeps = Pick<
@@ -103,10 +103,18 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
     { log, name: 'heartbeat of a hook' },
   )
   const scope = { app: deployment.appId, environment: deployment.environment }
-  const mask = createMask(openEnvSnapshot(deployment.envSnapshot, { scope, key, purpose: 'run' }))
-  const steps = new StepLog((lines) => appendBuildLog(sql, deployment.id, lines.map(mask)), {
-    onError: (err) => log.error({ err, deployment: deployment.id }, 'build log lines lost'),
-  })
+  const mask = new Mask(openEnvSnapshot(deployment.envSnapshot, { scope, key, purpose: 'run' }))
+  const steps = new StepLog(
+    (lines) =>
+      appendBuildLog(
+        sql,
+        deployment.id,
+        lines.map((line) => mask.line(line)),
+      ),
+    {
+      onError: (err) => log.error({ err, deployment: deployment.id }, 'build log lines lost'),
+    },
+  )
   try {
     if (run.attempt > maxHookAttempts) return await giveUp(run, steps, deps)
     if (run.attempt > 1) steps.line(`-----> Again       ${run.hook} was cut short; it begins anew`)
@@ -118,7 +126,7 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
   } catch (thrown) {
     if (fenced.signal.aborted) return
     if (stopping.aborted) await releaseHook(sql, run, { afterSec: 0, isCounted: false })
-    else await settle(run, toAppError(thrown), { ...deps, steps })
+    else await settle(run, toAppError(thrown), { ...deps, steps, mask })
   } finally {
     await steps.flush()
     await keeping.close()
@@ -141,9 +149,12 @@ async function runInSource(
   await inAppNetwork(context, appNetworks, (programs) => runDeployHook(context, run.hook, programs))
 }
 
-async function settle(run: HookRun, error: AppError, deps: LateHooksDeps & { steps: StepLog }): Promise<void> {
-  const { sql, steps, log } = deps
-  const [reason = '', ...details] = error.message.split('\n')
+async function settle(
+  run: HookRun,
+  error: AppError,
+  { sql, steps, mask, log }: LateHooksDeps & { steps: StepLog; mask: Mask },
+): Promise<void> {
+  const [reason = '', ...details] = mask.text(error.message)
   for (const line of details) steps.line(`       ${line.trimEnd()}`)
   if (error.fault === 'platform') {
     log.error({ err: error, deployment: run.deploymentId, hook: run.hook }, 'hook failed by our fault')

@@ -1,26 +1,112 @@
-import { expect, test } from 'vitest'
-import { createMask } from './mask.ts'
+import { randomBytes } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { LineSplitter } from '../sandbox/lines.ts'
+import { Mask } from './mask.ts'
 
 const secret = 'p@ss/word+12 3'
-const mask = createMask({
+const pem = ['-----BEGIN KEY-----', 'MIIEvQIBADANBgkqhkiG', '9w0BAQEFAASCBKcwggSj', 'Zq==', '-----END KEY-----']
+const mask = new Mask({
   DATABASE_URL: secret,
   SHORT: 'abc',
+  YES: 'true',
   NODE_ENV: 'production',
   VITE_API: 'https://api.example.com',
-  KEY: '-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----',
+  KEY: pem.join('\n'),
+  STORE: 'https://key:very%2Fsecret@example.com/bucket',
+})
+const base64 = (text: string) => Buffer.from(text).toString('base64')
+
+describe('B10 secrets', () => {
+  test.each<[string, string]>([
+    [`connecting to ${secret}!`, 'connecting to [DATABASE_URL]!'],
+    [`${secret}${secret}`, '[DATABASE_URL][DATABASE_URL]'],
+    [base64(secret), '[DATABASE_URL]='],
+    [`url ${encodeURIComponent(secret)}`, 'url [DATABASE_URL]'],
+    [`url ${encodeURIComponent(secret).toLowerCase()}`, 'url [DATABASE_URL]'],
+    [`form ${new URLSearchParams({ a: secret })}`, 'form a=[DATABASE_URL]'],
+    [Buffer.from(secret).toString('hex'), '[DATABASE_URL]'],
+    ['MIIEvQIBADANBgkqhkiG', '[KEY]'],
+    [JSON.stringify({ key: pem.join('\n') }), '{"key":"[KEY]"}'],
+    ['password very/secret or very%2Fsecret', 'password [STORE] or [STORE]'],
+    ['key at example.com/bucket', 'key at example.com/bucket'],
+    ['abc is true in production at https://api.example.com', 'abc is true in production at https://api.example.com'],
+  ])('%s is shown as %s', (line, shown) => {
+    expect(mask.line(line)).toBe(shown)
+  })
+
+  test.each(['a:', 'ab:', 'abc:'])('base64 of %s and a secret shows none of its middle', (before) => {
+    const middle = secret.slice(3, -3)
+    const shown = mask.line(`Authorization: Basic ${base64(`${before}${secret}x`)}`)
+    expect(shown).toContain('[DATABASE_URL]')
+    expect(Buffer.from(shown.replace(/^.*Basic |\[.*\]/g, ''), 'base64').toString('latin1')).not.toContain(middle)
+  })
+
+  test('a secret is not put together by taking out what is between its parts', () => {
+    expect(mask.line(`p@ss\0/wo\u202erd\x1b[2K+12 3`)).toBe('[DATABASE_URL]')
+    expect(mask.line(`\x1b[31mp@ss/\x1b[32mword+12 3\x1b[0m red`)).toBe('[DATABASE_URL] red')
+    expect(mask.line('\x1b[31mno secret\x1b[0m')).toBe('\x1b[31mno secret\x1b[0m')
+  })
+
+  test('nothing to hide, nothing hidden', () => {
+    expect(new Mask({}).line('x')).toBe('x')
+  })
 })
 
-test.each<[string, string]>([
-  [`connecting to ${secret}!`, 'connecting to [DATABASE_URL]!'],
-  [`${secret}${secret}`, '[DATABASE_URL][DATABASE_URL]'],
-  [Buffer.from(secret).toString('base64'), '[DATABASE_URL]='],
-  [`url ${encodeURIComponent(secret)}`, 'url [DATABASE_URL]'],
-  ['MIIEvQIBADANBg', '[KEY]'],
-  ['abc in production at https://api.example.com', 'abc in production at https://api.example.com'],
-])('%s is shown as %s', (line, shown) => {
-  expect(mask(line)).toBe(shown)
-})
+/** What a program that writes these chunks shows, and what of it before its end. */
+function shown(chunks: (string | Buffer)[], through = mask) {
+  const lines: string[] = []
+  const masked = through.stream((line) => lines.push(line))
+  const splitter = new LineSplitter((line) => masked.push(line))
+  for (const chunk of chunks) splitter.push(Buffer.from(chunk))
+  const before = [...lines]
+  splitter.end()
+  masked.end()
+  return { lines, before }
+}
 
-test('nothing to hide, nothing hidden', () => {
-  expect(createMask({})('x')).toBe('x')
+describe('B10 a secret', () => {
+  test('over two chunks is one', () => {
+    expect(shown(['it is p@ss/w', 'ord+12 3\n']).lines).toEqual(['it is [DATABASE_URL]'])
+  })
+
+  test('over several lines is hidden in each of them', () => {
+    expect(shown(['it is p@ss/\nword\n+12 3 and more\n']).lines).toEqual([
+      'it is [DATABASE_URL]',
+      '[DATABASE_URL]',
+      '[DATABASE_URL] and more',
+    ])
+    const long = randomBytes(300).toString('hex')
+    const wrapped = base64(long).replaceAll(/.{76}/g, '$&\n')
+    const lines = shown([`${wrapped}\n`], new Mask({ LONG: long })).lines
+    expect(new Set(lines)).toEqual(new Set(['[LONG]']))
+  })
+
+  test('with several lines is hidden with its short ones', () => {
+    expect(shown([`${pem.join('\n')}\nZq==\n`]).lines).toEqual([...pem.map(() => '[KEY]'), 'Zq=='])
+  })
+
+  test('that is half there keeps no line for long, and no line that ends otherwise at all', () => {
+    expect(shown(['a word\nnext\n']).before).toEqual(['a word', 'next'])
+    expect(shown(['it is p@ss\n']).before).toEqual([])
+    expect(shown(['it is p@ss\n']).lines).toEqual(['it is p@ss'])
+    expect(shown(['it is p@ss\nor not\n']).before).toEqual(['it is p@ss', 'or not'])
+  })
+
+  test('that follows another at once, over lines, is hidden too', () => {
+    expect(shown([`${secret}p@ss/word\n+12 3p@ss/wo\nrd+12 3 end\n`]).lines).toEqual([
+      '[DATABASE_URL][DATABASE_URL]',
+      '[DATABASE_URL][DATABASE_URL]',
+      '[DATABASE_URL] end',
+    ])
+  })
+
+  test('of any bytes, printed in pieces of any size, shows none of its pieces', () => {
+    for (let round = 0; round < 200; round++) {
+      const value = randomBytes(8 + (round % 60)).toString('base64')
+      const size = 1 + (round % 7)
+      const pieces = value.match(new RegExp(`.{1,${size + 4}}`, 'g')) ?? []
+      const { lines } = shown([`${pieces.join('\n')}\n`], new Mask({ VALUE: value }))
+      expect(lines, value).toEqual(pieces.map(() => '[VALUE]'))
+    }
+  })
 })

@@ -1,33 +1,124 @@
-import { isPublicName } from '../registry/env-vars.ts'
+import { withoutControls } from '../registry/build-logs.ts'
+import { secretForms } from './secret-forms.ts'
 
-const shortestSecret = 8
-// Values that are words of every build log; masking them would hide the log and protect nothing.
-const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1'])
+/** How much of a secret has to stand at the end of a line for the next line to be waited for. */
+const shortestBeginning = 4
+const waitMs = 1000
+const mostHeld = 100
 
-/**
- * Returns how to make lines safe to show: every value of at least 8 characters becomes `[name]`, also as base64, URL-encoded or JSON-escaped,
- * and each line of a value with several. Public names (`VITE_…`) are in the bundle for all to read and are left alone.
- */
-export function createMask(env: Record<string, string>): (line: string) => string {
-  const names = new Map<string, string>()
-  for (const [name, value] of Object.entries(env)) {
-    if (isPublicName(name)) continue
-    for (const form of formsOf(value)) if (form.length >= shortestSecret && !plainWords.has(form)) names.set(form, name)
+/** Hides the values of an app's variables in what is shown: each of its `secretForms` becomes `[name]`. */
+export class Mask {
+  readonly #names: Map<string, string>
+  readonly #pattern: RegExp | null
+  // The beginnings of secrets by their last characters: most lines end with none of them.
+  readonly #beginnings = new Map<string, { form: string; length: number }[]>()
+
+  constructor(env: Record<string, string>) {
+    this.#names = secretForms(env)
+    const longestFirst = [...this.#names.keys()].sort((a, b) => b.length - a.length)
+    this.#pattern =
+      longestFirst.length > 0 ? new RegExp(longestFirst.map((form) => RegExp.escape(form)).join('|'), 'g') : null
+    for (const form of longestFirst)
+      for (let length = shortestBeginning; length < form.length; length++) {
+        const key = form.slice(length - shortestBeginning, length)
+        const known = this.#beginnings.get(key)
+        if (known) known.push({ form, length })
+        else this.#beginnings.set(key, [{ form, length }])
+      }
   }
-  if (names.size === 0) return (line) => line
-  const longestFirst = [...names.keys()].sort((a, b) => b.length - a.length)
-  const pattern = new RegExp(longestFirst.map((form) => RegExp.escape(form)).join('|'), 'g')
-  return (line) => line.replace(pattern, (form) => `[${names.get(form)}]`)
+
+  /** A line without secrets and without control characters, for a secret with a NUL in it would be whole again when that is taken out. */
+  line(text: string): string {
+    return this.lines([text])[0] ?? ''
+  }
+
+  /** The lines of a text, without colours too. */
+  text(text: string): string[] {
+    return this.lines(text.split('\n')).map(withoutColours)
+  }
+
+  /** The same of lines in a row, in which a secret may go on from one to the next. Of a line with a secret in it the colours go too. */
+  lines(texts: string[]): string[] {
+    const clean = texts.map(withoutControls)
+    const plain = clean.map(withoutColours)
+    const found = this.#find(plain.join(''))
+    if (found.length === 0) return clean
+    let start = 0
+    return plain.map((text, index) => {
+      const own = { start, end: start + text.length }
+      start = own.end
+      const inside = found.filter((one) => one.start < own.end && one.end > own.start)
+      return inside.length === 0 ? (clean[index] ?? '') : cover(text, own.start, inside)
+    })
+  }
+
+  /** The lines of one stream as they come; one that may end within a secret waits for the next, or a second. */
+  stream(show: (line: string) => void): MaskedStream {
+    return new MaskedStream(this, show)
+  }
+
+  /** Whether these lines end with what may be the beginning of a secret. */
+  mayGoOn(texts: string[]): boolean {
+    const text = texts.map((line) => withoutColours(withoutControls(line))).join('')
+    const candidates = this.#beginnings.get(text.slice(-shortestBeginning)) ?? []
+    return candidates.some(({ form, length }) => text.endsWith(form.slice(0, length)))
+  }
+
+  #find(text: string): Found[] {
+    if (!this.#pattern) return []
+    return [...text.matchAll(this.#pattern)].map(({ 0: form, index }) => ({
+      start: index,
+      end: index + form.length,
+      name: this.#names.get(form) ?? '',
+    }))
+  }
 }
 
-function formsOf(value: string): string[] {
-  const lines = value.split(/\r?\n/)
-  const base64 = Buffer.from(value).toString('base64')
-  return [
-    ...(lines.length > 1 ? lines : [value]),
-    base64.replace(/=+$/, ''),
-    base64.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, ''),
-    encodeURIComponent(value.toWellFormed()),
-    JSON.stringify(value).slice(1, -1),
-  ]
+type Found = { start: number; end: number; name: string }
+
+function cover(text: string, offset: number, found: Found[]): string {
+  let shown = ''
+  let at = 0
+  for (const { start, end, name } of found) {
+    shown += `${text.slice(at, Math.max(at, start - offset))}[${name}]`
+    at = end - offset
+  }
+  return shown + text.slice(at)
+}
+
+function withoutColours(text: string): string {
+  return text.includes('\x1b') ? text.replaceAll(/\x1b\[[0-9;]*m/g, '') : text
+}
+
+/** Lines of one stream on their way through a mask. */
+class MaskedStream {
+  readonly #mask: Mask
+  readonly #show: (line: string) => void
+  #held: string[] = []
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(mask: Mask, show: (line: string) => void) {
+    this.#mask = mask
+    this.#show = show
+  }
+
+  push(line: string): void {
+    const lines = [...this.#held, line]
+    if (lines.length <= mostHeld && this.#mask.mayGoOn(lines)) {
+      this.#held = lines
+      this.#timer ??= setTimeout(() => this.end(), waitMs)
+      return
+    }
+    this.#held = lines
+    this.end()
+  }
+
+  /** Shows what waits. */
+  end(): void {
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    const lines = this.#held
+    this.#held = []
+    for (const text of this.#mask.lines(lines)) this.#show(text)
+  }
 }

@@ -16,6 +16,7 @@ import { FrameworkCache } from './framework-cache.ts'
 import { describeClash } from './hook-env.ts'
 import { describeUnused } from './hooks.ts'
 import type { HostNpm } from './host-npm.ts'
+import { Mask } from './mask.ts'
 import { describeNodeDifference } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
 import { readPackageJson } from './package-json.ts'
@@ -58,6 +59,7 @@ export async function openContext(
     writable: [caches.downloads],
     network,
     onLine: (line) => log.output(line),
+    mask: new Mask(runEnv),
     signal,
   })
   const bins = [runtime.bin, toolBin(workspace)]

@@ -3,6 +3,7 @@ import { AppError, type ErrorCode } from '../registry/errors.ts'
 import { type Exit, launch } from '../sandbox/launch.ts'
 import { LineSplitter } from '../sandbox/lines.ts'
 import type { BuildNetwork } from '../sandbox/network/build-network.ts'
+import type { Mask } from './mask.ts'
 import type { Workspace } from './workspace.ts'
 
 export type BuildProgram = {
@@ -34,6 +35,8 @@ export type ProgramsDeps = {
   /** Name servers, where the network has its own. */
   resolvers?: string[] | undefined
   onLine: (line: string) => void
+  /** What they print goes through it first. */
+  mask: Mask
   signal: AbortSignal
 }
 
@@ -64,12 +67,12 @@ export class Programs {
    * went over a limit, and the signal's reason when the build was ended.
    */
   async run(program: BuildProgram): Promise<Buffer> {
-    const { workspace, limits, readable, writable, network, resolvers, onLine, signal } = this.#deps
+    const { workspace, limits, readable, writable, network, resolvers, onLine, mask, signal } = this.#deps
     signal.throwIfAborted()
     const left = Math.max(1, this.#deadline - performance.now())
     const ownTime = program.timeout !== undefined && program.timeout.ms < left ? program.timeout : null
     const take = this.#counted(program.onLine ?? onLine)
-    const lines = { stdout: new LineSplitter(take), stderr: new LineSplitter(take) }
+    const lines = { stdout: shownLines(mask, take), stderr: shownLines(mask, take) }
     const launched = await launch({
       name: program.name,
       file: program.file,
@@ -100,7 +103,7 @@ export class Programs {
       ? bounded(launched.control, program.controlBytes ?? 0)
       : Promise.resolve(Buffer.alloc(0))
     const [exit, said] = await Promise.all([launched.exited, control])
-    for (const splitter of Object.values(lines)) splitter.end()
+    for (const stream of Object.values(lines)) stream.end()
     signal.throwIfAborted()
     this.#judge(program, exit, ownTime)
     return said
@@ -129,6 +132,18 @@ export class Programs {
     if (exit.cause === 'output')
       throw over(`printed more than ${Math.round(limits.outputBytes / 1_048_576)} MB`, 'ATELIER_BUILD_LOG_MB')
     throw new AppError(program.code, `${failurePrefix(program.code)}${program.name} ${ending(exit)}`)
+  }
+}
+
+function shownLines(mask: Mask, take: (line: string) => void): { push(chunk: Buffer): void; end(): void } {
+  const masked = mask.stream(take)
+  const splitter = new LineSplitter((line) => masked.push(line))
+  return {
+    push: (chunk) => splitter.push(chunk),
+    end: () => {
+      splitter.end()
+      masked.end()
+    },
   }
 }
 

@@ -1,9 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { cleanLine, StepLog, stepLine } from './build-logs.ts'
 
-describe('cleanLine', () => {
+describe('B10 cleanLine', () => {
   test('colours survive', () => {
     expect(cleanLine('\x1b[31mred\x1b[0m')).toBe('\x1b[31mred\x1b[0m')
+  })
+
+  test('B10: a colour, or writing nobody can see, ends with its line', () => {
+    expect(cleanLine('\x1b[8mhidden')).toBe('\x1b[8mhidden\x1b[0m')
+    expect(cleanLine('\x1b[31mred\x1b[m on')).toBe('\x1b[31mred\x1b[m on')
+    expect(cleanLine(`${'x'.repeat(3_998)}\x1b[31mred`)).not.toContain('\x1b')
   })
 
   test.each([

@@ -54,19 +54,30 @@ export async function readBuildLog(
   `
 }
 
-/** A line as it may be shown anywhere: SGR colours survive, every other control character goes, also bidirectional overrides. */
+/**
+ * A line as it may be shown anywhere: SGR colours survive and end with the line, every other control character goes, also bidirectional overrides.
+ * Cut at 4,000 characters.
+ */
 export function cleanLine(line: string): string {
   // Cut before the expressions run: a program may print a line of a gigabyte.
   const bounded = line.length > maxLineLength ? `${line.slice(0, maxLineLength)} … (cut)` : line
+  const text = withoutControls(bounded)
+  const last = text.includes('\x1b') ? text.slice(text.lastIndexOf('\x1b[')) : ''
+  // Else a colour, or writing that cannot be seen, would go on into the lines of others.
+  return last === '' || /^\x1b\[0*m/.test(last) ? text : `${text}\x1b[0m`
+}
+
+/** The same with the whole length, and its last colour. */
+export function withoutControls(line: string): string {
   // What overwrites itself (progress bars) shows its last version.
-  const written = bounded.trimEnd()
+  const written = line.trimEnd()
   return written
     .slice(written.lastIndexOf('\r') + 1)
     .replaceAll('\u0001', '')
     .replace(/\x1b\[[0-9;]*m/g, (colour) => colour.replace('\x1b', '\u0001'))
     .replace(/\x1b\][^\x07\x1b]*(\x07|\x1b\\)?/g, '')
     .replace(/\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])?/g, '')
-    .replace(/[\u0000\u0002-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g, '')
+    .replace(/[\u0000\u0002-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\u061c]/g, '')
     .replaceAll('\u0001', '\x1b')
     .replaceAll('\t', '  ')
     .toWellFormed()

@@ -1,0 +1,54 @@
+import { isPublicName } from '../registry/env-vars.ts'
+
+export const shortestSecret = 8
+// Values that are words of every build log; masking them would hide the log and protect nothing.
+const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1'])
+
+/**
+ * Every way in which the values of these variables might be printed, with the variable's name: as they are, each line of a value with several, as
+ * base64 (also in the middle of something longer, as in `user:secret`), URL-encoded, JSON-escaped, as hex; of a URL also its password. Shorter than 8 characters: none, for such a
+ * value is a part of other words. Public names (`VITE_…`) are in the bundle for all to read.
+ */
+export function secretForms(env: Record<string, string>): Map<string, string> {
+  const names = new Map<string, string>()
+  for (const [name, value] of Object.entries(env)) {
+    if (isPublicName(name) || value.length < shortestSecret) continue
+    for (const form of [value, ...passwordOf(value)].flatMap(formsOf))
+      if (form.length >= shortestSecret && !plainWords.has(form)) names.set(form, name)
+  }
+  return names
+}
+
+// What is secret in the address of a database is seldom printed with the rest of it.
+function passwordOf(value: string): string[] {
+  const password = URL.parse(value)?.password
+  // Unlike decodeURIComponent this takes an escape that is none as it stands.
+  const decoded = new URLSearchParams(`p=${password?.replaceAll('+', '%2B')}`).get('p')
+  return password ? [password, decoded ?? password] : []
+}
+
+function formsOf(value: string): string[] {
+  const lines = value.split(/\r?\n/)
+  if (lines.length === 1 && plainWords.has(value)) return []
+  const url = encodeURIComponent(value.toWellFormed())
+  return [
+    // A value with several lines: each of them, and all in a row, for short ones are hidden only where the others are.
+    ...(lines.length > 1
+      ? [...lines.map((line) => line.trim()), lines.map((line) => line.trimEnd()).join('')]
+      : [value]),
+    ...[0, 1, 2].flatMap((offset) => base64Within(value, offset)),
+    Buffer.from(value).toString('base64').replace(/=+$/, ''),
+    Buffer.from(value).toString('base64url'),
+    Buffer.from(value).toString('hex'),
+    ...[url, url.replace(/%../g, (code) => code.toLowerCase()), url.replaceAll('%20', '+')],
+    JSON.stringify(value).slice(1, -1),
+  ]
+}
+
+// base64 writes three bytes as four characters, so a value looks different with one or two bytes before it. Only the characters that no neighbour
+// has a part in.
+function base64Within(value: string, offset: number): string[] {
+  const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(value)])
+  const own = (text: string) => text.slice(Math.ceil((offset * 8) / 6), Math.floor((bytes.length * 8) / 6))
+  return [own(bytes.toString('base64')), own(bytes.toString('base64url'))]
+}
