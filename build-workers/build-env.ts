@@ -39,6 +39,7 @@ export function buildEnv({
     LANG: 'C.UTF-8',
     CI: 'true',
     NO_COLOR: '1',
+    ...(npm ? patience : {}),
     ...configEnv,
     ...appEnv,
     PATH: [...bins, '/usr/local/bin', '/usr/bin', '/bin'].join(':'),
@@ -48,6 +49,14 @@ export function buildEnv({
     ...network,
     ...headersEnv(node),
   }
+}
+
+// A registry that is away for a moment is asked again; one that says nothing would hold up a build for minutes each time.
+const patience = {
+  npm_config_fetch_retries: '3',
+  npm_config_fetch_retry_mintimeout: '1000',
+  npm_config_fetch_retry_maxtimeout: '15000',
+  npm_config_fetch_timeout: '60000',
 }
 
 // Native add-ons are compiled against the headers that came with Node, where they can be read; else node-gyp fetches them.
@@ -68,6 +77,9 @@ function packageManagerEnv(downloads: string, { registry, cafile, extraCa }: Hos
     YARN_GLOBAL_FOLDER: join(downloads, 'yarn-berry'),
     YARN_NPM_REGISTRY_SERVER: registry.replace(/\/$/, ''),
     YARN_ENABLE_TELEMETRY: '0',
+    BUN_INSTALL_CACHE_DIR: join(downloads, 'bun'),
+    BUN_CONFIG_REGISTRY: registry,
+    DO_NOT_TRACK: '1',
     // node_modules is what the bundle holds and what an app finds at run time; Plug'n'Play has neither.
     YARN_NODE_LINKER: 'node-modules',
     ...(registry.startsWith('http://') ? { YARN_UNSAFE_HTTP_WHITELIST: new URL(registry).hostname } : {}),

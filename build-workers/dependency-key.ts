@@ -25,6 +25,7 @@ const decidingParts = [
   'pnpm',
   'dependenciesMeta',
   'allowScripts',
+  ...['trustedDependencies', 'catalog', 'catalogs', 'patchedDependencies', 'devEngines'],
 ]
 const decidingScripts = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare']
 const settings = [

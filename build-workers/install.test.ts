@@ -16,6 +16,8 @@ test.each([
   ['pnpm', 'pnpm install --frozen-lockfile --prod'],
   ['classic', 'yarn install --frozen-lockfile --production=true'],
   ['berry', 'yarn install --immutable'],
+  ['bun', 'bun install --frozen-lockfile --production'],
+  ['bun-binary', 'bun install --frozen-lockfile --production'],
 ])('%s installs production dependencies as locked, once', async (name, command) => {
   const app = await worker.createApp()
   const first = await worker.build(await worker.pushFolder(app, join(fixtures, name)))
@@ -35,6 +37,7 @@ test.each([
   ['pnpm', 'pnpm install --frozen-lockfile'],
   ['classic', 'yarn install --frozen-lockfile'],
   ['berry', 'yarn install --immutable'],
+  ['bun', 'bun install --frozen-lockfile'],
 ])('a build under %s has development dependencies, what it leaves has not', async (name, command) => {
   const app = await worker.createApp()
   await worker.setEnv(app, { NODE_ENV: 'production' })
@@ -79,6 +82,7 @@ test.each([
   ['pnpm', 'pnpm-lock.yaml', 'pnpm'],
   ['classic', 'yarn.lock', 'yarn'],
   ['berry', 'yarn.lock', 'yarn'],
+  ['bun', 'bun.lock', 'bun'],
 ])('an outdated lockfile of %s is named', async (name, lockfile, manager) => {
   const folder = await edited(name, (pkg) => ({ ...pkg, dependencies: { ms: '2.1.2' } }))
   const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
@@ -87,7 +91,7 @@ test.each([
   )
 })
 
-test.each(['npm', 'pnpm', 'classic', 'berry'])(
+test.each(['npm', 'pnpm', 'classic', 'berry', 'bun'])(
   'dependencies that %s installed are bundled into a fetch app',
   async (name) => {
     const app = await worker.createApp()
@@ -105,6 +109,24 @@ test.each(['npm', 'pnpm', 'classic', 'berry'])(
     expect(second.manifest?.server).toEqual(first.manifest?.server)
   },
 )
+
+test('the npm that packageManager names installs, whatever engines say of Node', async () => {
+  const folder = await edited('npm', (pkg) => ({
+    ...{ ...pkg, packageManager: 'npm@10.9.2', engines: { node: '20.x', npm: '^9' } },
+    scripts: { start: 'node server.js', postinstall: 'echo by npm $npm_config_user_agent' },
+  }))
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  expect(built.log.join('\n')).toContain('by npm npm/10.9.2 ')
+  expect(built.log.join('\n')).toMatch(/ {7}warning: engines asks for Node 20\.x; Atelier runs Node 26/)
+  expect(built.log.join('\n')).toContain('engines asks for npm ^9; npm 10.9.2 installs')
+})
+
+test.each(['npm', 'pnpm', 'classic', 'berry', 'bun'])('engines of another Node keep %s from nothing', async (name) => {
+  const folder = await edited(name, (pkg) => ({ ...pkg, engines: { node: '20.x' } }))
+  const built = await worker.build(await worker.pushFolder(await worker.createApp(), folder))
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+})
 
 test('without a lockfile npm install runs, with a warning', async () => {
   const folder = await edited('npm', (pkg) => pkg)

@@ -1,5 +1,5 @@
 import { lchown, mkdir, rename, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { EgressUse } from '../sandbox/network/egress-proxy.ts'
@@ -107,8 +107,9 @@ export class Installer {
 
   async #lend(): Promise<boolean> {
     const { cache, folder, workspace, pkg, manager } = this.#deps
-    // pnpm's own symlinks are followed, and would then lead out of the app.
-    if (manager.name === 'pnpm' || ownScripts(pkg).length > 0 || isFolderInside(folder, 'node_modules')) return false
+    // Their own symlinks are followed, and would then lead out of the app.
+    if (['pnpm', 'bun'].includes(manager.name) || ownScripts(pkg).length > 0 || isFolderInside(folder, 'node_modules'))
+      return false
     return cache.lend(this.#key('full'), folder, workspace.owner)
   }
 
@@ -151,7 +152,8 @@ export class Installer {
 
   async #program(args: string[]): Promise<{ file: string; args: string[] }> {
     const { manager, runtime } = this.#deps
-    if (manager.name === 'npm') return { file: runtime.node, args: [runtime.npmCli, ...args] }
+    if (manager.name === 'npm' && manager.version === null)
+      return { file: runtime.node, args: [runtime.npmCli, ...args] }
     if (manager.ownProgram) return { file: runtime.node, args: [manager.ownProgram, ...args] }
     const tool = await this.#deps.tool()
     const all = manager.name === 'pnpm' ? [...args, `--store-dir=${this.#deps.storeDir}`] : args
@@ -170,7 +172,7 @@ export class Installer {
   // A folder with nothing but what decides about dependencies: what is kept cannot depend on what a build did, nor does installing leave
   // anything in the app.
   async #productionFolder({ withEverything }: { withEverything: boolean }): Promise<string> {
-    const { workspace, cache } = this.#deps
+    const { workspace, cache, manager } = this.#deps
     const folder = workspace.beside('production')
     const restored = withEverything ? await cache.restore(this.#key('full'), folder, workspace.owner) : null
     if (!restored) await mkdir(folder, { mode: 0o700 })
@@ -178,7 +180,7 @@ export class Installer {
     for (const [path, content] of this.#files) {
       for (let parent = dirname(path); parent !== '.'; parent = dirname(parent)) made.add(parent)
       await mkdir(dirname(join(folder, path)), { recursive: true })
-      await writeFile(join(folder, path), content)
+      await writeFile(join(folder, path), manager.name === 'bun' ? withoutOwnScripts(path, content) : content)
       made.add(path)
     }
     const { owner } = workspace
@@ -207,6 +209,14 @@ export class Installer {
         code: 'INSTALL_FAILED',
       })
   }
+}
+
+// Bun has no way to run the scripts of dependencies and not the project's own, which miss the project's files here.
+function withoutOwnScripts(path: string, content: Buffer): Buffer {
+  if (basename(path) !== 'package.json') return content
+  const pkg: unknown = JSON.parse(content.toString('utf8'))
+  if (typeof pkg !== 'object' || pkg === null) return content
+  return Buffer.from(JSON.stringify({ ...pkg, scripts: {} }))
 }
 
 /** The project's own scripts that a package manager runs after installing, in their order. */

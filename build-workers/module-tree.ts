@@ -101,7 +101,7 @@ export function isLeftover(path: string): boolean {
 /** Folders such as `node_modules/.prisma`, which a tool generates from the app's own files. */
 export function isGenerated(path: string, roots: string[]): boolean {
   const name = basename(path)
-  const isOwn = name.startsWith('.') && name !== '.bin' && name !== '.pnpm'
+  const isOwn = name.startsWith('.') && !['.bin', '.pnpm', '.bun'].includes(name)
   return isOwn && roots.includes(dirname(path)) && !isLeftover(path)
 }
 
@@ -119,7 +119,7 @@ function linkOrCopy(from: string, to: string, path: string, owner: Owner | null)
 
 // Generated clients (.prisma) and the package managers' own notes are written anew in place by later builds; each gets its own copy.
 function isRewritten(path: string): boolean {
-  return /(^|\/)node_modules\/\.(?!bin\/|pnpm\/(?!lock\.yaml))/.test(path)
+  return /(^|\/)node_modules\/\.(?!bin\/|bun\/|pnpm\/(?!lock\.yaml))/.test(path)
 }
 
 function tryLink(from: string, to: string): boolean {

@@ -28,15 +28,31 @@ test.each<[string, boolean | null]>([
 })
 
 test.each<[Record<string, string>, string | null]>([
-  [{ 'package.json': '{"engines":{"node":"20.x"}}' }, 'engines asks for Node 20.x; Atelier runs Node 26.10.0'],
+  [
+    { 'package.json': '{"engines":{"node":"20.x"}}' },
+    'warning: engines asks for Node 20.x; Atelier runs Node 26.10.0, and tries it with that',
+  ],
   [
     { 'package.json': '{"engines":{"node":">=20"}}', '.nvmrc': 'v20.11.0\n' },
-    '.nvmrc asks for Node v20.11.0; Atelier runs Node 26.10.0',
+    'warning: .nvmrc asks for Node v20.11.0; Atelier runs Node 26.10.0, and tries it with that',
   ],
   [{ '.nvmrc': '26\n' }, null],
-  [{ '.nvmrc': 'lts/iron' }, null],
+  [
+    { '.node-version': 'lts/Iron\n' },
+    'warning: .node-version asks for Node lts/Iron; Atelier runs Node 26.10.0, and tries it with that',
+  ],
+  [{ '.nvmrc': 'lts/*' }, null],
+  [{ '.nvmrc': 'node' }, null],
   [{}, null],
 ])('%o', (files, expected) => {
   const tree = treeOf(files)
   expect(describeNodeDifference(tree, readPackageJson(tree), '26.10.0')).toBe(expected)
+})
+
+test('an app that insists on another Node is refused, and one that insists on this is not', () => {
+  const strict = (range: string) =>
+    treeOf({ 'package.json': `{"engines":{"node":"${range}"}}`, '.npmrc': 'engine-strict=true\n' })
+  const describe = (tree: ReturnType<typeof treeOf>) => describeNodeDifference(tree, readPackageJson(tree), '26.10.0')
+  expect(() => describe(strict('^20'))).toThrow(/asks for Node \^20, engine-strict in \.npmrc insists on it/)
+  expect(describe(strict('>=20'))).toBeNull()
 })

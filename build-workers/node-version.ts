@@ -1,16 +1,30 @@
+import { AppError } from '../registry/errors.ts'
 import type { PackageJson } from './package-json.ts'
 import type { SourceTree } from './source-tree.ts'
 
-/** One line for the log when the app asks for another Node than the one it runs on (`26.10.0`); null: it asks for none, or for this one. */
+// The lines of Node that have a name; the newest and `lts/*` are this one as far as anybody minds.
+const namedLines: Record<string, string> = { gallium: '16', hydrogen: '18', iron: '20', jod: '22', krypton: '24' }
+
+/**
+ * One line for the log when the app asks for another Node than the one it runs on (`26.10.0`); null: it asks for none, or for this one. Upper
+ * bounds are habit more often than need, and a version that does not run is never live, so it is tried all the same. Throws
+ * INSTALL_FAILED for an app that insists (`engine-strict` in its .npmrc).
+ */
 export function describeNodeDifference(tree: SourceTree, pkg: PackageJson | null, running: string): string | null {
   const range = pkg?.engines['node']
-  if (range && satisfies(running, range) === false)
-    return `engines asks for Node ${range}; Atelier runs Node ${running}`
+  if (range && satisfies(running, range) === false) {
+    if (/^\s*engine-strict\s*=\s*"?true/m.test(tree.read('.npmrc') ?? ''))
+      throw new AppError(
+        'INSTALL_FAILED',
+        `install failed: engines in package.json asks for Node ${range}, engine-strict in .npmrc insists on it, and Atelier runs Node ${running}; widen the range, or leave engine-strict out`,
+      )
+    return `warning: engines asks for Node ${range}; Atelier runs Node ${running}, and tries it with that`
+  }
   const file = ['.nvmrc', '.node-version'].find((path) => tree.hasFile(path))
   const wanted = file ? (tree.read(file) ?? '').trim() : ''
-  const major = /^v?(\d+)/.exec(wanted)?.[1]
+  const major = /^v?(\d+)/.exec(wanted)?.[1] ?? namedLines[/^lts\/(\w+)/i.exec(wanted)?.[1]?.toLowerCase() ?? '']
   return major && major !== running.split('.')[0]
-    ? `${file} asks for Node ${wanted.slice(0, 20)}; Atelier runs Node ${running}`
+    ? `warning: ${file} asks for Node ${wanted.slice(0, 20)}; Atelier runs Node ${running}, and tries it with that`
     : null
 }
 

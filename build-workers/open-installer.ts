@@ -6,8 +6,9 @@ import type { Runtime } from '../sandbox/runtime.ts'
 import { DependencyCache } from './dependency-cache.ts'
 import type { HostNpm } from './host-npm.ts'
 import { Installer, ownScripts } from './install.ts'
-import { emptyPackageJson, hasDependencies, readPackageJson } from './package-json.ts'
-import { choosePackageManager, type PackageManager } from './package-manager.ts'
+import { satisfies } from './node-version.ts'
+import { emptyPackageJson, hasDependencies, type PackageJson, readPackageJson } from './package-json.ts'
+import { choosePackageManager, lockfiles, type PackageManager } from './package-manager.ts'
 import { fetchTool, type Tool } from './package-tools.ts'
 import type { Programs } from './programs.ts'
 import { type SourceTree, subtree } from './source-tree.ts'
@@ -43,7 +44,8 @@ export async function openInstaller(
   // What the members of a workspace depend on stands in their own package.json.
   if (!pkg || !(hasDependencies(pkg) || ownScripts(pkg).length > 0 || isWorkspace(part))) return null
 
-  const manager = choosePackageManager(part, pkg)
+  const npmVersion = await versionOf(join(runtime.modules, 'npm'))
+  const manager = ownNpm(choosePackageManager(part, pkg), npmVersion)
   const tool = async () => {
     const fetched = await fetchTool(manager, { toolsDir, npm })
     await linkTool(workspace, manager.name, fetched)
@@ -57,10 +59,10 @@ export async function openInstaller(
     manager,
     tool,
     storeDir: join(deps.downloadsDir, 'pnpm'),
-    npmVersion: await versionOf(join(runtime.modules, 'npm')),
+    npmVersion,
     cache: new DependencyCache(deps.modulesDir),
   })
-  const notes = [...manager.notes]
+  const notes = [...manager.notes, ...describeManagerDifference(pkg, manager, npmVersion)]
   if (!manager.lockfile)
     notes.push(`no lockfile: every build may get other versions; run ${manager.name} install and commit its lockfile`)
   if (part.hasDirectory('node_modules'))
@@ -79,13 +81,26 @@ export function toolBin(workspace: Workspace): string {
 function installRoot(tree: SourceTree, root: string): string {
   if (root === '') return ''
   const own = subtree(tree, root)
-  if (['package-lock.json', 'pnpm-lock.yaml', 'yarn.lock', 'npm-shrinkwrap.json'].some((file) => own.hasFile(file)))
-    return root
+  if (Object.values(lockfiles).some((files) => files.some((file) => own.hasFile(file)))) return root
   return isWorkspace(tree) ? '' : root
 }
 
 function isWorkspace(tree: SourceTree): boolean {
   return tree.hasFile('pnpm-workspace.yaml') || readPackageJson(tree)?.['workspaces'] !== undefined
+}
+
+// The one that is there already need not be fetched.
+function ownNpm(manager: PackageManager, npmVersion: string): PackageManager {
+  return manager.name === 'npm' && manager.version === npmVersion ? { ...manager, version: null } : manager
+}
+
+function describeManagerDifference(pkg: PackageJson, { name, version }: PackageManager, npmVersion: string): string[] {
+  const range = pkg.engines[name]
+  const running = version ?? (name === 'npm' ? npmVersion : null)
+  if (!range || !running || satisfies(running, range) !== false) return []
+  return [
+    `engines asks for ${name} ${range}; ${name} ${running} installs (another one: "packageManager": "${name}@<version>")`,
+  ]
 }
 
 async function linkTool(workspace: Workspace, name: string, { file }: Tool): Promise<void> {

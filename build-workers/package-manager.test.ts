@@ -57,7 +57,26 @@ test.each<[string, Record<string, string>, object, object]>([
     'bun',
     { 'bun.lock': '' },
     {},
-    { name: 'npm', lockfile: null, notes: ['bun is not supported; npm, pnpm or yarn installs instead'] },
+    { name: 'bun', lockfile: 'bun.lock', version: '1.4.5', notes: ['bun installs; the app runs on Node'] },
+  ],
+  ['bun by its older lockfile', { 'bun.lockb': '' }, { packageManager: 'bun@1.2.3' }, { version: '1.2.3' }],
+  [
+    'a lockfile of bun beside one of npm',
+    { 'bun.lockb': '', 'package-lock.json': '{}' },
+    {},
+    { name: 'npm', notes: ['bun.lockb is not used: npm installs'] },
+  ],
+  [
+    'npm as declared',
+    { 'package-lock.json': '{}' },
+    { packageManager: 'npm@10.9.2+sha512.ab' },
+    { name: 'npm', version: '10.9.2', digest: 'sha512.ab' },
+  ],
+  [
+    'pnpm as engines demands',
+    { 'pnpm-lock.yaml': "lockfileVersion: '9.0'\n" },
+    { engines: { pnpm: '^9' } },
+    { version: '9.15.9' },
   ],
   [
     'a packageManager nobody can read',
@@ -69,4 +88,12 @@ test.each<[string, Record<string, string>, object, object]>([
   const tree = treeOf({ ...files, 'package.json': JSON.stringify(pkg) })
   const read = readPackageJson(tree)
   expect(read && choosePackageManager(tree, read)).toMatchObject(expected)
+})
+
+test('a pnpm that engines demands and nobody here knows is refused with what to do', () => {
+  const tree = treeOf({ 'package.json': '{"engines":{"pnpm":"^5.1"}}', 'pnpm-lock.yaml': '' })
+  const pkg = readPackageJson(tree)
+  expect(() => pkg && choosePackageManager(tree, pkg)).toThrow(
+    /engines in package\.json asks for pnpm \^5\.1; name the version there exactly/,
+  )
 })

@@ -1,11 +1,13 @@
+import { AppError } from '../registry/errors.ts'
+import { satisfies } from './node-version.ts'
 import type { PackageJson } from './package-json.ts'
 import type { SourceTree } from './source-tree.ts'
 
 export type PackageManager = {
-  name: 'npm' | 'pnpm' | 'yarn'
+  name: 'npm' | 'pnpm' | 'yarn' | 'bun'
   /** Yarn 2 and later, which share no options with the classic one. */
   isBerry: boolean
-  /** Exact version to fetch; null: npm, which comes with the platform, or a program in the app's own tree. */
+  /** Exact version to fetch; null: the npm that comes with the platform, or a program in the app's own tree. */
   version: string | null
   /** Digest that package.json demands of the package manager itself, as corepack writes it: `sha512.<hex>`. */
   digest: string | null
@@ -15,10 +17,11 @@ export type PackageManager = {
   notes: string[]
 }
 
-const lockfiles = {
+export const lockfiles = {
   npm: ['package-lock.json', 'npm-shrinkwrap.json'],
   pnpm: ['pnpm-lock.yaml'],
   yarn: ['yarn.lock'],
+  bun: ['bun.lock', 'bun.lockb'],
 } as const
 
 // What is fetched when package.json names no version: the newest that reads and keeps the lockfile's own format.
@@ -28,6 +31,9 @@ const pnpmByLockfile: [format: string, version: string][] = [
   ['9.', '10.34.9'],
 ]
 const pnpmDefault = '10.34.9'
+// For `engines.pnpm`, when that excludes the one above.
+const pnpmOthers = ['9.15.9', '8.15.9', '7.33.7', '11.28.10', '12.21.0']
+const bunDefault = '1.4.5'
 const yarnClassic = '1.22.22'
 const berryByLockfile: [format: number, version: string][] = [
   [4, '2.4.3'],
@@ -35,7 +41,10 @@ const berryByLockfile: [format: number, version: string][] = [
 ]
 const berryDefault = '4.18.1'
 
-/** Chooses by `packageManager` of package.json, else by the lockfile or pnpm's own file; pure. */
+/**
+ * Chooses by `packageManager` of package.json, else by the lockfile or pnpm's own file; pure. Throws INSTALL_FAILED when `engines` asks for a
+ * package manager that is not known here.
+ */
 export function choosePackageManager(tree: SourceTree, pkg: PackageJson): PackageManager {
   const declared = /^(npm|pnpm|yarn|bun)@(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)(?:\+(sha\d+\.[0-9a-f]+))?$/.exec(
     pkg.packageManager ?? '',
@@ -43,10 +52,9 @@ export function choosePackageManager(tree: SourceTree, pkg: PackageJson): Packag
   const notes: string[] = []
   if (pkg.packageManager && !declared)
     notes.push(`packageManager ${JSON.stringify(pkg.packageManager)} is not read: it must be <name>@<version>`)
-  if (declared?.[1] === 'bun' || tree.hasFile('bun.lock') || tree.hasFile('bun.lockb'))
-    notes.push('bun is not supported; npm, pnpm or yarn installs instead')
 
-  const present = (['pnpm', 'yarn', 'npm'] as const).filter((name) => lockfileOf(tree, name) !== null)
+  // Bun last: its lockfile often lies forgotten beside the one that is used.
+  const present = (['pnpm', 'yarn', 'npm', 'bun'] as const).filter((name) => lockfileOf(tree, name) !== null)
   const usual = tree.hasFile('pnpm-workspace.yaml') ? 'pnpm' : 'npm'
   const name = isSupported(declared?.[1]) ? declared[1] : (present[0] ?? usual)
   const ignored = present.filter((other) => other !== name).map((other) => lockfileOf(tree, other))
@@ -56,9 +64,13 @@ export function choosePackageManager(tree: SourceTree, pkg: PackageJson): Packag
   const version = declared?.[1] === name ? (declared[2] ?? null) : null
   const digest = version ? (declared?.[3] ?? null) : null
   const lockfile = lockfileOf(tree, name)
-  if (name === 'npm') return { name, isBerry: false, version: null, digest: null, ownProgram: null, lockfile, notes }
-  if (name === 'pnpm')
-    return { name, isBerry: false, version: version ?? pnpmVersion(tree), digest, ownProgram: null, lockfile, notes }
+  const plain = { name, isBerry: false, digest, ownProgram: null, lockfile, notes }
+  if (name === 'npm') return { ...plain, version }
+  if (name === 'pnpm') return { ...plain, version: version ?? pnpmVersion(tree, pkg.engines['pnpm']) }
+  if (name === 'bun') {
+    notes.push('bun installs; the app runs on Node')
+    return { ...plain, version: version ?? bunDefault, digest: null }
+  }
 
   const isBerry = version ? !version.startsWith('1.') : usesBerry(tree)
   const ownProgram = isBerry ? yarnPath(tree) : null
@@ -74,16 +86,23 @@ export function choosePackageManager(tree: SourceTree, pkg: PackageJson): Packag
 }
 
 function isSupported(name: string | undefined): name is PackageManager['name'] {
-  return name === 'npm' || name === 'pnpm' || name === 'yarn'
+  return name !== undefined && Object.hasOwn(lockfiles, name)
 }
 
 function lockfileOf(tree: SourceTree, name: PackageManager['name']): string | null {
   return lockfiles[name].find((file) => tree.hasFile(file)) ?? null
 }
 
-function pnpmVersion(tree: SourceTree): string {
+// pnpm refuses to run where its own version is not in `engines.pnpm`.
+function pnpmVersion(tree: SourceTree, range: string | undefined): string {
   const format = /^lockfileVersion:\s*['"]?([\d.]+)/m.exec(tree.read('pnpm-lock.yaml') ?? '')?.[1] ?? ''
-  return pnpmByLockfile.find(([prefix]) => format.startsWith(prefix))?.[1] ?? pnpmDefault
+  const usual = pnpmByLockfile.find(([prefix]) => format.startsWith(prefix))?.[1] ?? pnpmDefault
+  const known = [usual, ...pnpmOthers].find((version) => !range || satisfies(version, range) !== false)
+  if (known) return known
+  throw new AppError(
+    'INSTALL_FAILED',
+    `install failed: engines in package.json asks for pnpm ${range}; name the version there exactly, such as "packageManager": "pnpm@${pnpmDefault}"`,
+  )
 }
 
 function usesBerry(tree: SourceTree): boolean {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout } from 'node:timers/promises'
 import { createGunzip } from 'node:zlib'
 import { Unpack } from 'tar'
 import { z } from 'zod'
@@ -30,7 +31,7 @@ const timeoutMs = 60_000
 const fetching = new Map<string, Promise<Tool>>()
 
 /**
- * The pnpm or yarn a project asks for, fetched once from the host's npm registry into `toolsDir` and checked against the registry's digest
+ * The package manager a project asks for, fetched once from the host's npm registry into `toolsDir` and checked against the registry's digest
  * and the one in package.json. The platform fetches it itself: a build could leave another program there for the next app.
  * Throws INSTALL_FAILED when it cannot be had.
  */
@@ -43,7 +44,7 @@ export async function fetchTool(manager: PackageManager, deps: ToolDeps): Promis
 
   const known = fetching.get(place)
   if (known) return known
-  const packageName = isBerry ? '@yarnpkg/cli-dist' : name
+  const packageName = name === 'bun' ? bunPackage() : isBerry ? '@yarnpkg/cli-dist' : name
   const task = fetchPackage({ packageName, version, digest, place }, deps)
     .then(() => readTool(place, name))
     .then(
@@ -52,6 +53,11 @@ export async function fetchTool(manager: PackageManager, deps: ToolDeps): Promis
     .finally(() => fetching.delete(place))
   fetching.set(place, task)
   return task
+}
+
+// Its program for this machine; the package `bun` only looks for it while it is installed.
+function bunPackage(): string {
+  return `@oven/bun-${process.platform}-${process.arch === 'arm64' ? 'aarch64' : process.arch}`
 }
 
 type Wanted = { packageName: string; version: string; digest: string | null; place: string }
@@ -81,9 +87,11 @@ async function download(
   deps: ToolDeps,
 ): Promise<z.infer<typeof metadata>> {
   try {
-    const found = await request(new URL(`${name.replace('/', '%2f')}/${version}`, deps.npm.registry), deps)
+    const found = await persist(() =>
+      request(new URL(`${name.replace('/', '%2f')}/${version}`, deps.npm.registry), deps),
+    )
     const described = metadata.parse(JSON.parse(found.toString('utf8')))
-    const tarball = await request(new URL(described.dist.tarball), deps)
+    const tarball = await persist(() => request(new URL(described.dist.tarball), deps))
     checkDigests(tarball, described.dist.integrity, digest)
     await mkdir(into, { recursive: true, mode: 0o755 })
     await pipeline(Readable.from([tarball]), createGunzip(), unpackInto(into))
@@ -117,6 +125,25 @@ function checkDigests(bytes: Buffer, integrity: string | undefined, demanded: st
     throw new AppError('INSTALL_FAILED', 'it is not the one that packageManager in package.json demands')
 }
 
+class Refused extends Error {}
+
+const pausesMs = [500, 2000]
+
+// A registry that is away for a moment is asked again; what it refuses it will refuse again.
+async function persist<T>(ask: () => Promise<T>): Promise<T> {
+  for (const pauseMs of pausesMs) {
+    try {
+      return await ask()
+    } catch (thrown) {
+      if (thrown instanceof Refused) throw thrown
+      await setTimeout(pauseMs)
+    }
+  }
+  return ask().catch((cause: unknown) => {
+    throw cause instanceof Refused ? cause : new Error(`${messageOf(cause)}, asked three times`, { cause })
+  })
+}
+
 async function request(url: URL, { npm }: Pick<ToolDeps, 'npm'>, redirects = 3): Promise<Buffer> {
   const ca = npm.cafile ? await readFile(npm.cafile) : undefined
   const response = await new Promise<IncomingMessage>((answered, failed) => {
@@ -140,15 +167,17 @@ async function request(url: URL, { npm }: Pick<ToolDeps, 'npm'>, redirects = 3):
   }
   if (statusCode !== 200) {
     response.resume()
-    throw new Error(`${url.host} answered ${statusCode}`)
+    const answer = `${url.host} answered ${statusCode}`
+    throw statusCode < 500 ? new Refused(answer) : new Error(answer)
   }
-  if (Number(headers['content-length'] ?? 0) > maxTarballBytes) throw new Error(`${url.host} sent too much`)
+  if (Number(headers['content-length'] ?? 0) > maxTarballBytes) throw new Refused(`${url.host} sent too much`)
   return buffer(response)
 }
 
 async function readTool(place: string, name: string): Promise<Tool | null> {
-  const native = join(place, 'native', name)
-  if (await isFile(native)) return { file: native, isScript: false }
+  for (const native of [join(place, 'native', name), join(place, 'bin', name)])
+    if ((name === 'bun' || native.includes('/native/')) && (await isFile(native)))
+      return { file: native, isScript: false }
   try {
     const { bin } = metadata.pick({ bin: true }).parse(JSON.parse(await readFile(join(place, 'package.json'), 'utf8')))
     const path = typeof bin === 'string' ? bin : bin?.[name]
