@@ -21,6 +21,8 @@ export type BuildContext = {
   programs: Programs
   runtime: Runtime
   env: Record<string, string>
+  /** Whether anything that runs in it can tell which version it is making. */
+  isToldVersion: boolean
   /** Of what runs when the version is deployed: with what is for run time only, and without the relay of builds. */
   deployEnv: Record<string, string>
   /** What hooks are told, over all else (hook-env.ts). */

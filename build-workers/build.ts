@@ -8,6 +8,7 @@ import { type AppError, toAppError } from '../registry/errors.ts'
 import { isWeak, readIsolation } from '../registry/isolation.ts'
 import type { Log } from '../registry/log.ts'
 import type { BuildQueue } from '../registry/queue.ts'
+import { readBuildVersion } from '../registry/reusable-builds.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
@@ -91,7 +92,7 @@ async function runAttempt(
       const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, signal: controller.signal })
       if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
-      steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · built before, nothing to build`)
+      steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${await describeBuiltBefore(claim, sql)}`)
       await runBeforeDeployAgain(claim, { ...deps, log: steps, signal: controller.signal })
       await attempt.built()
       await attempt.uploading()
@@ -102,6 +103,12 @@ async function runAttempt(
   } catch (thrown) {
     await settle(claim, controller.signal.aborted ? controller.signal.reason : thrown, { ...deps, steps, mask })
   }
+}
+
+async function describeBuiltBefore({ buildId, version }: Claim, sql: Sql): Promise<string> {
+  const before = buildId && (await readBuildVersion(sql, buildId))
+  if (!before || before === version) return 'built before, nothing to build'
+  return `the same files as ${shortVersion(before)}, built before: nothing to build`
 }
 
 // In every deploy's log, for it is the people who deploy whose secrets are at stake.

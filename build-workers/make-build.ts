@@ -53,6 +53,7 @@ export type MadeBuild = Published & {
   kind: string
   framework: string
   publicEnvHash: string
+  isToldVersion: boolean
   keepVersions: number
   rolloutPolicy: RolloutPolicy | 'skip' | null
   deployCommands: DeployCommands
@@ -101,6 +102,7 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     kind: facts.kind,
     framework: facts.framework,
     publicEnvHash: facts.public_env_hash,
+    isToldVersion: context.isToldVersion,
     keepVersions: context.app.config.deployments.keepVersions,
     rolloutPolicy: context.app.config.deployments.canary ?? null,
     deployCommands: deployCommands(context.app.config),

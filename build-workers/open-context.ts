@@ -24,6 +24,7 @@ import type { App, Plan } from './plan.ts'
 import { describeProcfile } from './procfile.ts'
 import { Programs } from './programs.ts'
 import { type SourceTree, subtree } from './source-tree.ts'
+import { describeDeployment, describePlace, namesVersion, runsHooks } from './told-version.ts'
 import { makeFor, type Workspace } from './workspace.ts'
 
 export type OpenDeps = {
@@ -64,7 +65,8 @@ export async function openContext(
   })
   const bins = [runtime.bin, toolBin(workspace)]
   const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, node: runtime.node }
-  const about = describeDeployment(claim)
+  const isNamed = namesVersion(tree)
+  const about = isNamed ? describeDeployment(claim) : describePlace(claim)
   const configEnv = buildEnv({ ...base, npm: null, network: {}, bins, configEnv: about, appEnv })
   const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }
   const appConfig = await readConfigFile(tree, evaluation)
@@ -75,10 +77,13 @@ export async function openContext(
   const plan = detect(app)
   const npm = plan.transform === 'copy' ? null : await deps.npm()
   const folders = [...new Set([folder, workspace.app])].map((place) => join(place, 'node_modules/.bin'))
-  const given = { ...base, npm, bins: [...bins, ...folders], configEnv: { ...about, ...appConfig.build.env } }
-  const deployEnv = buildEnv({ ...given, network: {}, appEnv: runEnv })
+  const isToldVersion = isNamed || runsHooks(appConfig)
+  const told = describeDeployment(claim)
+  const given = { ...base, npm, bins: [...bins, ...folders] }
+  const deployEnv = buildEnv({ ...given, network: {}, configEnv: { ...told, ...appConfig.build.env }, appEnv: runEnv })
   const env = buildEnv({
     ...given,
+    configEnv: { ...(isToldVersion ? told : about), ...appConfig.build.env },
     network: network.proxy ? relayEnv(network.proxy, npm?.registry ?? null) : hostProxyEnv(process.env),
     appEnv,
   })
@@ -102,7 +107,7 @@ export async function openContext(
   const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
   if (!quiet) announce(claim, plan, { app, opened, log, clash })
   const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
-  const envs = { env, deployEnv, hookEnv }
+  const envs = { env, isToldVersion, deployEnv, hookEnv }
   const context = { app, workspace, folder, root, installer: opened, programs, runtime, ...envs, frameworkCache, log }
   return { context, plan, lockfile: readLockfile(tree, opened) }
 }
@@ -148,16 +153,6 @@ function announce(
   const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
   const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), clash, describeUnused(app)]
   for (const note of notes) if (note) log.line(`       ${note}`)
-}
-
-function describeDeployment(claim: Deployment): Record<string, string> {
-  return {
-    ATELIER_APP: claim.appId,
-    ATELIER_VERSION: claim.version,
-    ATELIER_ENVIRONMENT: claim.environment,
-    ATELIER_BRANCH: claim.branch,
-    ATELIER_DEPLOYMENT: claim.id,
-  }
 }
 
 function readLockfile(tree: SourceTree, opened: OpenedInstaller | null): string | null {

@@ -6,7 +6,8 @@ import type { Question } from './pre-receive.ts'
 import { branchOf, isZero } from './ref-update.ts'
 import { refuseSubmodules } from './submodules.ts'
 
-export type Commit = { subject: string }
+/** `tree`: git's name for its files. */
+export type Commit = { subject: string; tree: string }
 type Limits = Config['pushLimits']
 
 const maxSubject = 200
@@ -31,29 +32,32 @@ export async function inspectCheckouts(
   const env = quarantine(repository, objects)
   const found = await Promise.all(
     tips.map(async (sha) => {
-      const [subject, refused] = await Promise.all([
-        readSubject(sha, { git, repository, env }),
+      const [commit, refused] = await Promise.all([
+        readCommit(sha, { git, repository, env }),
         measure(sha, { git, repository, env, limits }),
       ])
-      return { sha, subject, refused }
+      return { sha, commit, refused }
     }),
   )
-  for (const { sha, subject, refused } of found) {
-    if (subject === null) return { refused: `a branch holds commits, and ${sha.slice(0, 7)} is none` }
+  const commits = new Map<string, Commit>()
+  for (const { sha, commit, refused } of found) {
+    if (commit === null) return { refused: `a branch holds commits, and ${sha.slice(0, 7)} is none` }
     if (refused) return { refused }
+    commits.set(sha, commit)
   }
-  return { commits: new Map(found.map(({ sha, subject }) => [sha, { subject: subject ?? '' }])) }
+  return { commits }
 }
 
 export type Reading = { git: Git; repository: string; env: Record<string, string> }
 
-/** The first line of a commit's message, cut; null when the object is no commit. */
-async function readSubject(sha: string, { git, repository, env }: Reading): Promise<string | null> {
-  const args = ['log', '--no-walk', `--format=%H %<(${maxSubject},trunc)%s`, sha, '--']
+/** What a commit holds, and the first line of its message, cut; null when the object is no commit. */
+async function readCommit(sha: string, { git, repository, env }: Reading): Promise<Commit | null> {
+  const args = ['log', '--no-walk', `--format=%H %T %<(${maxSubject},trunc)%s`, sha, '--']
   const { code, stdout } = await git.run(repository, args, { env })
   // An annotated tag names a commit and is none.
   if (code !== 0 || !stdout.startsWith(`${sha} `)) return null
-  return plainLine(stdout.slice(sha.length + 1), maxSubject)
+  const [tree = ''] = stdout.slice(sha.length + 1).split(' ', 1)
+  return { tree, subject: plainLine(stdout.slice(sha.length + tree.length + 2), maxSubject) }
 }
 
 /** Looks at the files of a commit: how many, how large, and what its `.gitmodules` would have others fetch. */

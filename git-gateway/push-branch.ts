@@ -6,6 +6,7 @@ import { createDeployment, type Deployment, type NewDeployment } from '../regist
 import { AppError } from '../registry/errors.ts'
 import { findRunningPush } from '../registry/ref-moves.ts'
 import { removePreview } from '../registry/release.ts'
+import { findSource } from '../registry/reusable-builds.ts'
 import type { Caller } from '../registry/tokens.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Commit } from './checkout.ts'
@@ -43,8 +44,9 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
   const { app, repository } = push
   const branch = branchOf(update.ref) ?? ''
   return deps.locks.hold(app.id, update.ref, async () => {
+    const commit = push.commits.get(update.new)
     await checkHistory(update, push, deps)
-    const key = await keepSnapshot({ app: app.id, repository, sha: update.new }, deps)
+    const key = await keepSource({ app: app.id, repository, sha: update.new, tree: commit?.tree ?? null }, deps)
     const wanted: NewDeployment = {
       app: app.id,
       target: targetOfBranch(app, branch),
@@ -52,11 +54,12 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
       source: 'git',
       by: push.caller.name,
       sourceKey: key,
+      sourceTree: commit?.tree ?? null,
       git: {
         ref: update.ref,
         sha: update.new,
         oldSha: update.old,
-        subject: push.commits.get(update.new)?.subject ?? '',
+        subject: commit?.subject ?? '',
       },
       options: push.options.deployment,
       door: push.options.door,
@@ -69,6 +72,16 @@ export async function deployBranch(update: RefUpdate, push: BranchPush, deps: Ga
     deps.log.info({ app: app.id, deployment: deployment.id, ref: update.ref }, 'push accepted')
     return deployment
   })
+}
+
+// A commit that changes no file, a merge of what was built as a preview: the source is there already.
+async function keepSource(
+  { tree, ...commit }: { app: string; repository: string; sha: string; tree: string | null },
+  deps: GatewayDeps,
+): Promise<string> {
+  const known = tree && (await answerOfDatabase(findSource(deps.sql, { app: commit.app, sourceTree: tree })))
+  if (known && (await deps.store.has([known])).has(known)) return known
+  return keepSnapshot(commit, deps)
 }
 
 /** The reason to refuse the deletion of a branch: what an app serves is not ended by a push. Null for every other update. */

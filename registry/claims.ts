@@ -108,6 +108,8 @@ export type NewBuild = {
   keepVersions?: number
   /** How it wants to be rolled out; null: as the defaults say. */
   rolloutPolicy?: RolloutPolicy | 'skip' | null
+  /** Whether its making could tell the version: then it is no build of another version with the same files. Default: it could. */
+  isToldVersion?: boolean
   /** What runs when it is deployed, now or later. */
   deployCommands?: DeployCommands | null
 }
@@ -125,9 +127,10 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     await tx`
-      insert into builds (id, app_id, version, input_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
+      insert into builds (id, app_id, version, input_sha256, tree_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
       values (
-        ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256}, ${build.kind}, ${build.framework}, ${build.manifestKey},
+        ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256},
+        ${build.isToldVersion === false ? claim.treeSha256 : null}, ${build.kind}, ${build.framework}, ${build.manifestKey},
         ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10},
         ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null},
         ${build.deployCommands ? tx.json(build.deployCommands) : null}

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
@@ -11,7 +12,9 @@ import {
   listEvents,
   moveDeployment,
 } from './deployments.ts'
+import { setEnv } from './env-vars.ts'
 import { newId } from './ids.ts'
+import { findSource, readBuildVersion } from './reusable-builds.ts'
 
 const database = await createDatabase({ max: 12 })
 const { sql } = database
@@ -82,6 +85,58 @@ describe('creating', () => {
     expect((await deploy('1.0.1')).buildId).toBeNull()
     // A build can read where it is for: a preview's is not production's, nor another preview's.
     expect((await deploy('1.0.0', 'pr/1')).buildId).toBeNull()
+  })
+})
+
+describe('the same files in another commit', () => {
+  const tree = 'a'.repeat(40)
+  const push = (version: string, sourceTree: string | null, options = {}, branch = 'main') =>
+    createDeployment(sql, {
+      ...{
+        app,
+        target: targetOfBranch({ id: app, productionBranch: 'main' }, branch),
+        version,
+        source: 'git',
+        by: 'ada',
+      },
+      ...{ sourceTree, options },
+    })
+  const built = async (deployment: Deployment, isToldVersion: boolean) => {
+    const claim = await claimBuild(sql, deployment.id, 'w')
+    if (!claim) throw new Error('not claimed')
+    const build = { ...buildOf(), isToldVersion }
+    expect(await recordBuild(sql, claim, build)).toBe(true)
+    await cancelDeployment(sql, deployment.id, { by: 'ada', reason: 'test' })
+    return build.id
+  }
+
+  test('are the build that was made, where its making could not tell the version', async () => {
+    const build = await built(await push('1.0.0', tree), false)
+    const again = await push('1.0.1', tree)
+    expect(again).toMatchObject({ buildId: build, sourceTree: tree })
+    expect(await readBuildVersion(sql, build)).toBe('1.0.0')
+    expect((await push('1.0.2', 'b'.repeat(40))).buildId).toBeNull()
+    expect((await push('1.0.3', null)).buildId).toBeNull()
+    expect((await push('1.0.4', tree, { forceBuild: true })).buildId).toBeNull()
+    expect((await push('1.0.5', tree, {}, 'pr/1')).buildId).toBeNull()
+  })
+
+  test('are a build of their own where it could, and for other values of its variables', async () => {
+    await built(await push('1.0.0', tree), true)
+    const second = await push('1.0.1', tree)
+    expect(second.buildId).toBeNull()
+    await built(second, false)
+    await setEnv(sql, { app, environment: 'production' }, { values: { A: '1' }, by: 'ada', key: randomBytes(32) })
+    expect((await push('1.0.2', tree)).buildId).toBeNull()
+  })
+
+  test('are taken from where they are kept already', async () => {
+    const first = await createDeployment(sql, {
+      ...{ app, target: targetOfBranch({ id: app, productionBranch: 'main' }, 'main'), version: '1.0.0' },
+      ...{ source: 'git', by: 'ada', sourceTree: tree, sourceKey: 'sources/kept' },
+    })
+    expect(await findSource(sql, { app, sourceTree: tree })).toBe(first.sourceKey)
+    expect(await findSource(sql, { app, sourceTree: 'b'.repeat(40) })).toBeNull()
   })
 })
 

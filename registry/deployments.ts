@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import { type AppLock, type Door, passLocks } from './app-locks.ts'
 import type { Environment, Target } from './branches.ts'
 import { appendBuildLog } from './build-logs.ts'
 import { type EnvSnapshot, snapshotEnv } from './env-vars.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { newId } from './ids.ts'
+import { digestInputs, findReusableBuild } from './reusable-builds.ts'
 import { ensureRoute } from './routes.ts'
 import type { Db, Sql } from './sql.ts'
 import { parseVersion, shortVersion } from './version.ts'
@@ -43,7 +43,11 @@ export type Deployment = {
   /** What a push brings to what was live when it came out, the newest first; null: not known. */
   commits: Commit[] | null
   sourceKey: string | null
+  /** git's name for the files; null: not known. */
+  sourceTree: string | null
   inputSha256: string
+  /** The same but for the version; null: not known. */
+  treeSha256: string | null
   buildId: string | null
   envSnapshot: EnvSnapshot
   options: DeploymentOptions
@@ -77,6 +81,7 @@ export type NewDeployment = {
   source: 'git' | 'upload' | 'redeploy'
   by: string
   sourceKey?: string | null
+  sourceTree?: string | null
   /** Set for a redeploy: the build to put before users again, with the environment as it is now. */
   buildId?: string | null
   git?: { ref: string; sha: string; oldSha: string; subject: string } | null
@@ -96,7 +101,7 @@ export type DeploymentEvent = {
 
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
- * A build made before for this branch from the same version and the same build-time variables is taken again unless `options.forceBuild`.
+ * A build made before for this branch from the same source and the same build-time variables is taken again unless `options.forceBuild`.
  * The caller wakes the queue afterwards. Throws APP_LOCKED and APP_HELD when the app's production is (app-locks.ts), and the reason of `signal` when
  * that was aborted in the meantime; nothing is inserted then.
  */
@@ -126,19 +131,21 @@ export async function createDeployment(
         and state = 'queued'
     `
     const envSnapshot = await snapshotEnv(tx, { app: wanted.app, environment: wanted.target.environment })
-    const inputSha256 = hashInput(wanted, envSnapshot)
-    const buildId =
-      wanted.buildId ?? (wanted.options?.forceBuild ? null : await findReusableBuild(tx, wanted, inputSha256))
+    const sourceTree = wanted.sourceTree ?? null
+    const digests = digestInputs({ ...wanted, sourceTree, env: envSnapshot })
+    const mayReuse = wanted.source === 'git' && !wanted.options?.forceBuild
+    const reusable = mayReuse ? await findReusableBuild(tx, wanted, digests) : null
+    const buildId = wanted.buildId ?? reusable?.id ?? null
     const [deployment] = await tx<Deployment[]>`
       insert into deployments (
         id, app_id, route_id, number, version, environment, branch, label, source, ref, git_sha, old_sha, subject,
-        source_key, input_sha256, build_id, env_snapshot, options, state_by, created_by
+        source_key, source_tree, input_sha256, tree_sha256, build_id, env_snapshot, options, state_by, created_by
       )
       values (
         ${id}, ${wanted.app}, ${routeId}, ${app.number}, ${wanted.version}, ${wanted.target.environment}, ${wanted.target.branch},
         ${wanted.target.label}, ${wanted.source}, ${wanted.git?.ref ?? null}, ${wanted.git?.sha ?? null}, ${wanted.git?.oldSha ?? null},
-        ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${inputSha256}, ${buildId},
-        ${tx.json(envSnapshot)}, ${tx.json(wanted.options ?? {})}, ${wanted.by}, ${wanted.by}
+        ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${sourceTree}, ${digests.inputSha256},
+        ${digests.treeSha256}, ${buildId}, ${tx.json(envSnapshot)}, ${tx.json(wanted.options ?? {})}, ${wanted.by}, ${wanted.by}
       )
       returning *
     `
@@ -293,21 +300,6 @@ export async function findByVersion(
   `
 }
 
-async function findReusableBuild(sql: Db, wanted: NewDeployment, inputSha256: string): Promise<string | null> {
-  if (wanted.source !== 'git') return null
-  const [build] = await sql<{ id: string }[]>`
-    select id
-    from builds
-    where app_id = ${wanted.app}
-      and version = ${wanted.version}
-      and input_sha256 = ${inputSha256}
-      and pruned_at is null
-    order by created_at desc
-    limit 1
-  `
-  return build?.id ?? null
-}
-
 // Previews are nobody's production.
 async function passIn(tx: Db, { app, target, by, door = 'by hand' }: NewDeployment): Promise<AppLock[]> {
   return target.environment === 'production' ? passLocks(tx, { app, by, door }) : []
@@ -316,15 +308,4 @@ async function passIn(tx: Db, { app, target, by, door = 'by hand' }: NewDeployme
 function liftedLine({ kind, by, message }: AppLock): string {
   const what = kind === 'lock' ? `the lock by ${by} (${message}) is lifted` : 'automatic deployments go on'
   return `-----> Unlocked    ${what}`
-}
-
-// A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production
-// unless someone promotes it. Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
-function hashInput({ version, target }: NewDeployment, env: EnvSnapshot): string {
-  const buildTime = Object.entries(env)
-    .filter(([, entry]) => !entry.runtime_only)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-  return createHash('sha256')
-    .update(JSON.stringify([version, target.environment, target.branch, buildTime]))
-    .digest('hex')
 }

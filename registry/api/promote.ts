@@ -115,6 +115,7 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
     source: 'redeploy',
     by: nameOf(caller),
     sourceKey: preview.sourceKey,
+    sourceTree: preview.sourceTree,
     ...(differing.length > 0 ? { options: { forceBuild: true } } : { buildId: preview.buildId }),
   })
   if (differing.length > 0) await appendBuildLog(sql, deployment.id, [builtAgain(differing)])

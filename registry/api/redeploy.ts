@@ -42,6 +42,7 @@ export const redeployRoute = route({
       source: 'redeploy',
       by: nameOf(caller),
       sourceKey: model.sourceKey,
+      sourceTree: model.sourceTree,
       buildId: body.build ? null : model.buildId,
       options: { ...(body.build && { forceBuild: true }), ...(body.canary && { canary: body.canary }) },
     })

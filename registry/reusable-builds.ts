@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import type { Target } from './branches.ts'
+import type { EnvSnapshot } from './env-vars.ts'
+import type { Db } from './sql.ts'
+
+/** What a build is made from. `sourceTree`: of the files alone, whatever their version is called; null: not known. */
+export type BuildInputs = { version: string; sourceTree: string | null; target: Target; env: EnvSnapshot }
+/** `treeSha256` leaves the version out. */
+export type InputDigests = { inputSha256: string; treeSha256: string | null }
+
+/**
+ * A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production
+ * unless someone promotes it. Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
+ */
+export function digestInputs({ version, sourceTree, target, env }: BuildInputs): InputDigests {
+  const buildTime = Object.entries(env)
+    .filter(([, entry]) => !entry.runtime_only)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+  const digest = (source: string[]) =>
+    createHash('sha256')
+      .update(JSON.stringify([...source, target.environment, target.branch, buildTime, process.version, process.arch]))
+      .digest('hex')
+  return { inputSha256: digest([version]), treeSha256: sourceTree && digest(['tree', sourceTree]) }
+}
+
+/** The newest build of an app from the same version, or from the same files where it could not tell the version; null: there is none. */
+export async function findReusableBuild(
+  sql: Db,
+  { app, version }: { app: string; version: string },
+  { inputSha256, treeSha256 }: InputDigests,
+): Promise<{ id: string; version: string } | null> {
+  const [build] = await sql<{ id: string; version: string }[]>`
+    select id, version
+    from builds
+    where app_id = ${app}
+      and (version = ${version} and input_sha256 = ${inputSha256} or tree_sha256 = ${treeSha256})
+      and pruned_at is null
+    order by created_at desc
+    limit 1
+  `
+  return build ?? null
+}
+
+/** The version a build was made of; null: it is gone. */
+export async function readBuildVersion(sql: Db, buildId: string): Promise<string | null> {
+  const [build] = await sql<{ version: string }[]>`select version from builds where id = ${buildId}`
+  return build?.version ?? null
+}
+
+/** Where the same files are kept already, as the source of another commit of the app; null: nowhere. */
+export async function findSource(
+  sql: Db,
+  { app, sourceTree }: { app: string; sourceTree: string },
+): Promise<string | null> {
+  const [kept] = await sql<{ sourceKey: string }[]>`
+    select source_key
+    from deployments
+    where app_id = ${app}
+      and source_tree = ${sourceTree}
+      and source_key is not null
+    order by created_at desc
+    limit 1
+  `
+  return kept?.sourceKey ?? null
+}
