@@ -18,6 +18,7 @@ describe('B10 cleanLine', () => {
     ['a line that overwrites itself shows its last version', 'progress 1\rprogress 2', 'progress 2'],
     ['bell, NUL, C1 and bidirectional overrides', 'a\x07\0b\u009bc\u202ed', 'abcd'],
     ['the mark used inside', '\u0001]0;owned\u0007', ']0;owned'],
+    ['a line that is several', '       make\n-----> Live\r\n  x\n', '       make -----> Live x'],
     ['a lone surrogate', 'a\ud800', 'a\ufffd'],
   ])('%s', (_what, raw, shown) => {
     expect(cleanLine(raw)).toBe(shown)

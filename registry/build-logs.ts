@@ -55,7 +55,7 @@ export async function readBuildLog(
 }
 
 /**
- * A line as it may be shown anywhere: SGR colours survive and end with the line, every other control character goes, also bidirectional overrides.
+ * A line as it may be shown anywhere, and one line whatever is in it: SGR colours survive and end with the line, every other control character goes, also bidirectional overrides.
  * Cut at 4,000 characters.
  */
 export function cleanLine(line: string): string {
@@ -70,7 +70,7 @@ export function cleanLine(line: string): string {
 /** The same with the whole length, and its last colour. */
 export function withoutControls(line: string): string {
   // What overwrites itself (progress bars) shows its last version.
-  const written = line.trimEnd()
+  const written = (line.includes('\n') ? onOneLine(line) : line).trimEnd()
   return written
     .slice(written.lastIndexOf('\r') + 1)
     .replaceAll('\u0001', '')
@@ -81,6 +81,11 @@ export function withoutControls(line: string): string {
     .replaceAll('\u0001', '\x1b')
     .replaceAll('\t', '  ')
     .toWellFormed()
+}
+
+function onOneLine(text: string): string {
+  const [first = '', ...others] = text.split('\n')
+  return [first.trimEnd(), ...others.map((line) => line.trim())].join(' ')
 }
 
 /** A line of a step: `-----> Installing  npm ci (cache hit)                          0.4 s`. */
