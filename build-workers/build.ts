@@ -83,17 +83,21 @@ async function runAttempt(
   const claimKeeping = keepClaim(claim, controller, { sql, log })
   cleanup.defer(() => claimKeeping.close())
   try {
-    mask = new Mask(openSecrets(claim, deps.key))
+    const secrets = openSecrets(claim, deps.key)
+    const hide = (more: Record<string, string>) => {
+      mask = new Mask({ ...more, ...secrets })
+    }
+    hide({})
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     await deps.isolation.demand()
     const attempt = new RunningAttempt(claim, sql)
     if (!claim.buildId) {
       const logText = () => lines.map((line) => `${line}\n`).join('')
-      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, signal: controller.signal })
+      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, hide, signal: controller.signal })
       if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
       steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${await describeBuiltBefore(claim, sql)}`)
-      await runBeforeDeployAgain(claim, { ...deps, log: steps, signal: controller.signal })
+      await runBeforeDeployAgain(claim, { ...deps, log: steps, hide, signal: controller.signal })
       await attempt.built()
       await attempt.uploading()
     }

@@ -1,7 +1,7 @@
 import type { Claim } from '../registry/claims.ts'
 import { readDeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
-import type { Sql } from '../registry/sql.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
+import { type AppDatabaseDeps, provideDatabase } from './app-database.ts'
 import { runBeforeDeploy } from './deploy-commands.ts'
 import { type OpenSourceDeps, openSource } from './open-source.ts'
 
@@ -11,13 +11,14 @@ import { type OpenSourceDeps, openSource } from './open-source.ts'
  */
 export async function runBeforeDeployAgain(
   claim: Claim,
-  deps: OpenSourceDeps & { sql: Sql; appNetworks: Promise<AppNetworks> },
+  deps: OpenSourceDeps & AppDatabaseDeps & { appNetworks: Promise<AppNetworks> },
 ): Promise<void> {
   const { sql } = deps
   const commands = claim.buildId === null ? null : await readDeployCommands(sql, claim.buildId)
+  const database = await provideDatabase(claim, { isWanted: commands?.provision ?? false, deps })
   if (!commands?.hooks.includes('preDeploy') && !commands?.changesDatabase) return
   const previous = await readLiveVersion(sql, claim)
   const { context } = await openSource(claim, { name: claim.id, previous, quiet: true }, deps)
   await context.installer?.installer.installAll()
-  await runBeforeDeploy(claim.id, context, deps)
+  await runBeforeDeploy(claim.id, context, { ...deps, database })
 }

@@ -2,6 +2,7 @@ import type { DeployCommands } from '../registry/deploy-commands.ts'
 import { recordMigrations } from '../registry/deploy-commands.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
+import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
 import type { AppConfig } from './app-config.ts'
 import type { BuildContext } from './build-context.ts'
 import { runDeployHook } from './hooks.ts'
@@ -9,12 +10,22 @@ import { migrateApp } from './migrations.ts'
 import type { Programs } from './programs.ts'
 import { userCommand } from './user-command.ts'
 
-export type BeforeDeployDeps = { sql: Sql; config: { home: string }; appNetworks: Promise<AppNetworks> }
+export type BeforeDeployDeps = {
+  sql: Sql
+  config: { home: string }
+  appNetworks: Promise<AppNetworks>
+  /** The one the app was given. */
+  database: DatabaseAccess | null
+}
 
 /** What of an app runs when one of its builds is deployed, to be kept with the build: it may be deployed again without being built. */
 export function deployCommands({ hooks, database }: AppConfig): DeployCommands {
   const wanted = (['preDeploy', 'postDeploy', 'onRollback'] as const).filter((name) => hooks[name])
-  return { hooks: wanted, changesDatabase: Boolean(database?.migrations || database?.release) }
+  return {
+    hooks: wanted,
+    changesDatabase: Boolean(database?.migrations || database?.release),
+    provision: database?.provision ?? false,
+  }
 }
 
 /**
@@ -24,28 +35,29 @@ export function deployCommands({ hooks, database }: AppConfig): DeployCommands {
 export async function runBeforeDeploy(
   deploymentId: string,
   context: BuildContext,
-  { sql, config, appNetworks }: BeforeDeployDeps,
+  { sql, config, appNetworks, database: given }: BeforeDeployDeps,
 ): Promise<void> {
   const { hooks, database } = context.app.config
   const { migrations: folder, release } = database ?? {}
   if (!hooks.preDeploy && !folder && !release) return
-  await inAppNetwork(context, appNetworks, async (programs) => {
-    await runDeployHook(context, 'preDeploy', programs)
+  await inAppNetwork(context, { appNetworks, database: given }, async (inside, programs) => {
+    await runDeployHook(inside, 'preDeploy', programs)
     const onApplied = (names: string[]) => recordMigrations(sql, deploymentId, names)
-    if (folder) await migrateApp(context, { folder, home: config.home, programs, onApplied })
-    if (release) await runRelease(context, release, programs)
+    if (folder) await migrateApp(inside, { folder, home: config.home, programs, onApplied })
+    if (release) await runRelease(inside, release, programs)
   })
 }
 
-/** Programs of a deployment reach what the app itself reaches, its database too; those of a build do not. */
+/** Programs of a deployment reach what the app itself reaches, its database too; those of a build do not. `inside` has the variables they find it by. */
 export async function inAppNetwork<T>(
-  { programs }: Pick<BuildContext, 'programs'>,
-  networks: Promise<AppNetworks>,
-  run: (programs: Programs) => Promise<T>,
+  context: BuildContext,
+  { appNetworks, database }: Pick<BeforeDeployDeps, 'appNetworks' | 'database'>,
+  run: (inside: BuildContext, programs: Programs) => Promise<T>,
 ): Promise<T> {
-  const { namespace, resolvers, release } = await (await networks).lease()
+  const { namespace, resolvers, env, release } = await (await appNetworks).lease({ database })
   try {
-    return await run(programs.elsewhere({ network: { namespace: namespace ?? null }, resolvers }))
+    const inside = { ...context, deployEnv: { ...context.deployEnv, ...env } }
+    return await run(inside, context.programs.elsewhere({ network: { namespace: namespace ?? null }, resolvers }))
   } finally {
     release()
   }

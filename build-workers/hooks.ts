@@ -43,10 +43,7 @@ export function runsCommands({ hooks, database }: AppConfig): boolean {
 
 /** Settings that are read and checked, and do nothing yet; a sentence for the log, or null. */
 export function describeUnused({ config }: BuildContext['app']): string | null {
-  const { build, database } = config
-  const names = [
-    ...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : []),
-    ...(database?.provision ? ['database.provision'] : []),
-  ]
+  const { build } = config
+  const names = [...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : [])]
   return names.length > 0 ? `not used yet: ${names.join(', ')}` : null
 }

@@ -15,6 +15,7 @@ import {
 import { channels } from '../registry/routes.ts'
 import { every } from '../registry/schedule.ts'
 import { Wakeup } from '../registry/wakeup.ts'
+import { type AppDatabaseDeps, databaseOf } from './app-database.ts'
 import type { BuildDeps } from './build.ts'
 import { inAppNetwork } from './deploy-commands.ts'
 import { runDeployHook } from './hooks.ts'
@@ -103,7 +104,11 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
     { log, name: 'heartbeat of a hook' },
   )
   const scope = { app: deployment.appId, environment: deployment.environment }
-  const mask = new Mask(openEnvSnapshot(deployment.envSnapshot, { scope, key, purpose: 'run' }))
+  const secrets = openEnvSnapshot(deployment.envSnapshot, { scope, key, purpose: 'run' })
+  let mask = new Mask(secrets)
+  const hide = (more: Record<string, string>) => {
+    mask = new Mask({ ...more, ...secrets })
+  }
   const steps = new StepLog(
     (lines) =>
       appendBuildLog(
@@ -119,7 +124,7 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
     if (run.attempt > maxHookAttempts) return await giveUp(run, steps, deps)
     if (run.attempt > 1) steps.line(`-----> Again       ${run.hook} was cut short; it begins anew`)
     const signal = AbortSignal.any([stopping, fenced.signal])
-    await runInSource(run, deployment, { ...deps, steps, signal })
+    await runInSource(run, deployment, { ...deps, steps, hide, signal })
     await steps.flush()
     await endHook(sql, run, null)
     log.info({ app: deployment.appId, deployment: deployment.id, hook: run.hook }, 'hook ran')
@@ -136,7 +141,7 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
 async function runInSource(
   run: HookRun,
   deployment: Deployment,
-  deps: LateHooksDeps & { steps: StepLog; signal: AbortSignal },
+  deps: LateHooksDeps & Pick<AppDatabaseDeps, 'hide'> & { steps: StepLog; signal: AbortSignal },
 ): Promise<void> {
   const { sql, steps, appNetworks, isolation } = deps
   await isolation.demand()
@@ -146,7 +151,10 @@ async function runInSource(
   const place = { name: `hook-${run.id}-${run.attempt}`, previous, quiet: true }
   const { context } = await openSource(deployment, place, { ...deps, log: steps, cleanup })
   await context.installer?.installer.installAll()
-  await inAppNetwork(context, appNetworks, (programs) => runDeployHook(context, run.hook, programs))
+  const database = await databaseOf(deployment, deps)
+  await inAppNetwork(context, { appNetworks, database }, (inside, programs) =>
+    runDeployHook(inside, run.hook, programs),
+  )
 }
 
 async function settle(

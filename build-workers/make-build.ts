@@ -11,6 +11,7 @@ import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
+import { provideDatabase } from './app-database.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
@@ -43,6 +44,8 @@ export type MakeDeps = {
   log: StepLog
   /** The log so far. */
   logText: () => string
+  /** Keeps values out of the log from now on. */
+  hide: (secrets: Record<string, string>) => void
   /** Takes what is to be removed when the deployment has ended; users do not wait for it. */
   cleanup: AsyncDisposableStack
   signal: AbortSignal
@@ -77,8 +80,9 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   const { rules } = packed
-  await runBeforeDeploy(claim.id, context, deps)
-  const proved = await prove(claim, packed, { output, context, deps })
+  const database = await provideDatabase(claim, { isWanted: context.app.config.database?.provision ?? false, deps })
+  await runBeforeDeploy(claim.id, context, { ...deps, database })
+  const proved = await prove(claim, packed, { output, context, database, deps })
   await milestones.built()
 
   await milestones.uploading()

@@ -4,6 +4,7 @@ import { appUrl } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Runs } from '../sandbox/isolate/isolate.ts'
+import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import type { MakeDeps } from './make-build.ts'
@@ -16,10 +17,20 @@ import { verifyPages, verifyServer } from './verify.ts'
 /** How it ran when it was proved is how it will run. */
 export type Proved = { kind: BuildOutput['kind']; packed: Packed }
 
-export type ProveParts = { output: BuildOutput; context: BuildContext; deps: MakeDeps }
+export type ProveParts = {
+  output: BuildOutput
+  context: BuildContext
+  /** The one the app was given. */
+  database: DatabaseAccess | null
+  deps: MakeDeps
+}
 
 /** Proves what was packed before it has users: a site by its files, an app by starting it. */
-export async function prove(claim: Claim, packed: Packed, { output, context, deps }: ProveParts): Promise<Proved> {
+export async function prove(
+  claim: Claim,
+  packed: Packed,
+  { output, context, database, deps }: ProveParts,
+): Promise<Proved> {
   const { pages, server } = packed
   const { log, cleanup } = deps
   const runs = server && runsOf(output.kind, server)
@@ -28,7 +39,7 @@ export async function prove(claim: Claim, packed: Packed, { output, context, dep
     return { kind: output.kind, packed }
   }
 
-  const host = await openTrial(claim, { runs, server }, { output, context, deps })
+  const host = await openTrial(claim, { runs, server }, { output, context, database, deps })
   cleanup.defer(() => host.close())
   try {
     await verifyServer(host, { health: healthOf(context.app.config), log })
@@ -43,7 +54,7 @@ export async function prove(claim: Claim, packed: Packed, { output, context, dep
 async function openTrial(
   claim: Claim,
   { runs, server }: { runs: Runs; server: PackedServer },
-  { output, context, deps: { config, key, signal, appNetworks } }: ProveParts,
+  { output, context, database, deps: { config, key, signal, appNetworks } }: ProveParts,
 ): Promise<TrialHost> {
   const scope = { app: claim.appId, environment: claim.environment }
   return new TrialHost(
@@ -56,6 +67,7 @@ async function openTrial(
       directory: context.workspace.beside('verify'),
       socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
       env: openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'run' }),
+      database,
       user: await leaseUser(config, { purpose: 'app', app: claim.appId }),
       memoryMb: config.appLimits.memoryMb,
       processes: config.appLimits.processes,

@@ -5,6 +5,7 @@ import type { AppError } from '../registry/errors.ts'
 import { type Isolate, type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate/isolate.ts'
 import { type Answer, ask, type Question } from '../sandbox/isolate/probe.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
+import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
 import type { SandboxUser } from '../sandbox/users.ts'
 import type { PackedServer } from './pack-server.ts'
 import { unpack } from './source.ts'
@@ -23,6 +24,8 @@ export type TrialSpec = {
   socketPath: string
   /** As in production, with what is for run time only. */
   env: Record<string, string>
+  /** The one the app was given. */
+  database: DatabaseAccess | null
   user: SandboxUser
   memoryMb: number
   processes: number
@@ -148,7 +151,10 @@ export class TrialHost {
     const networks = await appNetworks
     const onLog: IsolateSpec['onLog'] = (stream, line) => this.#hear(stream, line)
     const spec = { ...this.#spec, runs: this.#runs, onLog }
-    const isolate = await networks.start((network) => startIsolate({ ...spec, ...network }))
+    const isolate = await networks.start(
+      (network, env) => startIsolate({ ...spec, ...network, env: { ...env, ...spec.env } }),
+      { database: spec.database },
+    )
     const onAbort = () => void isolate.stop(stopGraceMs)
     signal.addEventListener('abort', onAbort, { once: true })
     void isolate.exited.then(() => signal.removeEventListener('abort', onAbort))

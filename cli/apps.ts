@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { ask } from './ask.ts'
+import type { Client } from './client.ts'
 import { connect, listsByDefault, withJson } from './context.ts'
 import { Failure } from './failure.ts'
 import { ago, print, printJson, printTable } from './output.ts'
@@ -11,7 +12,7 @@ export function register(program: Command): void {
   withJson(apps.command('create')).description('create an app').argument('<name>').action(create)
   apps
     .command('rm')
-    .description('remove an app with its deployments, variables and logs')
+    .description('remove an app with its deployments, variables and logs, and the databases it was given')
     .argument('<name>')
     .option('--yes', 'do not ask')
     .action(remove)
@@ -41,13 +42,22 @@ async function create(name: string, _: Options, command: Command): Promise<void>
 async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
   const client = await connect()
   await client.call('GET', `apps/${encodeURIComponent(name)}`)
+  const given = await databasesOf(client, name)
   if (!yes) {
     const answer = await ask(
-      `${name} goes with all its deployments, variables and logs. Type its name to remove it: `,
+      `${name} goes with all its deployments, variables and logs${given}. Type its name to remove it: `,
       { instead: '--yes' },
     )
     if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')
   }
   await client.call('DELETE', `apps/${encodeURIComponent(name)}`)
-  print(`Removed ${name}`)
+  print(`Removed ${name}${given}`)
+}
+
+// Asked for at the one moment when it still matters.
+async function databasesOf(client: Client, name: string): Promise<string> {
+  const reply = await client.call('GET', `apps/${encodeURIComponent(name)}/databases`, { query: { facts: 'false' } })
+  const names = readList(reply, 'databases', (one) => readFields(one, { name: 'string' }).name)
+  if (names.length === 0) return ''
+  return `, and ${names.length === 1 ? 'the database' : `the ${names.length} databases`} it was given (${names.join(', ')})`
 }

@@ -36,6 +36,7 @@ export const commands: Record<string, Entry> = {
   logs: { summary: "read an app's log, or the build log of a deployment", load: () => import('./logs.ts') },
   purge: { summary: 'have every edge forget cached answers of an app', load: () => import('./purge.ts') },
   env: { summary: 'list, set and unset variables', load: () => import('./env.ts') },
+  db: { summary: 'show the databases an app was given', load: () => import('./db.ts') },
   open: { summary: 'open the app, or the console, in a browser', load: () => import('./open.ts') },
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
   doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },

@@ -30,6 +30,8 @@ export type Config = {
   registryUrl: string | null
   /** `postgres://…`, with `host=` a directory for a unix socket. Null: the embedded Postgres has not been started yet. */
   databaseUrl: string | null
+  /** The same for the databases of apps, with a role that may make databases and roles; null: `databaseUrl`. */
+  appsDatabaseUrl: string | null
   /** `redis://…`, or null for BullMQ on the same Postgres. */
   queueUrl: string | null
   /** `file:<absolute path>` or `s3://<bucket>?…`. */
@@ -114,6 +116,10 @@ const environment = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, 'must start with postgres://')
     .optional(),
+  ATELIER_APPS_DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must start with postgres://')
+    .optional(),
   ATELIER_QUEUE_URL: z
     .string()
     .regex(/^rediss?:\/\//, 'must start with redis://')
@@ -172,6 +178,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     gatewayUrl: settings.ATELIER_GATEWAY_URL ?? null,
     registryUrl: settings.ATELIER_REGISTRY_URL ?? null,
     databaseUrl: settings.ATELIER_DATABASE_URL ?? null,
+    appsDatabaseUrl: settings.ATELIER_APPS_DATABASE_URL ?? null,
     queueUrl: settings.ATELIER_QUEUE_URL ?? null,
     storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,
     s3Keys: s3Keys(settings),

@@ -1,7 +1,11 @@
 import type { Db } from './sql.ts'
 
-/** What of an app runs when a build of it is deployed. */
-export type DeployCommands = { hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[]; changesDatabase: boolean }
+/** What of an app runs when a build of it is deployed, and whether it is given a database. */
+export type DeployCommands = {
+  hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[]
+  changesDatabase: boolean
+  provision?: boolean
+}
 
 /** Null: the build is gone, or older than these. */
 export async function readDeployCommands(sql: Db, buildId: string): Promise<DeployCommands | null> {

@@ -51,6 +51,8 @@ export type Deployment = {
   buildId: string | null
   envSnapshot: EnvSnapshot
   options: DeploymentOptions
+  /** The name of the database it was given. */
+  database: string | null
   /** The app's own migrations that it applied, by name. */
   migrations: string[]
   state: DeploymentState

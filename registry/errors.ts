@@ -53,6 +53,7 @@ export const ERRORS = {
   ROLLED_BACK: { status: 409, fault: 'user', summary: 'the new version did worse than the old one and was taken back' },
   MIGRATION_FAILED: { status: 400, fault: 'user', summary: 'a migration failed' },
   RELEASE_FAILED: { status: 400, fault: 'user', summary: 'the release command failed' },
+  PROVISION_FAILED: { status: 400, fault: 'user', summary: 'no database could be made for the app' },
   HOOK_FAILED: { status: 400, fault: 'user', summary: 'a hook failed' },
   // platform
   CONFIG_ENV: { status: 500, fault: 'platform', summary: 'an ATELIER_ setting is not valid' },

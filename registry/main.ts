@@ -9,7 +9,7 @@ import { createConsole } from './console/console.ts'
 import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
 import { openQueue } from './queue.ts'
-import { reconcile, tidy } from './reconcile.ts'
+import { dropLeftDatabases, reconcile, tidy } from './reconcile.ts'
 import { RolloutController } from './rollouts/controller.ts'
 import { every } from './schedule.ts'
 import { loadKey } from './secrets.ts'
@@ -40,6 +40,7 @@ const listening = await listenOnSocket(join(config.runDir, 'registry.sock'), get
 const deps = { sql, queue, store, config, log }
 const reconciling = every(config.reconcileMs, () => reconcile(deps), { log, name: 'reconcile' })
 queue.onReturn = () => reconciling.soon()
+const dropping = every(config.reconcileMs, () => dropLeftDatabases(deps), { log, name: 'databases' })
 const lockSql = connect(config.databaseUrl, { max: 1, name: 'atelier-rollouts' })
 const controller = new RolloutController({ sql, lockSql, config, log })
 const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
@@ -47,7 +48,7 @@ const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 onShutdown(
   async () => {
     closing.abort()
-    await Promise.all([listening.close(), reconciling.close(), tidying.close(), controller.close()])
+    await Promise.all([listening.close(), reconciling.close(), dropping.close(), tidying.close(), controller.close()])
     await queue.close()
     await sql.end({ timeout: 5 })
   },

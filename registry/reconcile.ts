@@ -1,7 +1,9 @@
+import { findLeftDatabases, forgetDatabase } from './app-databases.ts'
 import { pruneAppLogs } from './app-logs.ts'
 import type { BundleStore } from './bundle-store/contract.ts'
 import { requeueAbandoned } from './claims.ts'
 import type { Config } from './config.ts'
+import { dropAppDatabase } from './database-server.ts'
 import type { Deployment } from './deployments.ts'
 import { forgetDeadEdges } from './edges.ts'
 import type { Log } from './log.ts'
@@ -27,6 +29,26 @@ export async function reconcile({ sql, queue, config, log }: ReconcileDeps): Pro
   for (const { id, appId } of await preparedWithoutRef(sql)) {
     const out = await bringOut(sql, id, { config, by: 'platform' })
     if (out) log.info({ app: appId, deployment: id, state: out.state }, 'prepared deployment brought out')
+  }
+}
+
+/**
+ * Drops the databases of previews and apps that are gone; run after a removal and every half a minute, for it may be missed: the server was away, the
+ * process ended. One that is not dropped is named in the log, and tried again.
+ */
+export async function dropLeftDatabases({
+  sql,
+  config,
+  log,
+}: Pick<ReconcileDeps, 'sql' | 'config' | 'log'>): Promise<void> {
+  for (const name of await findLeftDatabases(sql)) {
+    try {
+      await dropAppDatabase(config, name)
+      await forgetDatabase(sql, name)
+      log.info({ database: name }, 'database of a removed app or preview dropped')
+    } catch (err) {
+      log.warn({ err, database: name }, 'database not dropped, tried again later')
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { RoutedDatabase } from './app-databases.ts'
 import type { Environment, Target } from './branches.ts'
 import type { EnvSnapshot } from './env-vars.ts'
 import { AppError } from './errors.ts'
@@ -13,6 +14,8 @@ export type RoutedDeployment = {
   manifestKey: string
   manifestSha256: string
   envSnapshot: EnvSnapshot
+  /** The database it was given. */
+  database?: RoutedDatabase | null
 }
 
 /** One row per app and environment (preview: per branch). `weight` is the candidate's share in percent. */
@@ -76,7 +79,8 @@ export async function readRoutedDeployment(
   deploymentId: string,
 ): Promise<(RoutedDeployment & { appId: string; environment: Environment; label: string }) | null> {
   const [row] = await sql<(RoutedDeployment & { appId: string; environment: Environment; label: string })[]>`
-    select d.id, d.version, d.number, d.app_id, d.environment, d.label, b.manifest_key, b.manifest_sha256, d.env_snapshot
+    select d.id, d.version, d.number, d.app_id, d.environment, d.label, b.manifest_key, b.manifest_sha256, d.env_snapshot,
+           ${databaseOf(sql)} as database
     from deployments d
     join builds b on b.id = d.build_id
     where d.id = ${deploymentId}
@@ -119,11 +123,20 @@ function routed(sql: Db, column: 'r.live_deployment' | 'r.candidate_deployment' 
   return sql`(
     select jsonb_build_object(
       'id', d.id, 'version', d.version, 'number', d.number,
-      'manifestKey', b.manifest_key, 'manifestSha256', b.manifest_sha256, 'envSnapshot', d.env_snapshot
+      'manifestKey', b.manifest_key, 'manifestSha256', b.manifest_sha256, 'envSnapshot', d.env_snapshot,
+      'database', ${databaseOf(sql)}
     )
     from deployments d
     join builds b on b.id = d.build_id
     where d.id = ${sql(column)}
+  )`
+}
+
+function databaseOf(sql: Db) {
+  return sql`(
+    select jsonb_build_object('name', a.name, 'password', translate(encode(a.password, 'base64'), E'\\n', ''))
+    from app_databases a
+    where a.name = d.database
   )`
 }
 

@@ -9,9 +9,10 @@ import { postgresUser } from './postgres-user.ts'
 import { readPrivately, writePrivately } from './private-file.ts'
 
 const generated = z.string().regex(/^[A-Za-z0-9_-]{20,}$/)
-const passwordsSchema = z.object({ postgres: generated, atelier: generated })
-/** Of the superuser, and of the platform's own role, which is none. */
-export type Passwords = z.infer<typeof passwordsSchema>
+// A home that is older has no `apps` yet.
+const passwordsSchema = z.object({ postgres: generated, atelier: generated, apps: generated.optional() })
+/** Of the superuser, of the platform's own role, and of the one that makes the databases of apps; these are none. */
+export type Passwords = Required<z.infer<typeof passwordsSchema>>
 
 /**
  * Looks whether the embedded database can be started, before anything is; makes its passwords when there is none yet. Throws
@@ -20,13 +21,18 @@ export type Passwords = z.infer<typeof passwordsSchema>
 export async function inspectDatabase(home: Home): Promise<Passwords> {
   const state = await inspectCluster({ dataDir: home.postgresDir, user: await postgresUser() })
   const kept = await readPrivately(home.postgresPasswords)
-  if (kept !== null) return parsePasswords(kept, home)
+  if (kept !== null) {
+    const read = parsePasswords(kept, home)
+    const whole = { ...read, apps: read.apps ?? newPassword() }
+    if (!read.apps) await writePasswords(home, whole)
+    return whole
+  }
   if (state === 'ready') {
     const message = `the home has a database and its passwords are gone; restore ${home.postgresPasswords} from a backup`
     throw new AppError('HOME_UNUSABLE', message)
   }
-  const made = { postgres: newPassword(), atelier: newPassword() }
-  await writePrivately(home.postgresPasswords, `${JSON.stringify(made, null, 2)}\n`)
+  const made = { postgres: newPassword(), atelier: newPassword(), apps: newPassword() }
+  await writePasswords(home, made)
   return made
 }
 
@@ -39,6 +45,14 @@ export function embeddedUrl(home: Home, passwords: Passwords): string {
     database: 'atelier',
   })
 }
+
+/** The same for who makes the databases of apps. */
+export function embeddedAppsUrl(home: Home, passwords: Passwords): string {
+  const at = { socketDir: home.socketDir, role: appsRole, password: passwords.apps, database: 'postgres' }
+  return postgresUrl(at)
+}
+
+const appsRole = 'atelier_apps'
 
 /**
  * Starts the embedded Postgres with the platform's role and database in it; makes what is missing. Throws HOME_UNUSABLE for a damaged
@@ -59,7 +73,8 @@ export async function startDatabase(
     onNotice,
   })
   try {
-    if (!(await accepts(embeddedUrl(home, passwords)))) await makeDatabase(home, passwords)
+    const urls = [embeddedUrl(home, passwords), embeddedAppsUrl(home, passwords)]
+    if ((await Promise.all(urls.map(accepts))).includes(false)) await makeDatabase(home, passwords)
     return postgres
   } catch (thrown) {
     await postgres.stop()
@@ -67,7 +82,11 @@ export async function startDatabase(
   }
 }
 
-function parsePasswords(text: string, home: Home): Passwords {
+function writePasswords(home: Home, passwords: Passwords): Promise<void> {
+  return writePrivately(home.postgresPasswords, `${JSON.stringify(passwords, null, 2)}\n`)
+}
+
+function parsePasswords(text: string, home: Home): z.infer<typeof passwordsSchema> {
   try {
     return passwordsSchema.parse(JSON.parse(text))
   } catch (cause) {
@@ -107,6 +126,13 @@ async function makeDatabase(home: Home, passwords: Passwords): Promise<void> {
     await sql.unsafe(`${role ? 'alter' : 'create'} role atelier login nosuperuser password '${passwords.atelier}'`)
     const [database] = await sql`select 1 from pg_database where datname = 'atelier'`
     if (!database) await sql`create database atelier owner atelier`
+    await sql`grant pg_use_reserved_connections to atelier`
+    const [apps] = await sql`select 1 from pg_roles where rolname = ${appsRole}`
+    const rights = 'login nosuperuser createdb createrole'
+    await sql.unsafe(`${apps ? 'alter' : 'create'} role ${appsRole} ${rights} password '${passwords.apps}'`)
+    // Roles of apps may connect to their own databases only.
+    await sql.unsafe(`revoke connect, temporary on database atelier, postgres, template1 from public`)
+    await sql.unsafe(`grant connect on database postgres to ${appsRole}`)
   } finally {
     await sql.end()
   }

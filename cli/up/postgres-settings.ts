@@ -4,7 +4,11 @@ export type PostgresSettings = Record<string, string>
 export const durableSettings: PostgresSettings = {
   listen_addresses: '',
   port: '5432',
-  max_connections: '100',
+  max_connections: '200',
+  // For the platform's own role: apps may take the rest.
+  reserved_connections: '60',
+  // Of one session's sorts and joins that do not fit into memory.
+  temp_file_limit: '2GB',
   shared_buffers: '48MB',
   work_mem: '4MB',
   maintenance_work_mem: '32MB',

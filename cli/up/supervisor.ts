@@ -8,7 +8,7 @@ import { loadKey } from '../../registry/secrets.ts'
 import { connect, isUnreachable, type Sql } from '../../registry/sql.ts'
 import { provideAccess } from './access.ts'
 import { addressesOf, writeAddresses } from './addresses.ts'
-import { embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
+import { embeddedAppsUrl, embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
 import { type Home, prepareHome } from './home.ts'
 import { type HomeLock, lockHome } from './home-lock.ts'
 import { endLeftovers, noteProcesses } from './leftovers.ts'
@@ -118,7 +118,11 @@ export class Supervisor {
     if (this.#postgres) await this.#terminal.during('starting the database', this.#postgres)
     const access = await this.#prepareDatabase(databaseUrl)
     this.#stopping.signal.throwIfAborted()
-    const roles = (['registry', 'gateway', 'worker'] as const).map((name) => this.#startRole(name, env))
+    // The proxy and the gateway need not be able to make databases.
+    const apps = this.#passwords ? { ATELIER_APPS_DATABASE_URL: embeddedAppsUrl(this.#home, this.#passwords) } : {}
+    const roles = (['registry', 'gateway', 'worker'] as const).map((name) =>
+      this.#startRole(name, name === 'gateway' ? env : { ...env, ...apps }),
+    )
     await this.#terminal.during(
       'starting registry, gateway and worker',
       Promise.all(roles.map(({ serving }) => serving)),

@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { openDatabasePassword } from '../../registry/app-databases.ts'
 import type { Config } from '../../registry/config.ts'
+import { databaseServerOf } from '../../registry/database-server.ts'
 import { openEnvSnapshot } from '../../registry/env-vars.ts'
 import { AppError } from '../../registry/errors.ts'
 import type { Log } from '../../registry/log.ts'
@@ -9,6 +11,7 @@ import type { Key } from '../../registry/secrets.ts'
 import { shortVersion } from '../../registry/version.ts'
 import { type IsolateSpec, type Runs, startIsolate } from '../../sandbox/isolate/isolate.ts'
 import type { AppNetworks } from '../../sandbox/network/app-network.ts'
+import type { DatabaseAccess } from '../../sandbox/network/database-relay.ts'
 import { leaseUser } from '../../sandbox/users.ts'
 import type { LocalBundle, LocalBundles } from '../bundles/local-bundles.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
@@ -44,10 +47,14 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
 
     await deps.admit?.()
     const spec = await hostSpec(ref, bundle, deps)
+    const database = databaseAccess(ref, deps)
     const host = new Host(spec, {
       start: async (starting) => {
         const networks = await deps.networks
-        return networks.start((network) => startIsolate({ ...starting, ...network }))
+        // A variable that was set goes before the one that was given.
+        const started = (network: object, env: Record<string, string>) =>
+          startIsolate({ ...starting, ...network, env: { ...env, ...starting.env } })
+        return networks.start(started, { database })
       },
       socketPath: () => socketPath(ref.id),
       maxIsolates: maxIsolatesOf(manifest),
@@ -90,6 +97,12 @@ async function hostSpec(
     memoryMb: config.appLimits.memoryMb,
     processes: config.appLimits.processes,
   }
+}
+
+function databaseAccess({ database }: LocalRef, { config, key }: LoadDeps): DatabaseAccess | null {
+  if (!database) return null
+  const password = openDatabasePassword(database, key)
+  return { server: databaseServerOf(config), name: database.name, password }
 }
 
 function runsOf({ kind, server }: Manifest): Runs | null {

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import { type App, createApp, deleteApp, listApps } from '../apps.ts'
 import { appUrl, type Config, gitUrl } from '../config.ts'
+import { dropLeftDatabases } from '../reconcile.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
 import { appName, line } from './fields.ts'
@@ -58,12 +59,15 @@ export const showAppRoute = route({
 export const deleteAppRoute = route({
   method: 'delete',
   path: '/apps/{app}',
-  summary: 'Delete an app with its deployments, variables and logs',
+  summary: 'Delete an app with its deployments, variables and logs, and the databases it was given',
   policy: { action: 'admin', on: 'params' },
   params: z.object({ app: appName }),
   answers: answersNothing('the app is gone; its addresses answer 404'),
-  async handle(_, { app, sql, store, caller, log }) {
+  async handle(_, { app, sql, store, config, caller, log }) {
     await deleteApp(sql, app.id)
+    void dropLeftDatabases({ sql, config, log }).catch((err: unknown) =>
+      log.warn({ err }, 'databases not dropped, tried again later'),
+    )
     // Builds are collected later; a source would stand in the way of the next app with this name.
     await store.remove(await store.list(`sources/${app.id}/`))
     log.info({ app: app.id, by: caller.name }, 'app deleted')

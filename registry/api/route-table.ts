@@ -1,5 +1,6 @@
 import { createAppRoute, deleteAppRoute, listAppsRoute, showAppRoute } from './apps.ts'
 import { createConsoleLinkRoute } from './console-links.ts'
+import { listDatabasesRoute } from './databases.ts'
 import { deployRoute } from './deploy.ts'
 import {
   cancelRoute,
@@ -46,6 +47,7 @@ export const routeTable: Route[] = [
   diffRoute,
   purgeRoute,
   appLogRoute,
+  listDatabasesRoute,
   listEnvRoute,
   setEnvRoute,
   unsetEnvRoute,

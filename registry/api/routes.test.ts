@@ -45,6 +45,7 @@ const samples: Record<string, Sample> = {
   'post /apps/{app}/purge': { needs: 'deploy', json: () => ({ all: true }) },
   'get /apps/{app}/logs': { needs: 'read' },
   'get /apps/{app}/env': { needs: 'read' },
+  'get /apps/{app}/databases': { needs: 'read' },
   'put /apps/{app}/env': { needs: 'deploy', json: () => ({ values: { A: '1' } }) },
   'delete /apps/{app}/env': { needs: 'deploy', query: 'names=A' },
   'get /tokens': { needs: 'admin' },

@@ -1,10 +1,13 @@
 import { lookup } from 'node:dns/promises'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { EgressRule } from '../../registry/config.ts'
 import { AppError, messageOf } from '../../registry/errors.ts'
 import type { Log } from '../../registry/log.ts'
 import type { AllowedRange, AppRules } from './app-network-rules.ts'
-import type { NetworkNamespace, NetworkState } from './network.ts'
+import { type DatabaseAccess, DatabaseRelay } from './database-relay.ts'
+import { listenIn, type NetworkNamespace, type NetworkState } from './network.ts'
 import { PastaUplink } from './pasta-uplink.ts'
 import type { ConnectedNamespace, Uplink } from './uplink.ts'
 import { VethUplink } from './veth-uplink.ts'
@@ -14,14 +17,23 @@ export type AppNetwork = {
   /** Both undefined: the host's own network. */
   namespace?: NetworkNamespace
   resolvers?: string[]
+  /** How a program in it finds what is brought into it: DATABASE_URL, when there is a database. */
+  env: Record<string, string>
   /** When no process of the host is left. */
   release(): void
 }
+
+/** What is brought into a network. */
+export type Brought = { database?: DatabaseAccess | null }
+
+type MadeNetwork = ConnectedNamespace & { listener: Server | null }
 
 export type AppNetworksDeps = { egressAllow: readonly EgressRule[]; log: Log }
 
 const checkEveryMs = 10_000
 const spareAfterMs = 300
+/** Of the app's database, on the loopback of its own network; the customary one. */
+const databasePort = 5432
 
 /**
  * Networks for the hosts of apps: each has its own, with the public internet and what ATELIER_EGRESS_ALLOW names, and neither private
@@ -32,13 +44,15 @@ export class AppNetworks {
   readonly state: NetworkState
   readonly #uplink: Uplink | null
   readonly #deps: AppNetworksDeps
-  readonly #open = new Set<ConnectedNamespace>()
-  readonly #spare: Promise<ConnectedNamespace>[] = []
+  readonly #open = new Set<MadeNetwork>()
+  readonly #spare: Promise<MadeNetwork>[] = []
   readonly #closing = new Set<Promise<void>>()
   readonly #timer: NodeJS.Timeout | null
   #rules: AppRules
   #checking: Promise<void> = Promise.resolve()
   #isClosed = false
+  /** Somebody here has a database: what is made ahead is made with the socket for one. */
+  #listensAhead = false
 
   /** Never throws. Making the first takes 20 ms as root, 100 ms as an ordinary user. */
   static async open(deps: AppNetworksDeps): Promise<AppNetworks> {
@@ -70,13 +84,20 @@ export class AppNetworks {
     this.#timer = uplink ? setInterval(() => this.#checkSoon(), checkEveryMs).unref() : null
   }
 
-  /** Starts a host in a network of its own, which goes when nothing of the host is left. Throws as `lease` and `start` do. */
+  /**
+   * Starts a host in a network of its own, which goes when nothing of the host is left; `env` is how it finds what is brought in. Throws as `lease` and
+   * `start` do.
+   */
   async start<Host extends { exited: Promise<unknown> }>(
-    start: (network: { network?: NetworkNamespace; resolvers?: string[] }) => Promise<Host>,
+    start: (
+      network: { network?: NetworkNamespace; resolvers?: string[] },
+      env: Record<string, string>,
+    ) => Promise<Host>,
+    brought: Brought = {},
   ): Promise<Host> {
-    const { namespace, resolvers, release } = await this.lease()
+    const { namespace, resolvers, env, release } = await this.lease(brought)
     try {
-      const host = await start({ network: namespace, resolvers })
+      const host = await start({ network: namespace, resolvers }, env)
       host.exited.then(release, release)
       return host
     } catch (thrown) {
@@ -86,14 +107,24 @@ export class AppNetworks {
   }
 
   /** Throws SANDBOX_FAILED: where networks can be had, no app is started without. */
-  async lease(): Promise<AppNetwork> {
-    if (!this.#uplink) return { release: () => undefined }
+  async lease({ database = null }: Brought = {}): Promise<AppNetwork> {
+    if (!this.#uplink) return onHost(database)
+    this.#listensAhead ||= database !== null
     try {
       const making = this.#spare.pop() ?? this.#make()
       const made = await making
       // Starting a program takes a few milliseconds of this process, which the host that is starting now needs itself.
       setTimeout(() => this.#makeSpare(), spareAfterMs).unref()
-      return { namespace: made.namespace, resolvers: this.#rules.resolvers, release: () => this.#release(made) }
+      const relay = await this.#bring(made, database)
+      return {
+        namespace: made.namespace,
+        resolvers: this.#rules.resolvers,
+        env: relay && database ? { DATABASE_URL: urlOf(database, databasePort) } : {},
+        release: () => {
+          relay?.close()
+          this.#release(made)
+        },
+      }
     } catch (cause) {
       throw new AppError('SANDBOX_FAILED', `no network can be made for the app: ${messageOf(cause)}`, { cause })
     }
@@ -132,14 +163,32 @@ export class AppNetworks {
     await this.#uplink?.close()
   }
 
-  async #make(): Promise<ConnectedNamespace> {
+  // What was made with a socket nobody needs is left without.
+  async #bring(made: MadeNetwork, database: DatabaseAccess | null): Promise<DatabaseRelay | null> {
+    try {
+      if (database) made.listener ??= await listenIn(made.namespace, databasePort)
+      else made.listener?.close()
+    } catch (thrown) {
+      this.#release(made)
+      throw thrown
+    }
+    return database && made.listener ? new DatabaseRelay(made.listener, database) : null
+  }
+
+  async #make(): Promise<MadeNetwork> {
     const uplink = this.#uplink
     if (!uplink || this.#isClosed) throw new Error('the networks are closed')
     const rules = this.#rules
-    const made = await uplink.make(rules)
+    const made: MadeNetwork = { ...(await uplink.make(rules)), listener: null }
     this.#open.add(made)
-    if (rules !== this.#rules) await made.setRules(this.#rules)
-    return made
+    try {
+      if (this.#listensAhead) made.listener = await listenIn(made.namespace, databasePort)
+      if (rules !== this.#rules) await made.setRules(this.#rules)
+      return made
+    } catch (thrown) {
+      this.#release(made)
+      throw thrown
+    }
   }
 
   #makeSpare(): void {
@@ -154,8 +203,9 @@ export class AppNetworks {
     })
   }
 
-  #release(made: ConnectedNamespace): void {
+  #release(made: MadeNetwork): void {
     if (!this.#open.delete(made)) return
+    made.listener?.close()
     const closing = made
       .close()
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'network of an app not closed'))
@@ -176,6 +226,20 @@ export class AppNetworks {
       .then(() => this.refresh())
       .catch((err: unknown) => this.#deps.log.warn({ err }, 'networks of apps not checked'))
   }
+}
+
+// Without a network of its own an app shares the loopback of the machine with others, and the password is what keeps them out.
+async function onHost(database: DatabaseAccess | null): Promise<AppNetwork> {
+  if (!database) return { env: {}, release: () => undefined }
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const relay = new DatabaseRelay(server, database)
+  return { env: { DATABASE_URL: urlOf(database, port) }, release: () => relay.close() }
+}
+
+function urlOf({ name, password }: DatabaseAccess, port: number): string {
+  return `postgres://${name}:${encodeURIComponent(password)}@127.0.0.1:${port}/${name}`
 }
 
 async function openUplink(rules: AppRules): Promise<Uplink> {

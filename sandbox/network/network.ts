@@ -39,6 +39,19 @@ export async function makeListeningNamespace(port: number): Promise<ListeningNam
   throw new AppError('SANDBOX_FAILED', ['no network namespace can be made', ...failures, asked].join('; '))
 }
 
+/**
+ * A socket of this process that listens on 127.0.0.1 of a namespace there is, handed over in the same way; 60 ms. Throws with the first words of
+ * what failed.
+ */
+export async function listenIn({ netFd, userFd }: NetworkNamespace, port: number): Promise<Server> {
+  const nsenter = hostTool('nsenter')
+  if (!nsenter) throw new AppError('SANDBOX_FAILED', 'nsenter is not installed (Debian: apt-get install util-linux)')
+  const held = (fd: number) => `/proc/${process.pid}/fd/${fd}`
+  const user = userFd === null ? [] : [`--user=${held(userFd)}`, '--preserve-credentials']
+  const { server } = await receiveServer(spawnIn(nsenter, [...user, `--net=${held(netFd)}`, '--'], port), () => null)
+  return server
+}
+
 /** Whether any process is in the namespace. */
 export function isInUse({ netFd }: NetworkNamespace): boolean {
   const { ino } = fstatSync(netFd)
@@ -89,6 +102,16 @@ function spawnIn(file: string, args: string[], port: number): ChildProcess {
 }
 
 async function handOver(child: ChildProcess, ownsUser: boolean): Promise<ListeningNamespace> {
+  const { server, found } = await receiveServer(child, (pid) => openNamespace(pid, { ownsUser }))
+  const { port } = server.address() as AddressInfo
+  return { ...found, server, port }
+}
+
+// `look` is called while the one that hands it over is still there.
+async function receiveServer<Found>(
+  child: ChildProcess,
+  look: (pid: number) => Found,
+): Promise<{ server: Server; found: Found }> {
   const said = child.stderr ? buffer(child.stderr) : Promise.resolve(Buffer.alloc(0))
   const ended = once(child, 'close').then(async () => {
     throw new Error((await said).toString().trim().split('\n')[0] || `${child.spawnfile} failed`)
@@ -97,8 +120,7 @@ async function handOver(child: ChildProcess, ownsUser: boolean): Promise<Listeni
   const [pid, server] = await Promise.race([once(child, 'message'), ended])
   try {
     if (typeof pid !== 'number' || !(server instanceof Server)) throw new Error('no socket was handed over')
-    const { port } = server.address() as AddressInfo
-    return { ...openNamespace(pid, { ownsUser }), server, port }
+    return { server, found: look(pid) }
   } finally {
     child.send('done')
     await ended.catch(() => undefined)

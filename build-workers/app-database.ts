@@ -1,0 +1,70 @@
+import { attachDatabase, claimAppDatabase, listAppDatabases, openDatabasePassword } from '../registry/app-databases.ts'
+import type { StepLog } from '../registry/build-logs.ts'
+import type { Config } from '../registry/config.ts'
+import { databaseServerOf, dropAppDatabase, makeAppDatabase } from '../registry/database-server.ts'
+import type { Deployment } from '../registry/deployments.ts'
+import { AppError } from '../registry/errors.ts'
+import type { Key } from '../registry/secrets.ts'
+import type { Sql } from '../registry/sql.ts'
+import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
+
+export type AppDatabaseDeps = {
+  sql: Sql
+  config: Config
+  key: Key
+  log: StepLog
+  /** Keeps values out of the build log from now on. */
+  hide: (secrets: Record<string, string>) => void
+}
+
+/**
+ * The database of a deployment whose app wants one: of its route, made when it is the first to want it. A DATABASE_URL that was set goes before it; then, and
+ * where none is wanted, null. Throws PROVISION_FAILED.
+ */
+export async function provideDatabase(
+  deployment: Deployment,
+  { isWanted, deps }: { isWanted: boolean; deps: AppDatabaseDeps },
+): Promise<DatabaseAccess | null> {
+  const { sql, config, key, log, hide } = deps
+  if (!isWanted) return null
+  if ('DATABASE_URL' in deployment.envSnapshot) {
+    log.line('-----> Database    DATABASE_URL is set and goes before database.provision')
+    return null
+  }
+  return log.step('Database', `that of ${placeOf(deployment)}`, async (step) => {
+    const database = await claimAppDatabase(sql, deployment, key)
+    const access = accessTo({ name: database.name, password: database.password.toString('base64') }, { config, key })
+    hide({ DATABASE_URL: access.password })
+    await makeAppDatabase(config, access)
+    if (!(await attachDatabase(sql, database, deployment.id))) {
+      await dropAppDatabase(config, access.name)
+      throw new AppError('DEPLOYMENT_STATE', `${placeOf(deployment)} was removed while it was built`)
+    }
+    if (database.madeAt === null) step.detail(`a new one for ${placeOf(deployment)}`)
+    return access
+  })
+}
+
+/** The database a deployment was given before; null: none, or it is dropped by now. */
+export async function databaseOf(
+  deployment: Deployment,
+  { sql, config, key, hide }: Omit<AppDatabaseDeps, 'log'>,
+): Promise<DatabaseAccess | null> {
+  if (deployment.database === null) return null
+  const found = (await listAppDatabases(sql, deployment.appId)).find(({ name }) => name === deployment.database)
+  if (!found) return null
+  const access = accessTo({ name: found.name, password: found.password.toString('base64') }, { config, key })
+  hide({ DATABASE_URL: access.password })
+  return access
+}
+
+function accessTo(
+  database: { name: string; password: string },
+  { config, key }: Pick<AppDatabaseDeps, 'config' | 'key'>,
+): DatabaseAccess {
+  return { server: databaseServerOf(config), name: database.name, password: openDatabasePassword(database, key) }
+}
+
+function placeOf({ environment, branch }: Deployment): string {
+  return environment === 'production' ? 'production' : `the preview of ${branch}`
+}

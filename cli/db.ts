@@ -1,0 +1,35 @@
+import type { Command } from 'commander'
+import { type AppOptions, connectToApp, withApp } from './context.ts'
+import { ago, print, printJson, printTable } from './output.ts'
+import { readFields, readList } from './reply.ts'
+
+export function register(program: Command): void {
+  withApp(program.command('db'))
+    .description('show the databases an app was given: name, size, connections')
+    .argument('[app]', 'the app; default: the one this git repository is linked to')
+    .action(show)
+}
+
+async function show(named: string | undefined, options: AppOptions): Promise<void> {
+  const { client, app } = await connectToApp({ ...options, ...(named && { app: named }) })
+  const reply = await client.call('GET', `apps/${encodeURIComponent(app)}/databases`)
+  if (options.json) return printJson(reply)
+  const databases = readList(reply, 'databases', (one) =>
+    readFields(one, {
+      ...{ name: 'string', environment: 'string', branch: 'string', created_at: 'string' },
+      ...{ max_connections: 'number', bytes: 'number?', connections: 'number?' },
+    }),
+  )
+  if (databases.length === 0)
+    return print(`${app} was given no database; set database.provision in atelier.config.ts, and push`)
+  printTable(
+    ['FOR', 'NAME', 'SIZE', 'CONNECTIONS', 'MADE'],
+    databases.map(({ name, environment, branch, created_at, max_connections, bytes, connections }) => [
+      environment === 'production' ? environment : branch,
+      name,
+      bytes === null ? 'not made yet' : `${(bytes / 1_048_576).toFixed(1)} MB`,
+      connections === null ? '' : `${connections} of ${max_connections}`,
+      ago(created_at),
+    ]),
+  )
+}

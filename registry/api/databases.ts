@@ -1,0 +1,59 @@
+import { z } from '@hono/zod-openapi'
+import { type AppDatabase, listAppDatabases } from '../app-databases.ts'
+import { type DatabaseFacts, readDatabaseFacts, roleConnections } from '../database-server.ts'
+import { answersJson } from './answers.ts'
+import { appName, environment, flag } from './fields.ts'
+import { route } from './route.ts'
+
+const databaseJson = z
+  .object({
+    name: z.string(),
+    environment,
+    branch: z.string(),
+    created_at: z.string(),
+    bytes: z.number().nullable().openapi({ description: 'on the disk of the database server; null: not made yet' }),
+    connections: z.number().nullable(),
+    max_connections: z.number(),
+  })
+  .openapi('Database')
+
+// GET /api/platform/apps/marketing/databases
+export const listDatabasesRoute = route({
+  method: 'get',
+  path: '/apps/{app}/databases',
+  summary:
+    'List the databases an app was given, with size and connections; their addresses and passwords are never shown',
+  policy: { action: 'read', on: 'params' },
+  params: z.object({ app: appName }),
+  query: z.strictObject({
+    facts: flag.default(true).openapi({ description: 'false: without asking the database server' }),
+  }),
+  answers: answersJson('production first, then previews by branch', z.object({ databases: z.array(databaseJson) })),
+  async handle({ query }, { app, sql, config }) {
+    const databases = await listAppDatabases(sql, app.id)
+    const facts = await readDatabaseFacts(config, query.facts ? databases.map(({ name }) => name) : [])
+    return Response.json({
+      databases: databases.map((one) =>
+        toJson(
+          one,
+          facts.find(({ name }) => name === one.name),
+        ),
+      ),
+    })
+  },
+})
+
+function toJson(
+  { name, environment: where, branch, createdAt }: AppDatabase,
+  facts: DatabaseFacts | undefined,
+): z.infer<typeof databaseJson> {
+  return {
+    name,
+    environment: where,
+    branch,
+    created_at: createdAt.toISOString(),
+    bytes: facts?.bytes ?? null,
+    connections: facts?.connections ?? null,
+    max_connections: roleConnections,
+  }
+}

@@ -1,0 +1,160 @@
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
+import type { Config } from './config.ts'
+import { AppError, codeOf, messageOf } from './errors.ts'
+import { connect, type DatabaseAddress, isUnreachable, parseDatabaseUrl, type Sql } from './sql.ts'
+
+/** Sessions a role may have at a time, when it has signed in. */
+export const roleConnections = 20
+const statementTimeout = '15min'
+const idleInTransaction = '10min'
+
+export type DatabaseFacts = { name: string; bytes: number; connections: number }
+
+type ServerConfig = Pick<Config, 'databaseUrl' | 'appsDatabaseUrl'>
+
+/** Where the databases of apps are, without who may make them. */
+export function databaseServerOf({
+  appsDatabaseUrl,
+  databaseUrl,
+}: ServerConfig): Pick<DatabaseAddress, 'host' | 'port' | 'ssl'> {
+  const { host, port, ssl } = parseDatabaseUrl(appsDatabaseUrl ?? databaseUrl)
+  return { host, port, ssl }
+}
+
+/**
+ * Makes a database and the role that owns it, both called `name`, or brings what there is to that state: the role may sign in with this password and
+ * do nothing else on the server, and nobody else may connect to the database. What was begun and cut off is finished. 60 ms.
+ * Throws PROVISION_FAILED, in a sentence for whoever deploys.
+ */
+export async function makeAppDatabase(
+  config: ServerConfig,
+  { name, password }: { name: string; password: string },
+): Promise<void> {
+  await onServer(config, async (sql) => {
+    const [me] = await sql<{ name: string; isSuper: boolean; may: boolean; version: number }[]>`
+      select rolname as name, rolsuper as is_super, rolsuper or (rolcreatedb and rolcreaterole) as may,
+             current_setting('server_version_num')::integer as version
+      from pg_roles
+      where rolname = current_user
+    `
+    if (!me?.may) throw new AppError('PROVISION_FAILED', mayNot(me?.name ?? 'the role of the platform'))
+    await makeRole(sql, { name, password, isNew: !(await exists(sql, 'role', name)) })
+    // Whoever creates roles may give them away, but is not one of their members by itself; a database's owner has to be.
+    if (!me.isSuper)
+      await sql.unsafe(
+        `grant ${plain(name)} to current_user${me.version >= 160_000 ? ' with inherit true, set true' : ''}`,
+      )
+    if (!(await exists(sql, 'database', name)))
+      await sql.unsafe(`create database ${plain(name)} owner ${plain(name)} template template0`)
+    await sql.unsafe(`revoke all on database ${plain(name)} from public`)
+    if (config.appsDatabaseUrl === null) await closeOwn(sql)
+  })
+}
+
+/** Drops the database, whoever is connected to it, and its role. One that is gone is no failure. Throws PROVISION_FAILED. */
+export async function dropAppDatabase(config: ServerConfig, name: string): Promise<void> {
+  await onServer(config, async (sql) => {
+    if (await exists(sql, 'role', name)) await sql.unsafe(`alter role ${plain(name)} nologin`)
+    await sql.unsafe(`drop database if exists ${plain(name)} with (force)`)
+    await sql.unsafe(`drop role if exists ${plain(name)}`)
+  })
+}
+
+/** Size and sessions of those databases that are there. Throws PROVISION_FAILED. */
+export async function readDatabaseFacts(config: ServerConfig, names: string[]): Promise<DatabaseFacts[]> {
+  if (names.length === 0) return []
+  return onServer(
+    config,
+    async (sql) => sql<DatabaseFacts[]>`
+      select datname as name, pg_database_size(oid)::bigint as bytes,
+             (select count(*)::integer from pg_stat_activity a where a.datname = d.datname) as connections
+      from pg_database d
+      where datname = any(${names}::text[])
+    `,
+  )
+}
+
+async function makeRole(
+  sql: Sql,
+  { name, password, isNew }: { name: string; password: string; isNew: boolean },
+): Promise<void> {
+  const rights = 'login nosuperuser nocreatedb nocreaterole noreplication nobypassrls'
+  // Only a superuser may say again that a role is none; a new one is none by itself.
+  const again = `login connection limit ${roleConnections} password '${verifierOf(password)}'`
+  if (isNew)
+    await sql.unsafe(
+      `create role ${plain(name)} ${rights} connection limit ${roleConnections} password '${verifierOf(password)}'`,
+    )
+  else await sql.unsafe(`alter role ${plain(name)} ${again}`)
+  await sql.unsafe(`alter role ${plain(name)} set statement_timeout = '${statementTimeout}'`)
+  await sql.unsafe(`alter role ${plain(name)} set idle_in_transaction_session_timeout = '${idleInTransaction}'`)
+}
+
+// The platform's own database, where it is the role's to close. What else is on a server of somebody's is that somebody's.
+async function closeOwn(sql: Sql): Promise<void> {
+  const [own] = await sql<{ name: string }[]>`
+    select quote_ident(datname) as name
+    from pg_database d, aclexplode(coalesce(datacl, acldefault('d', datdba))) as acl
+    where datname = current_database()
+      and pg_has_role(datdba, 'USAGE')
+      and acl.grantee = 0
+      and acl.privilege_type = 'CONNECT'
+  `
+  if (own) await sql.unsafe(`revoke connect, temporary on database ${own.name} from public`)
+}
+
+async function exists(sql: Sql, what: 'role' | 'database', name: string): Promise<boolean> {
+  const found =
+    what === 'role'
+      ? await sql`select 1 from pg_roles where rolname = ${name}`
+      : await sql`select 1 from pg_database where datname = ${name}`
+  return found.length > 0
+}
+
+async function onServer<Result>(config: ServerConfig, task: (sql: Sql) => Promise<Result>): Promise<Result> {
+  const url = config.appsDatabaseUrl ?? config.databaseUrl
+  const sql = connect(url, { max: 1, name: 'atelier-databases', answerWithinMs: 125_000 })
+  try {
+    // To drop a database waits for every session of the server, and one that is just signing in is not to be hurried.
+    await sql`set statement_timeout = '2min'`
+    return await task(sql)
+  } catch (thrown) {
+    if (thrown instanceof AppError) throw thrown
+    const what = isUnreachable(thrown)
+      ? 'the database server cannot be reached'
+      : codeOf(thrown) === '53300'
+        ? 'the database server has no connection left'
+        : 'the database server refused'
+    throw new AppError(
+      'PROVISION_FAILED',
+      `no database for the app: ${what} (${messageOf(thrown)}); try again: atelier redeploy`,
+      { cause: thrown },
+    )
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+function mayNot(role: string): string {
+  return (
+    `no database for the app: ${role} may not make databases and roles on the server; whoever runs it says: alter role ${role} createdb createrole, ` +
+    'or names another in ATELIER_APPS_DATABASE_URL'
+  )
+}
+
+// Statements that define things take no parameters.
+function plain(name: string): string {
+  if (!/^app_[a-z0-9]{12}$/.test(name))
+    throw new AppError('INTERNAL', `${JSON.stringify(name)} is no name of a database`)
+  return name
+}
+
+/** What the server keeps of a password (RFC 5803); so the password itself is in no statement, and in no log of the server. */
+function verifierOf(password: string): string {
+  const salt = randomBytes(16)
+  const iterations = 4096
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256')
+  const keyOf = (what: string) => createHmac('sha256', salted).update(what).digest()
+  const stored = createHash('sha256').update(keyOf('Client Key')).digest('base64')
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${keyOf('Server Key').toString('base64')}`
+}
