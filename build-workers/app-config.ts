@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { rolloutPolicy, rolloutSettingNames } from '../registry/rollout-policy.ts'
 import { closestTo } from './spelling.ts'
+import { mostPaths, staticPathProblem } from './static-paths.ts'
 
 const seconds = (low: number, high: number) => z.number().min(low).max(high)
 const text = z.string().min(1)
@@ -10,6 +11,10 @@ const appPath = text
   .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must be a path inside the app')
   .refine((path) => !/[\0\n\r]/.test(path), 'must be one line')
 const urlPath = text.regex(/^\/[^\s?#]*$/, 'must be a path that starts with /, such as /health')
+const pagePath = urlPath.superRefine((path, context) => {
+  const problem = staticPathProblem(path)
+  if (problem) context.addIssue({ code: 'custom', message: problem, input: path })
+})
 const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a name such as VITE_API_URL')
 
 const idleMinutes = z.custom<number | false>(
@@ -31,7 +36,7 @@ const build = z.strictObject({
     .strictObject({
       enabled: z.boolean().default(true),
       concurrent: z.number().int().min(1).max(64).default(4),
-      paths: z.array(urlPath).default([]),
+      paths: z.array(pagePath).max(mostPaths).default([]),
     })
     .optional(),
 })

@@ -40,10 +40,3 @@ async function runAsStep(
 export function runsCommands({ hooks, database }: AppConfig): boolean {
   return Boolean(hooks.preBuild || hooks.postBuild || hooks.preDeploy || database?.release)
 }
-
-/** Settings that are read and checked, and do nothing yet; a sentence for the log, or null. */
-export function describeUnused({ config }: BuildContext['app']): string | null {
-  const { build } = config
-  const names = [...(build.static?.enabled && build.static.paths.length > 0 ? ['build.static.paths'] : [])]
-  return names.length > 0 ? `not used yet: ${names.join(', ')}` : null
-}

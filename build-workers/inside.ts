@@ -9,13 +9,18 @@ export const directoryFlags = constants.O_RDONLY | constants.O_NOFOLLOW | consta
 
 /** The text of a file that a build has written, of at most `most` bytes; null: there is no such file. */
 export function readInside(root: string, path: string, most = 1_048_576): string | null {
+  return readPart(root, path, (size) => ({ at: 0, length: Math.min(size, most) }))
+}
+
+function readPart(root: string, path: string, choose: (size: number) => { at: number; length: number }): string | null {
   try {
     const descriptor = openInside(root, path, fileFlags)
     try {
       const stats = fstatSync(descriptor)
       if (!stats.isFile()) return null
-      const text = Buffer.alloc(Math.min(stats.size, most))
-      return text.toString('utf8', 0, readSync(descriptor, text))
+      const { at, length } = choose(stats.size)
+      const text = Buffer.alloc(length)
+      return text.toString('utf8', 0, readSync(descriptor, text, 0, length, at))
     } finally {
       closeSync(descriptor)
     }
@@ -23,6 +28,11 @@ export function readInside(root: string, path: string, most = 1_048_576): string
     if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(thrown) ?? '')) return null
     throw thrown
   }
+}
+
+/** The last bytes of a file that a build has written, as text; null: there is no such file. */
+export function readEndInside(root: string, path: string, most: number): string | null {
+  return readPart(root, path, (size) => ({ at: Math.max(0, size - most), length: Math.min(size, most) }))
 }
 
 /** A descriptor of a file that a build has written, to be closed by the caller. */

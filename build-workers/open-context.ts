@@ -14,7 +14,6 @@ import { readConfigFile } from './config-file.ts'
 import { detectFramework, whatIsLookedFor } from './framework.ts'
 import { FrameworkCache } from './framework-cache.ts'
 import { describeClash } from './hook-env.ts'
-import { describeUnused } from './hooks.ts'
 import type { HostNpm } from './host-npm.ts'
 import { Mask } from './mask.ts'
 import { describeNodeDifference } from './node-version.ts'
@@ -151,7 +150,7 @@ function announce(
 ): void {
   log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
   const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
-  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), clash, describeUnused(app)]
+  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), clash]
   for (const note of notes) if (note) log.line(`       ${note}`)
 }
 

@@ -7,9 +7,12 @@ import type { Runs } from '../sandbox/isolate/isolate.ts'
 import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
+import { listStaticPaths } from './listed-paths.ts'
 import type { MakeDeps } from './make-build.ts'
 import { healthOf } from './manifest-facts.ts'
+import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
+import { type PrerenderDeps, prerender } from './prerender.ts'
 import type { Packed } from './publish.ts'
 import { TrialHost } from './trial-host.ts'
 import { verifyPages, verifyServer } from './verify.ts'
@@ -35,20 +38,54 @@ export async function prove(
   const { log, cleanup } = deps
   const runs = server && runsOf(output.kind, server)
   if (!runs) {
+    for (const line of describeUnrendered(context)) log.line(line)
     await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
     return { kind: output.kind, packed }
   }
 
   const host = await openTrial(claim, { runs, server }, { output, context, database, deps })
   cleanup.defer(() => host.close())
+  let { staticPaths = null } = packed
+  const all = [...pages]
   try {
+    const { config, appNetworks } = deps
+    const listed = await listStaticPaths(context, output, { home: config.home, appNetworks, database })
+    if (listed.length > 0) {
+      const rendered = await prerender(listed, prerenderDeps(host, pages, { claim, context, deps }))
+      all.push(...rendered.pages)
+      staticPaths = rendered.paths
+    }
     await verifyServer(host, { health: healthOf(context.app.config), log })
   } finally {
     // Users do not wait for its end.
     void host.close()
   }
   const start = host.runs.kind === 'process' ? { command: host.runs.command, folder: host.runs.folder } : null
-  return { kind: host.runs.kind, packed: { ...packed, server: { ...server, start } } }
+  const sorted = all.sort((a, b) => (a.path < b.path ? -1 : 1))
+  return { kind: host.runs.kind, packed: { pages: sorted, staticPaths, server: { ...server, start } } }
+}
+
+function prerenderDeps(
+  host: TrialHost,
+  published: Page[],
+  { claim, context, deps: { config, log, signal } }: { claim: Claim } & Pick<ProveParts, 'context' | 'deps'>,
+): PrerenderDeps {
+  return {
+    ...{ host, published, log, signal, workspace: context.workspace },
+    concurrent: context.app.config.build.static?.concurrent ?? 4,
+    protocol: new URL(appUrl(config, claim.label)).protocol === 'https:' ? 'https' : 'http',
+    mostBytes: config.buildLimits.diskMb * 1_048_576,
+    mostMs: config.buildLimits.timeoutMs,
+  }
+}
+
+// A site has nobody to ask for a page.
+function describeUnrendered({ app }: BuildContext): string[] {
+  const { static: wanted } = app.config.build
+  const isWanted = wanted?.enabled && wanted.paths.length > 0
+  return isWanted
+    ? ['       build.static.paths is left out: a static site has its pages, and no server to render more']
+    : []
 }
 
 async function openTrial(

@@ -10,6 +10,7 @@ import {
   manifestKey,
   routesKey,
   serverKey,
+  staticPathsKey,
 } from '../registry/bundle-store/keys.ts'
 import { recallEncodings } from '../registry/encodings.ts'
 import { type Manifest, manifest } from '../registry/manifest.ts'
@@ -17,10 +18,12 @@ import type { Sql } from '../registry/sql.ts'
 import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
 import { openPage, type Page, readPage } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
+import type { StaticPaths } from './prerender.ts'
 import { describeRoutes } from './routes.ts'
 import { formatSize } from './size.ts'
 
-export type Packed = { pages: Page[]; server: PackedServer | null }
+/** `staticPaths`: those rendered at build time, if any were listed. */
+export type Packed = { pages: Page[]; server: PackedServer | null; staticPaths?: StaticPaths | null }
 /** What the manifest says besides the files. */
 export type ManifestFacts = Omit<Manifest, 'bundle_size' | 'routes' | 'files' | 'server' | 'build_duration_ms'>
 export type Published = { manifestKey: string; manifestSha256: string; bundleSize: number; durationMs: number }
@@ -34,7 +37,7 @@ const encodedAtOnce = 8
  * build's start on the monotonic clock; `logText` gives its log so far.
  */
 export async function publish(
-  { pages, server }: Packed,
+  { pages, server, staticPaths }: Packed,
   {
     name,
     facts,
@@ -54,6 +57,7 @@ export async function publish(
       uploadBlobs(files, missing, { store }),
       server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
       store.put(routesKey(name), Buffer.from(`${JSON.stringify(routes)}\n`)),
+      staticPaths && store.put(staticPathsKey(name), Buffer.from(`${JSON.stringify(staticPaths)}\n`)),
       store.put(buildLogKey(name), Buffer.from(logText())),
     ])
     const durationMs = Math.round(performance.now() - startedAt)

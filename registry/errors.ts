@@ -54,6 +54,7 @@ export const ERRORS = {
   MIGRATION_FAILED: { status: 400, fault: 'user', summary: 'a migration failed' },
   RELEASE_FAILED: { status: 400, fault: 'user', summary: 'the release command failed' },
   PROVISION_FAILED: { status: 400, fault: 'user', summary: 'no database could be made for the app' },
+  PRERENDER_FAILED: { status: 400, fault: 'user', summary: 'a page could not be prerendered' },
   HOOK_FAILED: { status: 400, fault: 'user', summary: 'a hook failed' },
   // platform
   CONFIG_ENV: { status: 500, fault: 'platform', summary: 'an ATELIER_ setting is not valid' },

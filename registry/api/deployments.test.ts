@@ -6,6 +6,7 @@ import { create } from 'tar'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventsOf, finishDeployment, startControlPlane } from '../../test/support/control-plane.ts'
 import { appendBuildLog } from '../build-logs.ts'
+import { staticPathsKey } from '../bundle-store/keys.ts'
 import { claimBuild } from '../claims.ts'
 import { findDeployment, moveDeployment } from '../deployments.ts'
 import { deleteToken, listTokens } from '../tokens.ts'
@@ -334,6 +335,17 @@ describe('promoting', () => {
     expect(await findDeployment(plane.sql, taken)).toMatchObject({ buildId: preview.buildId })
     await finishDeployment(plane.sql, plane.config, taken)
     expect((await promoting).text).not.toContain('VITE_API')
+  })
+
+  test('a preview with prerendered pages is built again, for they show what the preview could read', async () => {
+    const { version, buildId } = await plane.deployed(app, '2.0.0', 'pr/7')
+    await plane.store.put(staticPathsKey({ app, version, build: buildId ?? '' }), Buffer.from('{}'))
+    const promoting = promote('2.0.0')
+    await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
+    const { id } = (await newest()) ?? { id: '' }
+    expect(await findDeployment(plane.sql, id)).toMatchObject({ buildId: null, options: { forceBuild: true } })
+    await finishDeployment(plane.sql, plane.config, id)
+    expect((await promoting).text).toContain('its prerendered pages were rendered with what the preview can read')
   })
 
   test('an unknown version', async () => {

@@ -6,6 +6,7 @@ import { createDeployment, type Deployment, findByVersion } from '../deployments
 import { awaitRouteSeen } from '../edges.ts'
 import { snapshotEnv } from '../env-vars.ts'
 import { AppError } from '../errors.ts'
+import { hasPrerenderedPages } from '../prerendered.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { findRolloutOfApp, type Order, promoteRollout } from '../rollout-commands.ts'
 import type { Sql } from '../sql.ts'
@@ -101,11 +102,14 @@ function startAndEnd(call: Call, promoted: Deployment): Response {
 }
 
 async function promotePreview(call: Call, preview: Deployment): Promise<Response> {
-  const { sql, key, queue, caller, log } = call
+  const { sql, store, key, queue, caller, log } = call
   const app = preview.appId
   const production = { appId: app, environment: 'production' as const }
   const envSnapshot = await snapshotEnv(sql, { app, environment: 'production' })
-  const differing = differingPublicNames(preview, { ...production, envSnapshot }, key)
+  const reasons = [
+    ...differingNames(differingPublicNames(preview, { ...production, envSnapshot }, key)),
+    ...(preview.buildId && (await hasPrerenderedPages(sql, store, preview.buildId)) ? [prerendered] : []),
+  ]
 
   const branch = (await settleProductionBranch(sql, app, preview.branch)) ?? 'main'
   const deployment = await createDeployment(sql, {
@@ -116,15 +120,18 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
     by: nameOf(caller),
     sourceKey: preview.sourceKey,
     sourceTree: preview.sourceTree,
-    ...(differing.length > 0 ? { options: { forceBuild: true } } : { buildId: preview.buildId }),
+    ...(reasons.length > 0 ? { options: { forceBuild: true } } : { buildId: preview.buildId }),
   })
-  if (differing.length > 0) await appendBuildLog(sql, deployment.id, [builtAgain(differing)])
+  await appendBuildLog(sql, deployment.id, reasons)
   log.info({ app, deployment: deployment.id, of: preview.id, by: caller.name }, 'preview promoted')
   await queue.enqueueBuild(deployment)
   return followDeployment(call, deployment)
 }
 
-function builtAgain(names: string[]): string {
+const prerendered = '       its prerendered pages were rendered with what the preview can read: built again'
+
+function differingNames(names: string[]): string[] {
+  if (names.length === 0) return []
   const verb = names.length === 1 ? 'has another value' : 'have other values'
-  return `       ${names.join(', ')} ${verb} in production and would be part of its files: built again`
+  return [`       ${names.join(', ')} ${verb} in production and would be part of its files: built again`]
 }

@@ -32,6 +32,11 @@ export function routesKey(name: BuildName): string {
   return `${buildPrefix(name)}routes.json`
 }
 
+/** What was rendered at build time; there only when something was. */
+export function staticPathsKey(name: BuildName): string {
+  return `${buildPrefix(name)}static-paths.json`
+}
+
 export function buildLogKey(name: BuildName): string {
   return `${buildPrefix(name)}build.log`
 }
