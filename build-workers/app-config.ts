@@ -26,6 +26,8 @@ const build = z.strictObject({
   bundler: z.enum(['esbuild', 'bun', 'custom']).optional(),
   /** Folder of the app inside the repository, for monorepos. */
   root: appPath.optional(),
+  /** Folders that belong to an app in a monorepo though nothing in it names them; `.`: all of it. */
+  include: z.array(appPath).default([]),
   entry: appPath.optional(),
   /** How a program that listens is run: in a worker thread, or as a process of its own. Default: what it needs. */
   kind: z.enum(['server', 'process']).optional(),

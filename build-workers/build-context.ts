@@ -1,5 +1,6 @@
 import type { StepLog } from '../registry/build-logs.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
+import type { AppParts } from './app-parts.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
 import type { FrameworkCache } from './framework-cache.ts'
 import type { Installer } from './install.ts'
@@ -16,6 +17,8 @@ export type BuildContext = {
   folder: string
   /** The same, relative to the workspace's `app`: `''`, `apps/web`. */
   root: string
+  /** What the app uses of its repository, of which it is a part or the whole. */
+  parts: AppParts
   /** Null: there is nothing to install. `root` is where it installs, relative to the workspace's `app`. */
   installer: { root: string; installer: Installer; manager: PackageManager } | null
   programs: Programs

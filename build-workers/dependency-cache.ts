@@ -1,11 +1,13 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream, lchownSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { codeOf } from '../registry/errors.ts'
 import { archive } from './archive.ts'
+import { readInside } from './inside.ts'
+import { leftOut, reachablePackages, type Wanted } from './module-graph.ts'
 import {
   checkTree,
   copyTree,
@@ -16,6 +18,7 @@ import {
   placeTree,
   Stale,
 } from './module-tree.ts'
+import { runtimeDependencies } from './package-json.ts'
 import { type Owner, unpack } from './source.ts'
 import { walk } from './walk.ts'
 
@@ -30,6 +33,8 @@ export type ModulesArchive = {
 export type ArchiveForm = {
   /** False leaves out what tools have generated into `node_modules/.<tool>`, for builds that generate it anew. */
   withGenerated: boolean
+  /** Only what these reach; none: everything. */
+  wanted?: Wanted | null
   owner: Owner | null
 }
 
@@ -83,17 +88,21 @@ export class DependencyCache {
   }
 
   /** The dependencies of `key` for a bundle; packed, and unpacked again, when first asked for. Null: the cache has none for the key. */
-  async archive(key: string, { withGenerated, owner }: ArchiveForm): Promise<ModulesArchive | null> {
-    const place = join(this.#directory, key, withGenerated ? 'archive' : 'archive-plain')
+  async archive(key: string, { withGenerated, wanted = null, owner }: ArchiveForm): Promise<ModulesArchive | null> {
+    const entry = join(this.#directory, key)
+    const chosen = wanted && (await this.#choose(entry, wanted))
+    const form = `archive${withGenerated ? '' : '-plain'}${chosen ? `-${chosen.name}` : ''}`
+    const place = join(entry, form)
     const kept = await openArchive(place)
     if (kept) {
-      markUsed(dirname(place))
+      markUsed(entry)
       return kept
     }
-    const index = await readIndex(dirname(place))
+    const index = await readIndex(entry)
     if (!index) return null
-    const skip = (path: string) => isLeftover(path) || (!withGenerated && isGenerated(path, index.roots))
-    await this.#make(place, (making) => pack(index, { tree: join(dirname(place), 'tree'), making, skip, owner }))
+    const skip = (path: string) =>
+      isLeftover(path) || (!withGenerated && isGenerated(path, index.roots)) || chosen?.skip(path) === true
+    await this.#make(place, (making) => pack(index, { tree: join(entry, 'tree'), making, skip, owner }))
     return openArchive(place)
   }
 
@@ -101,6 +110,17 @@ export class DependencyCache {
   async sweep(): Promise<void> {
     for (const name of await namesIn(this.#directory))
       if (name.startsWith('.making-')) await rm(join(this.#directory, name), { recursive: true, force: true })
+  }
+
+  // Named by the packages that are kept: the same ones are the same bytes.
+  async #choose(entry: string, wanted: Wanted): Promise<{ name: string; skip: (path: string) => boolean } | null> {
+    const index = await readIndex(entry)
+    if (!index) return null
+    const tree = join(entry, 'tree')
+    const readPackage = (folder: string) => runtimeDependencies(readInside(tree, `${folder}/package.json`) ?? '')
+    const reached = reachablePackages(wanted, { index, readPackage })
+    const digest = createHash('sha256').update(JSON.stringify([[...reached].sort(), wanted.unused]))
+    return { name: digest.digest('hex').slice(0, 16), skip: leftOut(reached, wanted, index) }
   }
 
   async #use<T>(key: string, use: (index: ModuleIndex, tree: string) => Promise<T>): Promise<T | null> {

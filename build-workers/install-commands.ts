@@ -39,7 +39,7 @@ export function installCommands({ name, isBerry, lockfile }: PackageManager): In
   }
   if (isBerry) {
     const full = [['install', lockfile ? '--immutable' : '--no-immutable']]
-    const focus = [['workspaces', 'focus', '--production']]
+    const focus = [['workspaces', 'focus', '--all', '--production']]
     return { full, production: [...full, ...focus], reduce: { fromFull: true, commands: focus } }
   }
   // It refuses every package that was not made for this Node, where the others warn.

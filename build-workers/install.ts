@@ -4,12 +4,14 @@ import type { StepLog } from '../registry/build-logs.ts'
 import { AppError } from '../registry/errors.ts'
 import type { EgressUse } from '../sandbox/network/egress-proxy.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
+import { type AppParts, isWithin } from './app-parts.ts'
 import type { DependencyCache, ModulesArchive } from './dependency-cache.ts'
 import { decidingFiles, dependencyKey, type Flavour } from './dependency-key.ts'
 import { isFolderInside } from './inside.ts'
 import { explainInstallFailure, installCommands, shownCommand } from './install-commands.ts'
+import type { Wanted } from './module-graph.ts'
 import { moveRoots } from './module-tree.ts'
-import type { PackageJson } from './package-json.ts'
+import { type PackageJson, runtimeDependencies } from './package-json.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { Tool } from './package-tools.ts'
 import type { Programs } from './programs.ts'
@@ -80,9 +82,9 @@ export class Installer {
 
   /**
    * The dependencies that run in production, for the bundle. `afterBuild`: everything is installed in the app's folder already, and stays
-   * as it is there.
+   * as it is there. `parts`: what the app uses of its workspace, whose other packages' dependencies are left out.
    */
-  async archiveProduction({ afterBuild }: { afterBuild: boolean }): Promise<ModulesArchive> {
+  async archiveProduction({ afterBuild, parts }: { afterBuild: boolean; parts: AppParts }): Promise<ModulesArchive> {
     const { manager, workspace, log, cache } = this.#deps
     const key = this.#key('production')
     const { production, reduce } = installCommands(manager)
@@ -90,7 +92,7 @@ export class Installer {
     const detail = afterBuild ? 'production dependencies' : shown(manager, commands)
     return log.step('Installing', detail, async (step) => {
       // A build has generated its own clients by now, and they go into the bundle from its folder.
-      const form = { withGenerated: !afterBuild, owner: workspace.owner }
+      const form = { withGenerated: !afterBuild, wanted: this.#wanted(parts), owner: workspace.owner }
       const kept = await cache.archive(key, form)
       if (kept) {
         step.detail(`${detail} (cache hit)`)
@@ -103,6 +105,18 @@ export class Installer {
       const made = await cache.archive(key, form)
       return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
     })
+  }
+
+  #wanted({ unused, mentioned }: AppParts): Wanted | null {
+    if (unused.length === 0) return null
+    const packages = [...this.#files].filter(([path]) => basename(path) === 'package.json')
+    const folders = packages
+      .map(([path, content]): [string, string[]] => {
+        const folder = dirname(path)
+        return [folder === '.' ? '' : folder, runtimeDependencies(content.toString('utf8'))]
+      })
+      .filter(([folder]) => !isWithin(folder, unused))
+    return { folders: new Map(folders), unused, mentioned }
   }
 
   async #lend(): Promise<boolean> {

@@ -7,6 +7,7 @@ import { AppError } from '../registry/errors.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { BuildNetwork } from '../sandbox/network/build-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
+import { findAppParts } from './app-parts.ts'
 import type { BuildContext } from './build-context.ts'
 import { hostProxyEnv, relayEnv } from './build-egress.ts'
 import { buildEnv } from './build-env.ts'
@@ -107,7 +108,20 @@ export async function openContext(
   if (!quiet) announce(claim, plan, { app, opened, log, clash })
   const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
   const envs = { env, isToldVersion, deployEnv, hookEnv }
-  const context = { app, workspace, folder, root, installer: opened, programs, runtime, ...envs, frameworkCache, log }
+  const parts = findAppParts(tree, root, app.config.build.include)
+  const context = {
+    app,
+    parts,
+    workspace,
+    folder,
+    root,
+    installer: opened,
+    programs,
+    runtime,
+    ...envs,
+    frameworkCache,
+    log,
+  }
   return { context, plan, lockfile: readLockfile(tree, opened) }
 }
 

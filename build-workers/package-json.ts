@@ -37,6 +37,17 @@ export function emptyPackageJson(): PackageJson {
   return schema.parse({})
 }
 
+/** The names of all that a package may load when it runs; none of a text that is no package.json. */
+export function runtimeDependencies(text: string): string[] {
+  try {
+    const { dependencies, optionalDependencies, peerDependencies } = schema.parse(JSON.parse(text))
+    return [dependencies, optionalDependencies, peerDependencies].flatMap((part) => Object.keys(part))
+  } catch (thrown) {
+    if (thrown instanceof SyntaxError || thrown instanceof z.ZodError) return []
+    throw thrown
+  }
+}
+
 /** True for packages of `dependencies` and `devDependencies`. */
 export function dependsOn(pkg: PackageJson | null, name: string): boolean {
   return pkg !== null && (Object.hasOwn(pkg.dependencies, name) || Object.hasOwn(pkg.devDependencies, name))

@@ -6,6 +6,8 @@ export interface SourceTree {
   read(path: string): string | null
   readBytes(path: string): Buffer | null
   paths(): Iterable<string>
+  /** Symlinks, which are no files here. */
+  links(): [path: string, target: string][]
 }
 
 /** A tree held in memory. */
@@ -17,6 +19,7 @@ export function treeOf(files: Record<string, string>): SourceTree {
     read: (path) => (Object.hasOwn(files, path) ? (files[path] ?? null) : null),
     readBytes: (path) => (Object.hasOwn(files, path) ? Buffer.from(files[path] ?? '') : null),
     paths: () => paths,
+    links: () => [],
   }
 }
 
@@ -32,6 +35,8 @@ export function subtree(tree: SourceTree, directory: string): SourceTree {
     paths: function* () {
       for (const path of tree.paths()) if (path.startsWith(prefix)) yield path.slice(prefix.length)
     },
+    links: () =>
+      tree.links().flatMap(([path, target]) => (path.startsWith(prefix) ? [[path.slice(prefix.length), target]] : [])),
   }
 }
 

@@ -85,7 +85,8 @@ class Unpacking {
       symlinkSync(target, join(this.#into, path))
     }
     this.#giveAway()
-    return unpackedTree(this.#into, this.#files, this.#directories)
+    const links = this.#links.map(({ path, target }): [string, string] => [path, target])
+    return unpackedTree(this.#into, { files: this.#files, directories: this.#directories, links })
   }
 
   close(): void {

@@ -5,13 +5,17 @@ import type { SourceTree } from './source-tree.ts'
 const maxReadBytes = 64 * 1_048_576
 
 /** A tree as it was unpacked to disk, before anything of the app's has run. */
-export function unpackedTree(root: string, files: Set<string>, directories: Set<string>): SourceTree {
+export function unpackedTree(
+  root: string,
+  { files, directories, links }: { files: Set<string>; directories: Set<string>; links: [string, string][] },
+): SourceTree {
   return {
     hasFile: (path) => files.has(path),
     hasDirectory: (path) => directories.has(path),
     read: (path) => (files.has(path) ? (readFile(join(root, path))?.toString('utf8') ?? null) : null),
     readBytes: (path) => (files.has(path) ? readFile(join(root, path)) : null),
     paths: () => files,
+    links: () => links,
   }
 }
 

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
+import type { AppParts } from '../app-parts.ts'
 import type { BuildContext, BuildOutput, ServerOutput } from '../build-context.ts'
 import { runHook, runsCommands } from '../hooks.ts'
 import { isFolderInside, readInside } from '../inside.ts'
@@ -68,7 +69,9 @@ export async function packProgram(
   { afterBuild, replaced, own }: { afterBuild: boolean; replaced: string[]; own: ServerOutput['parts'] },
 ): Promise<Pick<ServerOutput, 'parts' | 'files' | 'modules'>> {
   const base = baseOf(context)
-  const modules = context.installer ? await context.installer.installer.archiveProduction({ afterBuild }) : null
+  const modules = context.installer
+    ? await context.installer.installer.archiveProduction({ afterBuild, parts: partsBelow(context, base) })
+    : null
   const parts = [appPart(context, base, replaced), ...own, ...(afterBuild ? generatedParts(context, base) : [])]
   return { parts, files: [], modules }
 }
@@ -105,16 +108,22 @@ async function bundleTypeScript(context: BuildContext, entry: string): Promise<s
   return name
 }
 
-function appPart(
-  { workspace, installer }: BuildContext,
-  base: string,
-  replaced: string[],
-): ServerOutput['parts'][number] {
+// Paths in the repository, as they are called from the top of what is packed.
+function partsBelow({ parts: { unused, mentioned } }: BuildContext, base: string): AppParts {
+  const below =
+    base === '' ? unused : unused.flatMap((path) => (path.startsWith(`${base}/`) ? [path.slice(base.length + 1)] : []))
+  return { unused: below, mentioned }
+}
+
+function appPart(context: BuildContext, base: string, replaced: string[]): ServerOutput['parts'][number] {
+  const { workspace, installer } = context
+  const { unused } = partsBelow(context, base)
   const left = new Set([...replaced, '.git', '.npmrc', '.yarn', '.yarnrc', '.yarnrc.yml'])
   // Written by the install itself, so not there when the same dependencies come from the cache.
   if (installer?.manager.lockfile === null)
     for (const file of ['package-lock.json', 'yarn.lock', 'pnpm-lock.yaml']) left.add(file)
-  const skip = (path: string) => left.has(path) || (installer !== null && basename(path) === 'node_modules')
+  const skip = (path: string) =>
+    left.has(path) || unused.includes(path) || (installer !== null && basename(path) === 'node_modules')
   return { root: workspace.app, from: base, below: '', skip }
 }
 

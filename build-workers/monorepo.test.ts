@@ -1,0 +1,77 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { serverKey } from '../registry/bundle-store/keys.ts'
+import { type Built, TestWorker } from '../test/support/build-worker.ts'
+import { unpack } from './source.ts'
+
+const worker = await TestWorker.start()
+const scratch = await mkdtemp(join(tmpdir(), 'monorepo-'))
+afterAll(() => Promise.all([worker[Symbol.asyncDispose](), rm(scratch, { recursive: true })]))
+
+const json = (value: object) => JSON.stringify(value)
+/** Two apps and two packages, of which the app `web` uses one. */
+const repository = (manager: string, scripts: Record<string, string> = {}) => ({
+  'atelier.config.json': json({ build: { root: 'apps/web' } }),
+  'package.json': json({ name: 'top', private: true, packageManager: manager, workspaces: ['apps/*', 'packages/*'] }),
+  ...(manager.startsWith('pnpm') ? { 'pnpm-workspace.yaml': 'packages:\n  - apps/*\n  - packages/*\n' } : {}),
+  'shared/words.json': '{"word":"shared"}',
+  'packages/lib/package.json': json({ name: '@acme/lib', version: '1.0.0', dependencies: { ms: '2.1.3' } }),
+  'packages/lib/index.js': 'module.exports = require("ms")',
+  'packages/other/package.json': json({ name: '@acme/other', version: '1.0.0', dependencies: { 'is-even': '1.0.0' } }),
+  'packages/other/index.js': '',
+  'apps/api/package.json': json({ name: 'api', version: '1.0.0', dependencies: { 'left-pad': '1.3.0' } }),
+  'apps/api/server.js': '',
+  'apps/web/package.json': json({
+    ...{ name: 'web', version: '1.0.0', scripts: { start: 'node server.js', ...scripts } },
+    dependencies: { '@acme/lib': manager.startsWith('yarn@1') || manager.startsWith('npm') ? '1.0.0' : 'workspace:*' },
+    devDependencies: { 'is-number': '7.0.0' },
+  }),
+  'apps/web/server.js': `const ms = require("@acme/lib")
+    const { word } = require("../../shared/words.json")
+    require("http").createServer((q, s) => s.end(ms(1000) + word)).listen(process.env.PORT)`,
+})
+
+test.each([
+  ['npm@11.21.2', {}],
+  ['npm@11.21.2', { build: 'node -e "require(\'is-number\')"' }],
+  ['pnpm@10.34.9', {}],
+  ['pnpm@10.34.9', { build: 'node -e "require(\'is-number\')"' }],
+  ['yarn@1.22.22', { build: 'node -e "require(\'is-number\')"' }],
+  ['yarn@4.18.1', { build: 'node -e "require(\'is-number\')"' }],
+  ['bun@1.4.5', {}],
+  ['bun@1.4.5', { build: 'node -e "require(\'is-number\')"' }],
+])('of a workspace under %s a server takes what it uses and runs (%o)', async (manager, scripts) => {
+  const app = await worker.createApp()
+  const built = await worker.deploy(app, repository(manager, scripts))
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  const paths = [...(await serverPaths(built))]
+  expect(paths).toEqual(
+    expect.arrayContaining(['apps/web/server.js', 'packages/lib/index.js', 'shared/words.json', 'package.json']),
+  )
+  expect(paths.some((path) => path.endsWith('node_modules/ms/index.js'))).toBe(true)
+  expect(paths.filter((path) => /is-number|is-even|left-pad|packages\/other|apps\/api/.test(path))).toEqual([])
+
+  const again = await worker.deploy(app, { ...repository(manager, scripts), 'shared/words.json': '{"word":"new"}' })
+  expect(again.manifest?.server?.modules?.sha256).toBe(built.manifest?.server?.modules?.sha256)
+})
+
+test('build.include takes along what nothing names', async () => {
+  const files = {
+    ...repository('npm@11.21.2'),
+    'atelier.config.json': json({ build: { root: 'apps/web', include: ['packages/other'] } }),
+  }
+  const built = await worker.deploy(await worker.createApp(), files)
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  const paths = [...(await serverPaths(built))]
+  expect(paths).toEqual(expect.arrayContaining(['packages/other/index.js', 'node_modules/is-even/package.json']))
+  expect(paths.filter((path) => path.startsWith('apps/api/'))).toEqual([])
+})
+
+async function serverPaths({ deployment, manifest }: Built): Promise<Iterable<string>> {
+  const name = { app: deployment.appId, version: deployment.version, build: manifest?.build ?? '' }
+  const stream = await worker.deps.store.get(serverKey(name))
+  const tree = await unpack(stream, join(scratch, deployment.id), { limits: { files: 1e4, bytes: 1e9 }, owner: null })
+  return tree.paths()
+}
