@@ -28,7 +28,7 @@ test('a static folder is published without its private files, and only what chan
     framework: 'static',
     server: null,
     spa_fallback: false,
-    routes: { pages: ['/'], api: [], static: ['/js/*'] },
+    routes: { pages: ['/'], api: [], static: ['/'] },
   })
   expect(first.manifest?.files.map(({ path }) => path)).toEqual(['index.html', 'js/app.js'])
   expect(first.manifest?.files[1]?.encodings.map(({ encoding }) => encoding)).toEqual(['br', 'zstd', 'gzip'])

@@ -23,6 +23,7 @@ import { packServer } from './pack-server.ts'
 import type { Plan } from './plan.ts'
 import { prove } from './prove.ts'
 import { type Packed, type Published, publish } from './publish.ts'
+import { scanRoutes } from './routes/scan.ts'
 import { type SiteRules, takeSiteRules } from './site-rules.ts'
 import { copyStatic } from './transforms/copy.ts'
 import { buildFetchApp } from './transforms/fetch.ts'
@@ -80,9 +81,10 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   const { rules } = packed
+  const scan = scanRoutes(plan, context)
   const database = await provideDatabase(claim, { isWanted: context.app.config.database?.provision ?? false, deps })
   await runBeforeDeploy(claim.id, context, { ...deps, database })
-  const proved = await prove(claim, packed, { output, context, database, deps })
+  const proved = await prove(claim, packed, { scan, framework: plan.framework, output, context, database, deps })
   await milestones.built()
 
   await milestones.uploading()
@@ -99,7 +101,11 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     rules,
   })
   const memory = await EncodingMemory.open(join(config.home, 'cache', claim.appId, 'encodings.json'))
-  const published = await publish(proved.packed, { name, facts, startedAt, logText: deps.logText }, { ...deps, memory })
+  const published = await publish(
+    proved.packed,
+    { name, facts, routes: proved.routes, startedAt, logText: deps.logText },
+    { ...deps, memory },
+  )
   return {
     ...published,
     id: name.build,

@@ -68,7 +68,7 @@ test('what an app exports as staticPaths, and what the config lists, become file
   expect(built.log.join('\n')).toContain('headers not kept: x-frame-options; public/_headers can set them')
   const at = (name: string) => built.log.findIndex((line) => line.startsWith(`-----> ${name}`))
   expect(at('Prerendering')).toBeLessThan(at('Verifying'))
-  expect(built.manifest?.routes.pages).toEqual(['/docs', '/', '/posts/1', '/posts/2'])
+  expect(built.manifest?.routes.pages).toEqual(['/', '/docs', '/posts/1', '/posts/2'])
   expect(await pathsOf(built)).toMatchObject({
     pages: expect.arrayContaining([expect.objectContaining({ path: '/docs/', file: 'docs/index.html' })]),
     left_to_app: [],

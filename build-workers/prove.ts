@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Claim } from '../registry/claims.ts'
 import { appUrl } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
+import type { RouteList } from '../registry/route-list.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Runs } from '../sandbox/isolate/isolate.ts'
 import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
@@ -14,13 +15,18 @@ import type { Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { type PrerenderDeps, prerender } from './prerender.ts'
 import type { Packed } from './publish.ts'
+import type { Scan } from './routes/route-set.ts'
+import { listRoutes, showRoutes } from './routes/scan.ts'
 import { TrialHost } from './trial-host.ts'
 import { verifyPages, verifyServer } from './verify.ts'
 
 /** How it ran when it was proved is how it will run. */
-export type Proved = { kind: BuildOutput['kind']; packed: Packed }
+export type Proved = { kind: BuildOutput['kind']; packed: Packed; routes: RouteList }
 
 export type ProveParts = {
+  /** What was read of its routes without asking it. */
+  scan: Scan
+  framework: string
   output: BuildOutput
   context: BuildContext
   /** The one the app was given. */
@@ -29,24 +35,24 @@ export type ProveParts = {
 }
 
 /** Proves what was packed before it has users: a site by its files, an app by starting it. */
-export async function prove(
-  claim: Claim,
-  packed: Packed,
-  { output, context, database, deps }: ProveParts,
-): Promise<Proved> {
+export async function prove(claim: Claim, packed: Packed, parts: ProveParts): Promise<Proved> {
   const { pages, server } = packed
+  const { scan, framework, output, context, database, deps } = parts
   const { log, cleanup } = deps
   const runs = server && runsOf(output.kind, server)
   if (!runs) {
+    const routes = listRoutes(scan, { framework, pages, ofApp: null })
+    await showRoutes(routes, { log })
     for (const line of describeUnrendered(context)) log.line(line)
     await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
-    return { kind: output.kind, packed }
+    return { kind: output.kind, packed, routes }
   }
 
-  const host = await openTrial(claim, { runs, server }, { output, context, database, deps })
+  const host = await openTrial(claim, { runs, server }, parts)
   cleanup.defer(() => host.close())
   let { staticPaths = null } = packed
   const all = [...pages]
+  let routes: RouteList
   try {
     const { config, appNetworks } = deps
     const listed = await listStaticPaths(context, output, { home: config.home, appNetworks, database })
@@ -55,6 +61,8 @@ export async function prove(
       all.push(...rendered.pages)
       staticPaths = rendered.paths
     }
+    routes = listRoutes(scan, { framework, pages: all, ofApp: null })
+    await showRoutes(routes, { log })
     await verifyServer(host, { health: healthOf(context.app.config), log })
   } finally {
     // Users do not wait for its end.
@@ -62,7 +70,7 @@ export async function prove(
   }
   const start = host.runs.kind === 'process' ? { command: host.runs.command, folder: host.runs.folder } : null
   const sorted = all.sort((a, b) => (a.path < b.path ? -1 : 1))
-  return { kind: host.runs.kind, packed: { pages: sorted, staticPaths, server: { ...server, start } } }
+  return { kind: host.runs.kind, packed: { pages: sorted, staticPaths, server: { ...server, start } }, routes }
 }
 
 function prerenderDeps(

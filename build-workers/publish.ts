@@ -14,12 +14,12 @@ import {
 } from '../registry/bundle-store/keys.ts'
 import { recallEncodings } from '../registry/encodings.ts'
 import { type Manifest, manifest } from '../registry/manifest.ts'
+import { type RouteList, routeList, summarizeRoutes } from '../registry/route-list.ts'
 import type { Sql } from '../registry/sql.ts'
 import { type EncodedSibling, type EncodingMemory, encode, mayShrink } from './encodings.ts'
 import { openPage, type Page, readPage } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import type { StaticPaths } from './prerender.ts'
-import { describeRoutes } from './routes.ts'
 import { formatSize } from './size.ts'
 
 /** `staticPaths`: those rendered at build time, if any were listed. */
@@ -41,9 +41,10 @@ export async function publish(
   {
     name,
     facts,
+    routes,
     startedAt,
     logText,
-  }: { name: BuildName; facts: ManifestFacts; startedAt: number; logText: () => string },
+  }: { name: BuildName; facts: ManifestFacts; routes: RouteList; startedAt: number; logText: () => string },
   { sql, store, memory, log }: PublishDeps,
 ): Promise<Published> {
   return log.step('Uploading', '', async (step) => {
@@ -52,11 +53,10 @@ export async function publish(
     const changed = files.filter(({ page }) => missing.has(page.sha256)).length
     step.detail(describeUpload({ changed, files: files.length, server }))
 
-    const routes = describeRoutes(pages, facts.kind)
     await Promise.all([
       uploadBlobs(files, missing, { store }),
       server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
-      store.put(routesKey(name), Buffer.from(`${JSON.stringify(routes)}\n`)),
+      store.put(routesKey(name), Buffer.from(`${JSON.stringify(routeList.parse(routes))}\n`)),
       staticPaths && store.put(staticPathsKey(name), Buffer.from(`${JSON.stringify(staticPaths)}\n`)),
       store.put(buildLogKey(name), Buffer.from(logText())),
     ])
@@ -144,14 +144,14 @@ function writeManifest({
   files: File[]
   server: PackedServer | null
   facts: ManifestFacts
-  routes: Manifest['routes']
+  routes: RouteList
   durationMs: number
 }): { bytes: Buffer; sha256: string; bundleSize: number } {
   const bundleSize = files.reduce((sum, { page }) => sum + page.size, 0) + (server?.size ?? 0)
   const content: Manifest = {
     ...facts,
     bundle_size: bundleSize,
-    routes,
+    routes: summarizeRoutes(routes, { hasServer: server !== null }),
     build_duration_ms: durationMs,
     files: files.map(({ page, siblings }) => ({
       path: page.path,
