@@ -26,6 +26,8 @@ export type BuildContext = {
   env: Record<string, string>
   /** Whether anything that runs in it can tell which version it is making. */
   isToldVersion: boolean
+  /** What it is made from, where that is a part of its repository and not told the version; null: otherwise. */
+  partsSha256: string | null
   /** Of what runs when the version is deployed: with what is for run time only, and without the relay of builds. */
   deployEnv: Record<string, string>
   /** What hooks are told, over all else (hook-env.ts). */

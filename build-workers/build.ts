@@ -1,6 +1,6 @@
 import { appendBuildLog, StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
-import { type Claim, claimBuild, recordBuild, releaseClaim } from '../registry/claims.ts'
+import { adoptBuild, type Claim, claimBuild, recordBuild, releaseClaim } from '../registry/claims.ts'
 import type { Config } from '../registry/config.ts'
 import { type DeploymentState, findDeployment, moveDeployment, nextQueued } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
@@ -91,15 +91,22 @@ async function runAttempt(
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     await deps.isolation.demand()
     const attempt = new RunningAttempt(claim, sql)
+    const goOn = async (built: Claim) => {
+      await runBeforeDeployAgain(built, { ...deps, log: steps, hide, signal: controller.signal })
+      await attempt.built()
+      await attempt.uploading()
+    }
     if (!claim.buildId) {
       const logText = () => lines.map((line) => `${line}\n`).join('')
       const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, hide, signal: controller.signal })
-      if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
+      if ('builtBefore' in made) {
+        if (!(await adoptBuild(sql, claim, made.builtBefore)))
+          throw new Fenced('the attempt was given to another worker')
+        await goOn({ ...claim, buildId: made.builtBefore })
+      } else if (!(await recordBuild(sql, claim, made))) throw new Fenced('the attempt was given to another worker')
     } else {
       steps.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${await describeBuiltBefore(claim, sql)}`)
-      await runBeforeDeployAgain(claim, { ...deps, log: steps, hide, signal: controller.signal })
-      await attempt.built()
-      await attempt.uploading()
+      await goOn(claim)
     }
     await warnOfWeakIsolation(steps, deps)
     await putLive(claim, { ...deps, steps, signal: controller.signal })

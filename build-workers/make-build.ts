@@ -6,9 +6,11 @@ import type { Config } from '../registry/config.ts'
 import { type DeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
 import { AppError } from '../registry/errors.ts'
 import { newId } from '../registry/ids.ts'
+import { findBuildOfParts } from '../registry/reusable-builds.ts'
 import type { RolloutPolicy } from '../registry/rollout-policy.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
+import { shortVersion } from '../registry/version.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { provideDatabase } from './app-database.ts'
@@ -58,19 +60,27 @@ export type MadeBuild = Published & {
   framework: string
   publicEnvHash: string
   isToldVersion: boolean
+  partsSha256: string | null
   keepVersions: number
   rolloutPolicy: RolloutPolicy | 'skip' | null
   deployCommands: DeployCommands
 }
+
+/** A build of another version that would come out the same. */
+export type BuiltBefore = { builtBefore: string }
 
 /** Where the deployment moves on; each throws when the attempt is no longer this worker's. */
 export type Milestones = { built(): Promise<void>; uploading(): Promise<void> }
 
 /**
  * Makes a stored bundle from a deployment's source: unpack, detect, install, build, pack, run what comes before a deploy, verify,
- * upload.
+ * upload. Nothing of it is done for an app in a monorepo of which nothing it uses has changed since one of its builds.
  */
-export async function makeBuild(claim: Claim, milestones: Milestones, deps: MakeDeps): Promise<MadeBuild> {
+export async function makeBuild(
+  claim: Claim,
+  milestones: Milestones,
+  deps: MakeDeps,
+): Promise<MadeBuild | BuiltBefore> {
   const startedAt = performance.now()
   const { sql, config } = deps
   const { context, plan, lockfile, appEnv } = await openSource(
@@ -78,6 +88,8 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     { name: claim.id, previous: await readLiveVersion(sql, claim) },
     deps,
   )
+  const before = await findUnchanged(claim, context, deps)
+  if (before) return { builtBefore: before }
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   const { rules } = packed
@@ -113,10 +125,24 @@ export async function makeBuild(claim: Claim, milestones: Milestones, deps: Make
     framework: facts.framework,
     publicEnvHash: facts.public_env_hash,
     isToldVersion: context.isToldVersion,
+    partsSha256: context.partsSha256,
     keepVersions: context.app.config.deployments.keepVersions,
     rolloutPolicy: context.app.config.deployments.canary ?? null,
     deployCommands: deployCommands(context.app.config),
   }
+}
+
+async function findUnchanged(
+  { appId: app, options }: Claim,
+  { partsSha256, root }: BuildContext,
+  { sql, log }: MakeDeps,
+): Promise<string | null> {
+  const before = partsSha256 && !options.forceBuild ? await findBuildOfParts(sql, { app, partsSha256 }) : null
+  if (!before) return null
+  log.line(
+    `       nothing that ${root} uses has changed since ${shortVersion(before.version)}, built before: nothing to build`,
+  )
+  return before.id
 }
 
 function runPlan(plan: Plan, context: BuildContext): Promise<BuildOutput> | BuildOutput {

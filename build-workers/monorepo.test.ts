@@ -69,6 +69,43 @@ test('build.include takes along what nothing names', async () => {
   expect(paths.filter((path) => path.startsWith('apps/api/'))).toEqual([])
 })
 
+test('a push that changes nothing the app uses has the build of before, any other is built', async () => {
+  const app = await worker.createApp()
+  const files = repository('npm@11.21.2')
+  const first = await worker.deploy(app, files)
+  expect(first.deployment.stateReason, first.log.join('\n')).toBeNull()
+
+  const elsewhere = { ...files, 'apps/api/server.js': 'changed', 'packages/other/new.js': '' }
+  const same = await worker.deploy(app, elsewhere)
+  expect(same.deployment).toMatchObject({ state: 'live', buildId: first.deployment.buildId })
+  expect(same.deployment.version).not.toBe(first.deployment.version)
+  expect(same.log.join('\n')).toContain(
+    `nothing that apps/web uses has changed since ${first.deployment.version.slice(0, 7)}, built before: nothing to build`,
+  )
+  expect(same.log.join('\n')).not.toMatch(/Installing|Uploading/)
+
+  const builtAnew = async (changed: Record<string, string>) => {
+    const { deployment, log } = await worker.deploy(app, { ...elsewhere, ...changed })
+    expect(deployment.stateReason, log.join('\n')).toBeNull()
+    expect(log.join('\n')).toContain('Uploading')
+    expect(deployment.buildId).not.toBe(first.deployment.buildId)
+  }
+  await builtAnew({ 'packages/lib/index.js': 'module.exports = require("ms"); // new' })
+  await builtAnew({ 'shared/words.json': '{"word":"new"}' })
+  await builtAnew({ '.npmrc': 'fund=false' })
+  await builtAnew({ 'bin/tool': '' })
+  await worker.setEnv(app, { WORD: 'new' })
+  await builtAnew({})
+})
+
+test('an app that asks for its version is built for each', async () => {
+  const app = await worker.createApp()
+  const files = { ...repository('npm@11.21.2'), 'apps/web/version.js': 'console.log(process.env.ATELIER_VERSION)' }
+  await worker.deploy(app, files)
+  const again = await worker.deploy(app, { ...files, 'apps/api/server.js': 'changed' })
+  expect(again.log.join('\n')).toContain('Uploading')
+})
+
 async function serverPaths({ deployment, manifest }: Built): Promise<Iterable<string>> {
   const name = { app: deployment.appId, version: deployment.version, build: manifest?.build ?? '' }
   const stream = await worker.deps.store.get(serverKey(name))

@@ -20,6 +20,7 @@ import { Mask } from './mask.ts'
 import { describeNodeDifference } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
 import { readPackageJson } from './package-json.ts'
+import { digestParts } from './parts-digest.ts'
 import type { App, Plan } from './plan.ts'
 import { describeProcfile } from './procfile.ts'
 import { Programs } from './programs.ts'
@@ -107,8 +108,9 @@ export async function openContext(
   const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
   if (!quiet) announce(claim, plan, { app, opened, log, clash })
   const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
-  const envs = { env, isToldVersion, deployEnv, hookEnv }
   const parts = findAppParts(tree, root, app.config.build.include)
+  const partsSha256 = isToldVersion ? null : digestParts(claim, { tree, folder: workspace.app, root, parts })
+  const envs = { env, isToldVersion, partsSha256, deployEnv, hookEnv }
   const context = {
     app,
     parts,

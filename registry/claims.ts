@@ -110,6 +110,8 @@ export type NewBuild = {
   rolloutPolicy?: RolloutPolicy | 'skip' | null
   /** Whether its making could tell the version: then it is no build of another version with the same files. Default: it could. */
   isToldVersion?: boolean
+  /** What it was made from, of an app that uses a part of its repository (findBuildOfParts). */
+  partsSha256?: string | null
   /** What runs when it is deployed, now or later. */
   deployCommands?: DeployCommands | null
 }
@@ -127,10 +129,10 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     await tx`
-      insert into builds (id, app_id, version, input_sha256, tree_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
+      insert into builds (id, app_id, version, input_sha256, tree_sha256, parts_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
       values (
         ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256},
-        ${build.isToldVersion === false ? claim.treeSha256 : null}, ${build.kind}, ${build.framework}, ${build.manifestKey},
+        ${build.isToldVersion === false ? claim.treeSha256 : null}, ${build.partsSha256 ?? null}, ${build.kind}, ${build.framework}, ${build.manifestKey},
         ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10},
         ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null},
         ${build.deployCommands ? tx.json(build.deployCommands) : null}
@@ -143,4 +145,18 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     return true
   })
+}
+
+/** Ties a build that was made before to the deployment, only for the worker that holds the attempt. False: fenced off, or the build is gone. */
+export async function adoptBuild(sql: Sql, claim: Claim, buildId: string): Promise<boolean> {
+  const adopted = await sql`
+    update deployments
+    set build_id = ${buildId}
+    where id = ${claim.id}
+      and attempt = ${claim.attempt}
+      and state in ('building', 'built', 'uploading')
+      and exists (select from builds where id = ${buildId} and pruned_at is null for share)
+    returning id
+  `
+  return adopted.length === 1
 }

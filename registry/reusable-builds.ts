@@ -41,6 +41,23 @@ export async function findReusableBuild(
   return build ?? null
 }
 
+/** The newest build of an app from the same part of its repository; null: there is none. */
+export async function findBuildOfParts(
+  sql: Db,
+  { app, partsSha256 }: { app: string; partsSha256: string },
+): Promise<{ id: string; version: string } | null> {
+  const [build] = await sql<{ id: string; version: string }[]>`
+    select id, version
+    from builds
+    where app_id = ${app}
+      and parts_sha256 = ${partsSha256}
+      and pruned_at is null
+    order by created_at desc
+    limit 1
+  `
+  return build ?? null
+}
+
 /** The version a build was made of; null: it is gone. */
 export async function readBuildVersion(sql: Db, buildId: string): Promise<string | null> {
   const [build] = await sql<{ version: string }[]>`select version from builds where id = ${buildId}`

@@ -55,3 +55,27 @@ test('an app whose build names the version is built for each, and only such a bu
   expect((await repo.push(atOnce)).remote.join('\n')).toContain('Building')
   expect((await atelier.get(app, '/')).body).toContain(`ATELIER_VERSION=${next}`)
 })
+
+test('a push that changes another app of the repository is live under its own name without a build, and can be gone back from', async ({
+  atelier,
+}) => {
+  const app = await atelier.createApp()
+  const repo = await atelier.clone(app)
+  const first = await repo.commit({
+    'atelier.config.json': JSON.stringify({ build: { root: 'apps/web' } }),
+    'package.json': JSON.stringify({ workspaces: ['apps/*'] }),
+    'apps/web/package.json': JSON.stringify({ name: 'web', version: '1.0.0', type: 'module' }),
+    'apps/web/index.js': fetchApp("'web'"),
+    'apps/api/package.json': JSON.stringify({ name: 'api', version: '1.0.0' }),
+  })
+  await repo.push()
+  const second = await repo.commit({ 'apps/api/index.js': '' })
+  const pushed = (await repo.push(atOnce)).remote.join('\n')
+  expect(pushed).toContain(`nothing that apps/web uses has changed since ${first.slice(0, 7)}`)
+  expect(pushed).not.toMatch(/Bundling|Uploading/)
+  expect(await atelier.get(app, '/')).toMatchObject({ body: 'web', headers: { 'x-atelier-deployment': second } })
+
+  const back = await atelier.cli(['rollback', first, '--app', app.name])
+  expect(back, back.stderr).toMatchObject({ code: 0 })
+  await expect.poll(async () => (await atelier.get(app, '/')).headers['x-atelier-deployment']).toBe(first)
+})
