@@ -16,6 +16,7 @@ import type { IsolationWatch } from '../sandbox/isolation-watch.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
+import type { BuildCaches } from './build-caches.ts'
 import { runBeforeDeployAgain } from './deploy-again.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
@@ -30,6 +31,7 @@ export type BuildDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  caches: BuildCaches
   appNetworks: Promise<AppNetworks>
   isolation: Pick<IsolationWatch, 'current' | 'demand'>
   attempts: Attempts

@@ -6,6 +6,7 @@ import {
   readlinkSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
@@ -94,6 +95,26 @@ test('dependencies are lent as one symlink, while nobody has written to them', a
   expect(await cache.lend('key', other, null)).toBe(false)
 })
 
+test.each([
+  'index.json',
+  'archive/index.json',
+  'archive/modules.tar.zst',
+  'archive/unpacked/node_modules/pkg/index.js',
+])('an entry whose %s is cut short is thrown away with a line, and kept anew', async (file) => {
+  const { cache, app, directory, said } = await kept('key')
+  const form = { withGenerated: true, owner: null }
+  expect(await cache.archive('key', form)).not.toBeNull()
+  truncateSync(join(directory, 'key', file), 5)
+  if (file.startsWith('archive')) expect(await cache.archive('key', form)).not.toBeNull()
+  else expect(await cache.restore('key', next(), null)).toBeNull()
+  expect(said).toEqual(['the dependencies that were kept are not as they were any more, and are thrown away'])
+
+  await cache.keep('key', app, { roots: ['node_modules'], owner: null })
+  expect(await cache.restore('key', next(), null)).toEqual(['node_modules'])
+  expect(await cache.archive('key', form)).not.toBeNull()
+  expect(said).toHaveLength(1)
+})
+
 test('only the entries used last are kept, and leftovers of a killed worker go', async () => {
   const { cache, directory, app } = await kept('key-0')
   for (const at of [1, 2, 3, 4, 5]) await cache.keep(`key-${at}`, app, { roots: ['node_modules'], owner: null })
@@ -113,9 +134,10 @@ async function kept(key: string) {
   writeFileSync(join(app, 'node_modules/.cache/junk'), 'junk')
   symlinkSync('../pkg/index.js', join(app, 'node_modules/.bin/pkg'))
   const directory = next()
-  const cache = new DependencyCache(directory)
+  const said: string[] = []
+  const cache = new DependencyCache(directory, { say: (line) => said.push(line) })
   await cache.keep(key, app, { roots: ['node_modules'], owner: null })
-  return { cache, app, directory }
+  return { cache, app, directory, said }
 }
 
 function next(): string {

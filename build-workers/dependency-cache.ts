@@ -4,6 +4,7 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'no
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
+import { z } from 'zod'
 import { codeOf } from '../registry/errors.ts'
 import { archive } from './archive.ts'
 import { readInside } from './inside.ts'
@@ -26,8 +27,11 @@ import { walk } from './walk.ts'
 export type ModulesArchive = {
   /** Path of a zstd frame of tar, without the end marker. */
   frame: string
+  sha256: string
   /** Puts what came out of this frame when it was unpacked, to be sure, into a folder. */
   place(into: string): void
+  /** To be called when the frame turns out to be another than it was: the next build makes it anew. */
+  discard(): Promise<void>
 }
 
 export type ArchiveForm = {
@@ -47,9 +51,12 @@ const keptEntries = 4
  */
 export class DependencyCache {
   readonly #directory: string
+  readonly #say: (line: string) => void
 
-  constructor(directory: string) {
+  /** `say` takes a line for the build's log. */
+  constructor(directory: string, { say = () => undefined }: { say?: (line: string) => void } = {}) {
     this.#directory = directory
+    this.#say = say
   }
 
   /** Puts the dependencies of `key` into `into`, a directory that must not exist. Returns the roots in it; null: there are none for the key. */
@@ -93,17 +100,17 @@ export class DependencyCache {
     const chosen = wanted && (await this.#choose(entry, wanted))
     const form = `archive${withGenerated ? '' : '-plain'}${chosen ? `-${chosen.name}` : ''}`
     const place = join(entry, form)
-    const kept = await openArchive(place)
+    const kept = await this.#openArchive(place)
     if (kept) {
       markUsed(entry)
       return kept
     }
-    const index = await readIndex(entry)
+    const index = await this.#readOrDrop(entry, () => readIndex(entry))
     if (!index) return null
     const skip = (path: string) =>
       isLeftover(path) || (!withGenerated && isGenerated(path, index.roots)) || chosen?.skip(path) === true
     await this.#make(place, (making) => pack(index, { tree: join(entry, 'tree'), making, skip, owner }))
-    return openArchive(place)
+    return this.#openArchive(place)
   }
 
   /** Removes what is left of a former self that was killed. */
@@ -114,7 +121,7 @@ export class DependencyCache {
 
   // Named by the packages that are kept: the same ones are the same bytes.
   async #choose(entry: string, wanted: Wanted): Promise<{ name: string; skip: (path: string) => boolean } | null> {
-    const index = await readIndex(entry)
+    const index = await this.#readOrDrop(entry, () => readIndex(entry))
     if (!index) return null
     const tree = join(entry, 'tree')
     const readPackage = (folder: string) => runtimeDependencies(readInside(tree, `${folder}/package.json`) ?? '')
@@ -125,15 +132,40 @@ export class DependencyCache {
 
   async #use<T>(key: string, use: (index: ModuleIndex, tree: string) => Promise<T>): Promise<T | null> {
     const entry = join(this.#directory, key)
-    const index = await readIndex(entry)
-    if (!index) return null
-    try {
+    return this.#readOrDrop(entry, async () => {
+      const index = await readIndex(entry)
+      if (!index) return null
       const used = await use(index, join(entry, 'tree'))
       markUsed(entry)
       return used
+    })
+  }
+
+  async #openArchive(place: string): Promise<ModulesArchive | null> {
+    return this.#readOrDrop(place, async () => {
+      const index = await readIndex(place)
+      if (!index) return null
+      const unpacked = join(place, 'unpacked')
+      const frame = join(place, 'modules.tar.zst')
+      if (!index.frame || (await stat(frame)).size !== index.frame.size) throw new Stale(`${frame} is not as it was`)
+      checkTree(index, unpacked)
+      return {
+        frame,
+        sha256: index.frame.sha256,
+        place: (into) => placeTree(index, unpacked, into, null),
+        discard: () => this.#drop(place),
+      }
+    })
+  }
+
+  // Whatever is wrong with what was kept, a build can do without; a full disk is another matter.
+  async #readOrDrop<T>(place: string, read: () => Promise<T | null>): Promise<T | null> {
+    try {
+      return await read()
     } catch (thrown) {
-      if (!(thrown instanceof Stale) && codeOf(thrown) !== 'ENOENT') throw thrown
-      await this.#drop(key)
+      if (['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE'].includes(codeOf(thrown) ?? '')) throw thrown
+      this.#say('the dependencies that were kept are not as they were any more, and are thrown away')
+      await this.#drop(place)
       return null
     }
   }
@@ -153,15 +185,15 @@ export class DependencyCache {
     }
   }
 
-  async #drop(key: string): Promise<void> {
-    await rm(join(this.#directory, key), { recursive: true, force: true })
+  async #drop(place: string): Promise<void> {
+    await rm(place, { recursive: true, force: true })
   }
 
   async #trim(): Promise<void> {
     const names = (await namesIn(this.#directory)).filter((name) => !name.startsWith('.'))
     const used = await Promise.all(names.map(async (name) => ({ name, at: await usedAt(join(this.#directory, name)) })))
     used.sort((a, b) => b.at - a.at)
-    for (const { name } of used.slice(keptEntries)) await this.#drop(name)
+    for (const { name } of used.slice(keptEntries)) await this.#drop(join(this.#directory, name))
   }
 }
 
@@ -174,7 +206,14 @@ async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packi
   const frame = join(making, 'modules.tar.zst')
   const walks = roots.map((from) => walk(tree, { from, below: from, skip, uid: owner?.uid ?? null }))
   const written = createWriteStream(frame, { flags: 'wx', mode: 0o600 })
-  await pipeline(archive(chained(walks), { checkHardLinks: false }), createZstdCompress(compression), written)
+  const hash = createHash('sha256')
+  const counted = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      hash.update(chunk)
+      yield chunk
+    }
+  }
+  await pipeline(archive(chained(walks), { checkHardLinks: false }), createZstdCompress(compression), counted, written)
 
   const unpacked = join(making, 'unpacked')
   await unpack(createReadStream(frame), unpacked, { limits: unpackLimits, owner: null })
@@ -184,16 +223,8 @@ async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packi
     roots.filter((_, at) => present[at]),
     null,
   )
-  await writeFile(join(making, 'index.json'), JSON.stringify(index))
-}
-
-async function openArchive(place: string): Promise<ModulesArchive | null> {
-  const index = await readIndex(place)
-  if (!index) return null
-  return {
-    frame: join(place, 'modules.tar.zst'),
-    place: (into) => placeTree(index, join(place, 'unpacked'), into, null),
-  }
+  const described = { size: written.bytesWritten, sha256: hash.digest('hex') }
+  await writeFile(join(making, 'index.json'), JSON.stringify({ ...index, frame: described }))
 }
 
 function* chained<T>(parts: Iterable<T>[]): Generator<T> {
@@ -214,9 +245,19 @@ async function usedAt(entry: string): Promise<number> {
   }
 }
 
-async function readIndex(entry: string): Promise<ModuleIndex | null> {
+const listed = z.object({
+  roots: z.array(z.string()),
+  directories: z.array(z.string()),
+  files: z.array(z.tuple([z.string(), z.number(), z.number()])),
+  links: z.array(z.tuple([z.string(), z.string()])),
+  /** Of an archive. */
+  frame: z.object({ size: z.number(), sha256: z.string() }).optional(),
+})
+
+// Null: there is none. Throws when it is not whole.
+async function readIndex(entry: string): Promise<z.infer<typeof listed> | null> {
   try {
-    return JSON.parse(await readFile(join(entry, 'index.json'), 'utf8'))
+    return listed.parse(JSON.parse(await readFile(join(entry, 'index.json'), 'utf8')))
   } catch (thrown) {
     if (codeOf(thrown) === 'ENOENT') return null
     throw thrown

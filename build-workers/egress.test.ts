@@ -128,17 +128,19 @@ test('B9 what one app’s build leaves in its package cache, no other app’s bu
     const content = readdirSync(join(cache, '_cacache'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
     for (const entry of content) writeFileSync(join(entry.parentPath, entry.name), 'poison')
     console.log('poisoned', content.length > 0)
-    const apps = dirname(dirname(dirname(cache)))
+    const apps = dirname(dirname(dirname(dirname(cache))))
     let others = 'closed'
     try { others = readdirSync(apps).join() } catch (error) { others = error.code }
     console.log('others', others)
-    for (const place of ['tools', 'OTHER/downloads', 'OTHER/downloads/npm', 'OTHER/modules'])
+    for (const place of ['../tools', 'OTHER/downloads', 'OTHER/downloads/npm', 'OTHER/modules'])
       try { writeFileSync(join(apps, place, 'poison'), 'x'); console.log('wrote to', place) } catch (error) { console.log(place, error.code) }
   `
   const victim = await worker.createApp()
   await worker.deploy(victim, site("console.log('tiny is', require('tiny'))"))
   const attacker = await worker.createApp()
-  const attack = await worker.deploy(attacker, site(poison.replaceAll('OTHER', victim)))
+  // As if it had seen the other's folder, whose name nobody can guess.
+  const generation = await readFile(join(worker.home, 'cache/apps', victim, 'generation'), 'utf8')
+  const attack = await worker.deploy(attacker, site(poison.replaceAll('OTHER', join(victim, generation))))
   const said = attack.log.join('\n')
   expect(said).toContain('poisoned true')
   expect(said).toMatch(/others (EACCES|ENOENT|EPERM)|others \S*$/m)

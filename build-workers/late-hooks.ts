@@ -24,7 +24,7 @@ import { openSource } from './open-source.ts'
 
 export type LateHooksDeps = Pick<
   BuildDeps,
-  'sql' | 'store' | 'config' | 'key' | 'npm' | 'networks' | 'appNetworks' | 'isolation' | 'workerId' | 'log'
+  'sql' | 'store' | 'config' | 'key' | 'npm' | 'networks' | 'caches' | 'appNetworks' | 'isolation' | 'workerId' | 'log'
 >
 
 const lookEveryMs = 20_000

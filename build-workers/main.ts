@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { forgetIsolation } from '../registry/isolation.ts'
 import { createLog } from '../registry/log.ts'
 import { openQueue, startBuildWorker } from '../registry/queue.ts'
+import { every } from '../registry/schedule.ts'
 import { loadKey } from '../registry/secrets.ts'
 import { onShutdown, refuseToStart, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
@@ -14,11 +14,15 @@ import { prepareRuntime } from '../sandbox/runtime.ts'
 import { Attempts } from './attempt.ts'
 import { BackgroundEncoding } from './background-encoding.ts'
 import { build } from './build.ts'
+import { BuildCaches } from './build-caches.ts'
 import { openBuildNetworks } from './build-egress.ts'
 import { hostNpmOnce } from './host-npm.ts'
 import { watchBuildIsolation } from './isolation.ts'
 import { LateHooks } from './late-hooks.ts'
 import { takeUpAfterFormerSelf } from './restart.ts'
+
+// An app that is gone has no builds, after which its caches would go.
+const trimEveryMs = 10 * 60_000
 
 const config = readConfig(process.env)
 const log = createLog('worker')
@@ -30,13 +34,14 @@ const key = await loadKey(config)
 const workerId = `worker-${hostname()}-${createHash('sha256').update(config.home).digest('hex').slice(0, 6)}`
 
 const attempts = await Attempts.start(sql)
-const npm = hostNpmOnce(process.env, { toolsDir: join(config.home, 'cache', 'tools'), log })
+const caches = new BuildCaches({ config, sql, log })
+const npm = hostNpmOnce(process.env, { toolsDir: caches.tools, log })
 const networks = openBuildNetworks(config, { npm, env: process.env })
 const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
-await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, workerId, log })])
+await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, caches, workerId, log })])
 const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
 await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
-const deps = { sql, store, queue, config, key, npm, networks, appNetworks, isolation, attempts, workerId, log }
+const deps = { sql, store, queue, config, key, npm, networks, caches, appNetworks, isolation, attempts, workerId, log }
 const hooks = await LateHooks.start(deps)
 const encoding = await BackgroundEncoding.start({ sql, store, log })
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
@@ -44,9 +49,12 @@ const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, de
   log,
 })
 
+const trimming = every(trimEveryMs, () => caches.trim(), { log, name: 'trimming caches of builds' })
+
 onShutdown(
   async () => {
     attempts.stopAll()
+    await trimming.close()
     await hooks.close()
     await encoding.close()
     await worker.close()

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Claim } from '../registry/claims.ts'
@@ -14,6 +13,7 @@ import { shortVersion } from '../registry/version.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { provideDatabase } from './app-database.ts'
+import type { BuildCaches } from './build-caches.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
@@ -43,6 +43,7 @@ export type MakeDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  caches: BuildCaches
   appNetworks: Promise<AppNetworks>
   log: StepLog
   /** The log so far. */
@@ -112,7 +113,7 @@ export async function makeBuild(
     pages: packed.pages,
     rules,
   })
-  const memory = await EncodingMemory.open(join(config.home, 'cache', claim.appId, 'encodings.json'))
+  const memory = await EncodingMemory.open(deps.caches.encodings(claim.appId))
   const published = await publish(
     proved.packed,
     { name, facts, routes: proved.routes, startedAt, logText: deps.logText },

@@ -1,4 +1,3 @@
-import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
 import type { Config } from '../registry/config.ts'
@@ -8,6 +7,7 @@ import { shortVersion } from '../registry/version.ts'
 import type { BuildNetwork } from '../sandbox/network/build-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
 import { findAppParts } from './app-parts.ts'
+import type { AppCaches } from './build-caches.ts'
 import type { BuildContext } from './build-context.ts'
 import { hostProxyEnv, relayEnv } from './build-egress.ts'
 import { buildEnv } from './build-env.ts'
@@ -26,12 +26,15 @@ import { describeProcfile } from './procfile.ts'
 import { Programs } from './programs.ts'
 import { type SourceTree, subtree } from './source-tree.ts'
 import { describeDeployment, describePlace, namesVersion, runsHooks } from './told-version.ts'
-import { makeFor, type Workspace } from './workspace.ts'
+import type { Workspace } from './workspace.ts'
 
 export type OpenDeps = {
   config: Config
   npm: () => Promise<HostNpm>
   network: BuildNetwork
+  caches: AppCaches
+  /** Where fetched package managers are kept. */
+  toolsDir: string
   log: StepLog
   /** The app's own variables that builds may see. */
   appEnv: Record<string, string>
@@ -51,13 +54,12 @@ export async function openContext(
   deps: OpenDeps,
   { quiet = false }: { quiet?: boolean } = {},
 ): Promise<Opened> {
-  const { config, log, signal, appEnv, runEnv, hookEnv, network } = deps
+  const { config, log, signal, appEnv, runEnv, hookEnv, network, caches } = deps
   const runtime = await prepareRuntime(config.home)
-  const caches = await openCaches(config.home, claim.appId, workspace)
   const programs = new Programs({
     workspace,
     limits: config.buildLimits,
-    readable: [...runtime.paths, caches.tools, caches.modules],
+    readable: [...runtime.paths, deps.toolsDir, caches.modules],
     writable: [caches.downloads],
     network,
     onLine: (line) => log.output(line),
@@ -100,14 +102,18 @@ export async function openContext(
           env: installEnv,
           log,
           npm,
-          toolsDir: caches.tools,
+          toolsDir: deps.toolsDir,
           modulesDir: caches.modules,
           downloadsDir: caches.downloads,
           use: network.use,
         })
   const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
   if (!quiet) announce(claim, plan, { app, opened, log, clash })
-  const frameworkCache = new FrameworkCache(caches.frameworks, workspace)
+  const frameworkCache = new FrameworkCache(caches.frameworks, {
+    workspace,
+    largestBytes: config.buildCaches.appMb * 1_048_576,
+    say: (line) => log.output(line),
+  })
   const parts = findAppParts(tree, root, app.config.build.include)
   const partsSha256 = isToldVersion ? null : digestParts(claim, { tree, folder: workspace.app, root, parts })
   const envs = { env, isToldVersion, partsSha256, deployEnv, hookEnv }
@@ -125,21 +131,6 @@ export async function openContext(
     log,
   }
   return { context, plan, lockfile: readLockfile(tree, opened) }
-}
-
-type Caches = { tools: string; modules: string; downloads: string; frameworks: string }
-
-// What a package manager downloads is the build's own; what was installed is the platform's, and given out as links.
-async function openCaches(home: string, app: string, workspace: Workspace): Promise<Caches> {
-  const caches = join(home, 'cache')
-  const own = join(caches, app)
-  await mkdir(own, { recursive: true })
-  await Promise.all([chmod(caches, 0o711), chmod(own, 0o711)])
-  await makeFor(workspace.user, join(own, 'downloads'))
-  const [modules = '', downloads = '', frameworks = ''] = ['modules', 'downloads', 'frameworks'].map((name) =>
-    join(own, name),
-  )
-  return { tools: join(caches, 'tools'), modules, downloads, frameworks }
 }
 
 function readApp(tree: SourceTree, root: string, config: App['config']): App {

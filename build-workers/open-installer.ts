@@ -60,7 +60,7 @@ export async function openInstaller(
     tool,
     storeDir: join(deps.downloadsDir, 'pnpm'),
     npmVersion,
-    cache: new DependencyCache(deps.modulesDir),
+    cache: new DependencyCache(deps.modulesDir, { say: (line) => deps.log.output(line) }),
   })
   const notes = [...manager.notes, ...describeManagerDifference(pkg, manager, npmVersion)]
   if (!manager.lockfile)

@@ -7,16 +7,15 @@ import type { Deployment } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Key } from '../registry/secrets.ts'
-import { diskUsage } from '../sandbox/disk-usage.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { leaseUser } from '../sandbox/users.ts'
-import type { BuildContext } from './build-context.ts'
+import type { BuildCaches } from './build-caches.ts'
 import { hookEnv } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
 import { type Opened, openContext } from './open-context.ts'
 import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
-import { removeAs, Workspace } from './workspace.ts'
+import { Workspace } from './workspace.ts'
 
 export type OpenSourceDeps = {
   store: BundleStore
@@ -24,6 +23,7 @@ export type OpenSourceDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  caches: BuildCaches
   log: StepLog
   /** Takes what is to be removed when the deployment has ended; users do not wait for it. */
   cleanup: AsyncDisposableStack
@@ -45,6 +45,8 @@ export async function openSource(
   const { config, key, cleanup, log } = deps
   const { appId, environment, envSnapshot } = deployment
   const user = await leaseUser(config, { purpose: 'build', app: appId })
+  const caches = cleanup.use(await deps.caches.use(appId, user, { afresh: deployment.options.clearCaches ?? false }))
+  if (deployment.options.clearCaches) log.line('       what earlier builds of the app have kept is thrown away')
   const workspace = cleanup.use(await openWorkspace(config.home, name, user))
   const tree = await fetchSource(deployment, workspace, deps)
 
@@ -53,9 +55,12 @@ export async function openSource(
   const runEnv = openEnvSnapshot(envSnapshot, { scope, key, purpose: 'run' })
   const network = await deps.networks.lease((sentence) => log.output(`network: ${sentence}`))
   cleanup.defer(() => network.release())
+  const places = { caches, toolsDir: deps.caches.tools }
   const envs = { appEnv, runEnv, hookEnv: hookEnv(deployment, previous, config) }
-  const opened = await openContext(deployment, workspace, tree, { ...deps, ...envs, network }, { quiet })
-  cleanup.defer(() => trimDownloads(opened.context, join(config.home, 'cache', appId)))
+  const opened = await openContext(deployment, workspace, tree, { ...deps, ...envs, network, ...places }, { quiet })
+  cleanup.defer(async () => {
+    if (opened.context.installer?.installer.hasRun) await deps.caches.markDownloads(caches)
+  })
   return { ...opened, appEnv }
 }
 
@@ -78,14 +83,4 @@ async function fetchSource(
   const archive = await store.get(deployment.sourceKey)
   const limits = { files, bytes: checkoutMb * 1_048_576 }
   return unpack(archive, workspace.app, { limits, owner: workspace.owner, signal })
-}
-
-const mostDownloadedBytes = 1024 ** 3
-
-// Package managers never throw away what they have downloaded; above a gigabyte an app begins anew.
-async function trimDownloads({ installer, workspace }: BuildContext, cache: string): Promise<void> {
-  if (!installer?.installer.hasRun) return
-  const downloads = join(cache, 'downloads')
-  if ((await diskUsage([downloads], mostDownloadedBytes)) > mostDownloadedBytes)
-    await removeAs(workspace.user, [downloads], cache)
 }

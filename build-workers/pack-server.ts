@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
+import { AppError } from '../registry/errors.ts'
 import { archive, archivedFile, endOfArchive } from './archive.ts'
 import type { ServerOutput } from './build-context.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
@@ -51,7 +52,15 @@ export async function packServer(
           frameHash.update(chunk)
           yield count(chunk)
         }
-        modulesFrame = { offset: ownSize, size: size - ownSize, sha256: frameHash.digest('hex') }
+        const sha256 = frameHash.digest('hex')
+        if (sha256 !== modules.sha256) {
+          await modules.discard()
+          throw new AppError(
+            'INTERNAL',
+            'the dependencies that were kept for the bundle were damaged and are thrown away',
+          )
+        }
+        modulesFrame = { offset: ownSize, size: size - ownSize, sha256 }
       }
       yield count(zstdCompressSync(endOfArchive, compression))
     },

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs'
 import { chmod, lchown, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { launch } from '../sandbox/launch.ts'
@@ -61,15 +62,17 @@ export class Workspace {
 }
 
 /**
- * Removes what a build's user has filled, as that user: no folder that a left-over process swaps for a symlink in mid-removal can lead to
- * anything that user could not remove by itself. `within` is the platform's folder that the paths lie in.
+ * Empties folders that a build's user has filled, as that user: no folder that a left-over process swaps for a symlink in mid-removal can lead to
+ * anything that user could not remove by itself. The folders themselves stay. `within` is the platform's folder that they lie in.
  */
-export async function removeAs(user: SandboxUser, paths: string[], within: string): Promise<void> {
+export async function removeAs(user: SandboxUser, folders: string[], within: string): Promise<void> {
+  const paths = folders.filter((path) => lstatSync(path, { throwIfNoEntry: false })?.isDirectory())
+  if (paths.length === 0) return
   const run = async (file: string, args: string[]) => {
     const launched = await launch({
       name: 'remove a build',
       file,
-      args: [...args, '--', ...paths],
+      args,
       cwd: '/',
       env: { PATH: '/usr/bin:/bin' },
       user,
@@ -78,10 +81,11 @@ export async function removeAs(user: SandboxUser, paths: string[], within: strin
     })
     return (await launched.exited).code
   }
-  if ((await run('/bin/rm', ['-rf'])) === 0) return
+  const empty = () => run('/usr/bin/find', [...paths, '-mindepth', '1', '-delete'])
+  if ((await empty()) === 0) return
   // Some tools leave folders that not even their owner may write to.
-  await run('/bin/chmod', ['-R', 'u+rwX'])
-  await run('/bin/rm', ['-rf'])
+  await run('/bin/chmod', ['-R', 'u+rwX', '--', ...paths])
+  if ((await empty()) !== 0) await run('/bin/rm', ['-rf', '--', ...paths])
 }
 
 export function ownerOf(user: SandboxUser): Owner | null {

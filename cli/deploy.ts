@@ -6,7 +6,7 @@ import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
 import { packFolder } from './source.ts'
 
-type Options = AppOptions & { version?: string; branch?: string; follow?: true; skipCanary?: true }
+type Options = AppOptions & { version?: string; branch?: string; follow?: true; skipCanary?: true; forceBuild?: true }
 
 export function register(program: Command): void {
   withApp(program.command('deploy'))
@@ -15,6 +15,7 @@ export function register(program: Command): void {
     .option('--version <version>', 'its name, as in 1.2.3; default: the time')
     .option('--branch <branch>', 'deploy a preview of this branch')
     .option('--skip-canary', 'give it all traffic at once')
+    .option('--force-build', 'build without what earlier builds have kept')
     .option('-f, --follow', 'stay until its rollout is over, and fail when it is taken back')
     .action(deploy)
 }
@@ -29,7 +30,8 @@ async function deploy(folder: string, options: Options): Promise<void> {
   const { version, branch, json = false } = options
   const body = await packFolder(folder)
   const until = options.follow ? 'verdict' : 'traffic'
-  const query = { app, version, branch, until, canary: options.skipCanary ? 'skip' : undefined }
+  const canary = options.skipCanary ? 'skip' : undefined
+  const query = { app, version, branch, until, canary, force: options.forceBuild ? 'true' : undefined }
   const start = () => client.stream('POST', 'deploy', { query, stream: { body, type: 'application/gzip' } })
   const deployment = await follow(client, start, { json, until })
   if (json) printJson(deployment)

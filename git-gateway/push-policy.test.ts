@@ -82,7 +82,7 @@ test('G12: options are taken from a list, and others are refused by name', () =>
       reason: expect.stringMatching(/^unknown push option ".*"; there are: canary=skip, follow, force-build, unlock$/),
     })
   }
-  const deployment = { canary: 'skip', forceBuild: true }
+  const deployment = { canary: 'skip', forceBuild: true, clearCaches: true }
   const asked = readPushOptions(['canary=skip', 'follow', 'force-build'])
   expect(asked).toEqual({ deployment, door: 'by hand', until: 'verdict' })
   expect(readPushOptions(['unlock'])).toEqual({ deployment: {}, door: 'unlocking', until: 'traffic' })

@@ -37,7 +37,7 @@ export function readPushOptions(options: string[]): PushOptions {
   return {
     deployment: {
       ...(options.includes('canary=skip') ? { canary: 'skip' as const } : {}),
-      ...(options.includes('force-build') ? { forceBuild: true } : {}),
+      ...(options.includes('force-build') ? { forceBuild: true, clearCaches: true } : {}),
     },
     door: options.includes('unlock') ? 'unlocking' : 'by hand',
     until: options.includes('follow') ? 'verdict' : 'traffic',

@@ -272,7 +272,7 @@ test('G12: push options: canary=skip and force-build reach the deployment, other
 
   expect(await repo.push('-o', 'canary=skip', '-o', 'force-build', '-o', 'follow', 'main')).toMatchObject({ code: 0 })
   expect(await gateway.deployments('options')).toMatchObject([
-    { gitSha: sha, options: { canary: 'skip', forceBuild: true } },
+    { gitSha: sha, options: { canary: 'skip', forceBuild: true, clearCaches: true } },
   ])
 })
 

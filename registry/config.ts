@@ -46,6 +46,8 @@ export type Config = {
   reconcileMs: number
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
+  /** What builds keep for the next ones: of each app, and of all apps on this machine. */
+  buildCaches: { appMb: number; totalMb: number }
   /** `stuckAfterMs`: a thread that answers nothing for so long is replaced. */
   appLimits: { memoryMb: number; processes: number; stuckAfterMs: number }
   /** Of each edge process; `cacheBytes` 0: nothing is cached. */
@@ -140,6 +142,8 @@ const environment = z.object({
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
   ATELIER_BUILD_DISK_MB: count(16, 1_048_576).default(4096),
   ATELIER_BUILD_LOG_MB: count(1, 1024).default(16),
+  ATELIER_BUILD_CACHE_MB: count(0, 1_048_576).default(2048),
+  ATELIER_BUILD_CACHE_TOTAL_MB: count(0, 16_777_216).default(20_480),
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
   ATELIER_APP_STUCK_SEC: count(1, 3600).default(30),
   ATELIER_CACHE_MB: count(0, 65_536).default(64),
@@ -193,6 +197,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       diskMb: settings.ATELIER_BUILD_DISK_MB,
       outputBytes: settings.ATELIER_BUILD_LOG_MB * 1_048_576,
     },
+    buildCaches: { appMb: settings.ATELIER_BUILD_CACHE_MB, totalMb: settings.ATELIER_BUILD_CACHE_TOTAL_MB },
     appLimits: {
       memoryMb: settings.ATELIER_APP_MEMORY_MB,
       processes: 256,

@@ -74,7 +74,8 @@ export type Deployment = {
 
 export type Commit = { sha: string; subject: string }
 
-export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean }
+/** `clearCaches`: what earlier builds of the app have kept is thrown away. */
+export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean; clearCaches?: boolean }
 
 export type NewDeployment = {
   app: string

@@ -41,7 +41,7 @@ export async function buildNext(
 }
 
 async function runNext(context: BuildContext, dist: string): Promise<void> {
-  const { workspace, root, log, frameworkCache } = context
+  const { workspace, log } = context
   const env = {
     NEXT_TELEMETRY_DISABLED: '1',
     ...context.env,
@@ -50,20 +50,18 @@ async function runNext(context: BuildContext, dist: string): Promise<void> {
     NEXT_PRIVATE_OUTPUT_TRACE_ROOT: workspace.app,
   }
   const lines: string[] = []
-  await frameworkCache.lend(join(root, dist), 'cache', 'next')
+  const onLine = (line: string) => {
+    lines.push(line)
+    if (lines.length > 500) lines.shift()
+    log.output(line)
+  }
   try {
     await log.step('Building', buildCommand(context, next), () =>
-      runBuildScript({ ...context, env }, next, (line) => {
-        lines.push(line)
-        if (lines.length > 500) lines.shift()
-        log.output(line)
-      }),
+      runBuildScript({ ...context, env }, next, onLine, [join(dist, 'cache')]),
     )
   } catch (thrown) {
     const why = thrown instanceof AppError && thrown.code === 'BUILD_FAILED' ? explainFailure(lines) : null
     throw why ? new AppError('BUILD_FAILED', `build failed: ${why}`, { cause: thrown }) : thrown
-  } finally {
-    await frameworkCache.keep(join(root, dist), 'cache', 'next')
   }
 }
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
+import { cacheFolders } from '../cache-folders.ts'
 import { entryStyle } from '../entry-style.ts'
 import { runHook } from '../hooks.ts'
 import { isFolderInside, readInside } from '../inside.ts'
@@ -16,17 +17,19 @@ export async function buildByScript(
   context: BuildContext,
   { script, output, entry, command, asProcess }: Omit<Transform & { transform: 'script' }, 'transform'>,
 ): Promise<BuildOutput> {
-  const { app, programs, runtime, folder, workspace, root, log } = context
+  const { app, programs, runtime, folder, workspace, root, log, frameworkCache } = context
   await context.installer?.installer.installAll()
   await runHook(context, 'preBuild')
   await log.step('Building', script, () =>
-    programs.run({
-      name: script.length <= 40 ? script : 'build.script',
-      ...userCommand(script, app.tree, runtime),
-      cwd: folder,
-      env: buildStepEnv(context),
-      code: 'BUILD_FAILED',
-    }),
+    frameworkCache.during(cacheFolders(context), () =>
+      programs.run({
+        name: script.length <= 40 ? script : 'build.script',
+        ...userCommand(script, app.tree, runtime),
+        cwd: folder,
+        env: buildStepEnv(context),
+        code: 'BUILD_FAILED',
+      }),
+    ),
   )
   await runHook(context, 'postBuild')
 

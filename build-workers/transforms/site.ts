@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { AppError } from '../../registry/errors.ts'
 import { type BuildContext, type BuildOutput, buildStepEnv } from '../build-context.ts'
+import { cacheFolders } from '../cache-folders.ts'
 import { runHook } from '../hooks.ts'
 import { isFolderInside } from '../inside.ts'
 import type { BuildTool } from '../plan.ts'
@@ -36,13 +37,14 @@ export async function buildSite(
   }
 }
 
-/** Runs the build script, or the tool where there is none; returns what ran, as a person would write it. Throws BUILD_FAILED. */
+/** Runs the build script, or the tool where there is none; returns what ran, as a person would write it; `caches`: folders of the app that the next build is to find again. Throws BUILD_FAILED. */
 export async function runBuildScript(
   context: BuildContext,
   tool: BuildTool | null,
   take = (line: string) => context.log.output(line),
+  caches: string[] = [],
 ): Promise<string> {
-  const { programs, runtime, folder, workspace, installer } = context
+  const { programs, runtime, folder, workspace, installer, frameworkCache } = context
   const script = scriptOf(context, tool)
   const bin = join(workspace.app, installer?.root ?? '', 'node_modules/.bin')
   const program = script
@@ -50,7 +52,9 @@ export async function runBuildScript(
     : { file: join(bin, tool?.program ?? ''), args: tool?.args ?? [] }
   const name = buildCommand(context, tool)
   const onLine = withoutBanner(name, take)
-  await programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED', onLine })
+  await frameworkCache.during(cacheFolders(context, caches), () =>
+    programs.run({ name, ...program, cwd: folder, env: buildStepEnv(context), code: 'BUILD_FAILED', onLine }),
+  )
   return name
 }
 

@@ -27,6 +27,7 @@ export const deployRoute = route({
       .optional()
       .openapi({ description: 'default: the production branch; pr/42 and others are previews' }),
     follow: flag.default(true).openapi({ description: 'false: answer at once with the deployment and build on' }),
+    force: flag.default(false).openapi({ description: 'build without what earlier builds have kept' }),
     until,
     canary,
   }),
@@ -49,7 +50,10 @@ export const deployRoute = route({
       source: 'upload',
       by: nameOf(caller),
       sourceKey,
-      options: query.canary ? { canary: query.canary } : {},
+      options: {
+        ...(query.force && { forceBuild: true, clearCaches: true }),
+        ...(query.canary && { canary: query.canary }),
+      },
     })
     log.info({ app: app.id, deployment: deployment.id, version, by: caller.name }, 'upload accepted')
     await queue.enqueueBuild(deployment)

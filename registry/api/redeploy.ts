@@ -25,6 +25,7 @@ export const redeployRoute = route({
     version: versionName.nullish(),
     branch: branchName.nullish().openapi({ description: 'the preview of this branch; default: production' }),
     build: z.boolean().default(false).openapi({ description: 'build it again, for variables that are built into it' }),
+    force: z.boolean().default(false).openapi({ description: 'build it again without what earlier builds have kept' }),
     follow: z.boolean().default(true),
     until,
     canary,
@@ -33,8 +34,9 @@ export const redeployRoute = route({
   async handle({ body }, call) {
     const { app, sql, queue, caller, config, log } = call
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })
+    const isBuilt = body.build || body.force
     if (!body.version) await refuseToGoBack(sql, model)
-    if (!body.build) await refuseIfPruned(sql, model)
+    if (!isBuilt) await refuseIfPruned(sql, model)
     const deployment = await createDeployment(sql, {
       app: app.id,
       target: { environment: model.environment, branch: model.branch, label: model.label },
@@ -43,11 +45,15 @@ export const redeployRoute = route({
       by: nameOf(caller),
       sourceKey: model.sourceKey,
       sourceTree: model.sourceTree,
-      buildId: body.build ? null : model.buildId,
-      options: { ...(body.build && { forceBuild: true }), ...(body.canary && { canary: body.canary }) },
+      buildId: isBuilt ? null : model.buildId,
+      options: {
+        ...(isBuilt && { forceBuild: true }),
+        ...(body.force && { clearCaches: true }),
+        ...(body.canary && { canary: body.canary }),
+      },
     })
     log.info({ app: app.id, deployment: deployment.id, of: model.id, by: caller.name }, 'redeploy accepted')
-    if (!body.build) await appendBuildLog(sql, deployment.id, warnings(model, deployment))
+    if (!isBuilt) await appendBuildLog(sql, deployment.id, warnings(model, deployment))
     await queue.enqueueBuild(deployment)
     return body.follow
       ? followDeployment(call, deployment, { until: body.until })

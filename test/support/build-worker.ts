@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { zstdCompressSync } from 'node:zlib'
 import { Attempts } from '../../build-workers/attempt.ts'
 import { type BuildDeps, build } from '../../build-workers/build.ts'
+import { BuildCaches } from '../../build-workers/build-caches.ts'
 import { openBuildNetworks } from '../../build-workers/build-egress.ts'
 import { type HostNpm, hostNpmOnce } from '../../build-workers/host-npm.ts'
 import { createApp } from '../../registry/apps.ts'
@@ -31,7 +32,7 @@ const strongest: Isolation = { mode: 'full', walls: null, holes: [], missing: []
 
 export type TestFiles = Record<string, string | Buffer | object>
 /** `canary: 'wanted'`: the deployment begins a rollout, which is the test's to lead. */
-export type PushOptions = { branch?: string; canary?: 'skip' | 'wanted' }
+export type PushOptions = { branch?: string; canary?: 'skip' | 'wanted'; isForced?: boolean }
 export type Built = { deployment: Deployment; log: string[]; manifest: Manifest | null; tookMs: number }
 
 const unproved = { current: () => Promise.resolve(strongest), demand: () => Promise.resolve() }
@@ -83,6 +84,7 @@ export class TestWorker {
       key: randomBytes(32),
       npm,
       networks,
+      caches: new BuildCaches({ config, sql, log }),
       appNetworks,
       isolation: unproved,
       attempts,
@@ -117,7 +119,7 @@ export class TestWorker {
   async push(
     app: string,
     files: TestFiles,
-    { branch = 'main', canary = 'skip' }: PushOptions = {},
+    { branch = 'main', canary = 'skip', isForced = false }: PushOptions = {},
   ): Promise<Deployment> {
     const folder = await mkdtemp(join(tmpdir(), 'push-'))
     try {
@@ -126,7 +128,7 @@ export class TestWorker {
         const bytes = typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content)
         await writeFile(join(folder, path), bytes, { mode: path.startsWith('bin/') ? 0o755 : 0o644 })
       }
-      return await this.pushFolder(app, folder, { branch, canary, leftOut: [] })
+      return await this.pushFolder(app, folder, { branch, canary, isForced, leftOut: [] })
     } finally {
       await rm(folder, { recursive: true })
     }
@@ -135,7 +137,12 @@ export class TestWorker {
   async pushFolder(
     app: string,
     folder: string,
-    { branch = 'main', canary = 'skip', leftOut = ['node_modules'] }: PushOptions & { leftOut?: string[] } = {},
+    {
+      branch = 'main',
+      canary = 'skip',
+      isForced = false,
+      leftOut = ['node_modules'],
+    }: PushOptions & { leftOut?: string[] } = {},
   ): Promise<Deployment> {
     const { sql, store } = this.deps
     const version = randomBytes(20).toString('hex')
@@ -153,7 +160,10 @@ export class TestWorker {
       by: 'test',
       sourceKey: sourceKey(app, version),
       // Nobody leads rollouts here.
-      options: canary === 'skip' ? { canary } : {},
+      options: {
+        ...(canary === 'skip' && { canary }),
+        ...(isForced && { forceBuild: true, clearCaches: true }),
+      },
     })
   }
 
