@@ -4,6 +4,7 @@ import type { AppParts } from './app-parts.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
 import type { FrameworkCache } from './framework-cache.ts'
 import type { Installer } from './install.ts'
+import type { MissingFiles } from './missing-files.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { App } from './plan.ts'
 import type { Programs } from './programs.ts'
@@ -17,6 +18,8 @@ export type BuildContext = {
   folder: string
   /** The same, relative to the workspace's `app`: `''`, `apps/web`. */
   root: string
+  /** What the commit names and does not hold. */
+  missing: MissingFiles
   /** What the app uses of its repository, of which it is a part or the whole. */
   parts: AppParts
   /** Null: there is nothing to install. `root` is where it installs, relative to the workspace's `app`. */

@@ -19,7 +19,8 @@ import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeBuild } from './manifest-facts.ts'
-import { openSource } from './open-source.ts'
+import { refusePointers, withMissing } from './missing-files.ts'
+import { type OpenedSource, openSource } from './open-source.ts'
 import { packPages } from './pack-pages.ts'
 import { packServer } from './pack-server.ts'
 import type { Plan } from './plan.ts'
@@ -83,16 +84,27 @@ export async function makeBuild(
   deps: MakeDeps,
 ): Promise<MadeBuild | BuiltBefore> {
   const startedAt = performance.now()
-  const { sql, config } = deps
-  const { context, plan, lockfile, appEnv } = await openSource(
-    claim,
-    { name: claim.id, previous: await readLiveVersion(sql, claim) },
-    deps,
-  )
+  const previous = await readLiveVersion(deps.sql, claim)
+  const opened = await openSource(claim, { name: claim.id, previous }, deps)
+  try {
+    return await makeFrom(opened, claim, milestones, { ...deps, startedAt })
+  } catch (thrown) {
+    throw withMissing(thrown, opened.context.missing)
+  }
+}
+
+async function makeFrom(
+  { context, plan, lockfile, appEnv }: OpenedSource,
+  claim: Claim,
+  milestones: Milestones,
+  deps: MakeDeps & { startedAt: number },
+): Promise<MadeBuild | BuiltBefore> {
+  const { config, startedAt } = deps
   const before = await findUnchanged(claim, context, deps)
   if (before) return { builtBefore: before }
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
+  refusePointers(packed.pages, context.missing)
   const { rules } = packed
   const scan = scanRoutes(plan, context)
   const database = await provideDatabase(claim, { isWanted: context.app.config.database?.provision ?? false, deps })

@@ -17,6 +17,7 @@ import { FrameworkCache } from './framework-cache.ts'
 import { describeClash } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
 import { Mask } from './mask.ts'
+import { describeMissing, type MissingFiles } from './missing-files.ts'
 import { describeNodeDifference } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
 import { readPackageJson } from './package-json.ts'
@@ -41,6 +42,7 @@ export type OpenDeps = {
   /** All of them. */
   runEnv: Record<string, string>
   hookEnv: Record<string, string>
+  missing: MissingFiles
   signal: AbortSignal
 }
 
@@ -54,7 +56,7 @@ export async function openContext(
   deps: OpenDeps,
   { quiet = false }: { quiet?: boolean } = {},
 ): Promise<Opened> {
-  const { config, log, signal, appEnv, runEnv, hookEnv, network, caches } = deps
+  const { config, log, signal, appEnv, runEnv, hookEnv, network, missing, caches } = deps
   const runtime = await prepareRuntime(config.home)
   const programs = new Programs({
     workspace,
@@ -108,7 +110,7 @@ export async function openContext(
           use: network.use,
         })
   const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
-  if (!quiet) announce(claim, plan, { app, opened, log, clash })
+  if (!quiet) announce(claim, plan, { app, opened, log, more: [...describeMissing(missing), clash] })
   const frameworkCache = new FrameworkCache(caches.frameworks, {
     workspace,
     largestBytes: config.buildCaches.appMb * 1_048_576,
@@ -119,6 +121,7 @@ export async function openContext(
   const envs = { env, isToldVersion, partsSha256, deployEnv, hookEnv }
   const context = {
     app,
+    missing,
     parts,
     workspace,
     folder,
@@ -153,11 +156,11 @@ function detect(app: App): Plan {
 function announce(
   claim: Deployment,
   plan: Plan,
-  { app, opened, log, clash }: { app: App; opened: OpenedInstaller | null; log: StepLog; clash: string | null },
+  { app, opened, log, more }: { app: App; opened: OpenedInstaller | null; log: StepLog; more: (string | null)[] },
 ): void {
   log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
   const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
-  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), clash]
+  const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), ...more]
   for (const note of notes) if (note) log.line(`       ${note}`)
 }
 

@@ -12,6 +12,7 @@ import { leaseUser } from '../sandbox/users.ts'
 import type { BuildCaches } from './build-caches.ts'
 import { hookEnv } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
+import { findMissingFiles, withMissing } from './missing-files.ts'
 import { type Opened, openContext } from './open-context.ts'
 import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
@@ -56,8 +57,17 @@ export async function openSource(
   const network = await deps.networks.lease((sentence) => log.output(`network: ${sentence}`))
   cleanup.defer(() => network.release())
   const places = { caches, toolsDir: deps.caches.tools }
-  const envs = { appEnv, runEnv, hookEnv: hookEnv(deployment, previous, config) }
-  const opened = await openContext(deployment, workspace, tree, { ...deps, ...envs, network, ...places }, { quiet })
+  const missing = findMissingFiles(tree)
+  const envs = { missing, appEnv, runEnv, hookEnv: hookEnv(deployment, previous, config) }
+  const opened = await openContext(
+    deployment,
+    workspace,
+    tree,
+    { ...deps, ...envs, network, ...places },
+    { quiet },
+  ).catch((thrown: unknown) => {
+    throw withMissing(thrown, missing)
+  })
   cleanup.defer(async () => {
     if (opened.context.installer?.installer.hasRun) await deps.caches.markDownloads(caches)
   })

@@ -5,6 +5,8 @@ export interface SourceTree {
   /** The text of a file of at most 64 MB (lockfiles are long), else null. */
   read(path: string): string | null
   readBytes(path: string): Buffer | null
+  /** The bytes of a file of at most so many, else null. */
+  readShort(path: string, most: number): Buffer | null
   paths(): Iterable<string>
   /** Symlinks, which are no files here. */
   links(): [path: string, target: string][]
@@ -18,6 +20,10 @@ export function treeOf(files: Record<string, string>): SourceTree {
     hasDirectory: (path) => paths.some((known) => known.startsWith(`${path}/`)),
     read: (path) => (Object.hasOwn(files, path) ? (files[path] ?? null) : null),
     readBytes: (path) => (Object.hasOwn(files, path) ? Buffer.from(files[path] ?? '') : null),
+    readShort: (path, most) => {
+      const bytes = Object.hasOwn(files, path) ? Buffer.from(files[path] ?? '') : null
+      return bytes && bytes.length <= most ? bytes : null
+    },
     paths: () => paths,
     links: () => [],
   }
@@ -32,6 +38,7 @@ export function subtree(tree: SourceTree, directory: string): SourceTree {
     hasDirectory: (path) => tree.hasDirectory(prefix + path),
     read: (path) => tree.read(prefix + path),
     readBytes: (path) => tree.readBytes(prefix + path),
+    readShort: (path, most) => tree.readShort(prefix + path, most),
     paths: function* () {
       for (const path of tree.paths()) if (path.startsWith(prefix)) yield path.slice(prefix.length)
     },

@@ -14,16 +14,17 @@ export function unpackedTree(
     hasDirectory: (path) => directories.has(path),
     read: (path) => (files.has(path) ? (readFile(join(root, path))?.toString('utf8') ?? null) : null),
     readBytes: (path) => (files.has(path) ? readFile(join(root, path)) : null),
+    readShort: (path, most) => (files.has(path) ? readFile(join(root, path), most) : null),
     paths: () => files,
     links: () => links,
   }
 }
 
-function readFile(path: string): Buffer | null {
+function readFile(path: string, most = maxReadBytes): Buffer | null {
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   try {
     const { size } = fstatSync(descriptor)
-    if (size > maxReadBytes) return null
+    if (size > most) return null
     const bytes = Buffer.alloc(size)
     return bytes.subarray(0, readSync(descriptor, bytes))
   } finally {

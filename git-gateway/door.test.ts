@@ -297,3 +297,15 @@ async function revokedToken(): Promise<string> {
   await deleteToken(database.sql, token.id)
   return secret
 }
+
+test('Git LFS is told that it is not supported, with a token and without, and the same of every app', async () => {
+  const gits = watchGit()
+  for (const app of ['taken', 'not-there'])
+    for (const authorization of [undefined, basic(gateway.secret)]) {
+      const answer = await client.send('POST', `/${app}.git/info/lfs/objects/batch`, { headers: { authorization } })
+      expect(answer).toMatchObject({ status: 422 })
+      expect(JSON.parse(answer.text)).toMatchObject({ message: expect.stringContaining('takes no Git LFS files') })
+    }
+  expect(await client.sendTarget('POST', '/taken.git/info/lfs/../../git-upload-pack', {})).toBe(400)
+  expect(gits()).toBe(0)
+})

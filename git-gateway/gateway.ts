@@ -6,6 +6,7 @@ import { advertise, sendPack } from './exchange.ts'
 import type { GatewayDeps } from './gateway-deps.ts'
 import { Git } from './git.ts'
 import { authorize, readAddress } from './guard.ts'
+import { isLfs, refuseLfs } from './lfs.ts'
 import { receivePush } from './push.ts'
 import { RefLocks } from './ref-lock.ts'
 import { RefMover } from './ref-mover.ts'
@@ -76,6 +77,7 @@ async function route(request: IncomingMessage, response: ServerResponse, deps: G
     return send(response, 200, { type: 'application/json', body: '{"ok":true}' })
   }
 
+  if (isLfs(url)) return refuseLfs(response)
   const address = readAddress(url)
   const access = await authorize(request, address, deps)
   if (method !== (address.discovery ? 'GET' : 'POST')) {
