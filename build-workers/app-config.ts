@@ -26,6 +26,14 @@ const build = z.strictObject({
   bundler: z.enum(['esbuild', 'bun', 'custom']).optional(),
   /** Folder of the app inside the repository, for monorepos. */
   root: appPath.optional(),
+  /** Overrules detection; `fetch` is Hono and its like, `server` whatever listens by itself. */
+  framework: z
+    .enum([
+      ...['next', 'sveltekit', 'nuxt', 'astro', 'react-router', 'angular'],
+      ...['vite', 'docusaurus', 'vitepress', 'gatsby', 'react-scripts', 'eleventy'],
+      ...['fetch', 'server', 'static'],
+    ] as const)
+    .optional(),
   /** Folders that belong to an app in a monorepo though nothing in it names them; `.`: all of it. */
   include: z.array(appPath).default([]),
   entry: appPath.optional(),

@@ -12,6 +12,64 @@ type Case = [name: string, files: Files, config: object, expected: object]
 
 test.each<Case>([
   [
+    'hapi',
+    { 'package.json': { dependencies: { '@hapi/hapi': '21' } }, 'index.js': 'Hapi.server({ port: 3000 }).start()' },
+    {},
+    {
+      framework: 'hapi',
+      transform: 'server',
+      entry: 'index.js',
+      reason: 'hapi detected (@hapi/hapi in package.json, index.js)',
+    },
+  ],
+  [
+    'Vite chosen for what looks like a server',
+    {
+      'package.json': {
+        dependencies: { express: '5' },
+        devDependencies: { vite: '8' },
+        scripts: { start: 'node server.js' },
+      },
+      'server.js': 'app.listen(1)',
+    },
+    { build: { framework: 'vite' } },
+    { transform: 'site', tool: 'vite', output: 'dist', reason: 'Vite chosen (build.framework in atelier.config)' },
+  ],
+  [
+    'a server chosen for what looks like Next.js',
+    { 'package.json': { dependencies: { next: '16' } }, 'app/page.tsx': '', 'server.js': 'x.listen(1)' },
+    { build: { framework: 'server' } },
+    { transform: 'server', entry: 'server.js' },
+  ],
+  [
+    'Next.js chosen, installed at the top of a workspace, started otherwise',
+    { 'package.json': { scripts: { start: 'node cluster.js' } } },
+    { build: { framework: 'next' } },
+    { transform: 'next', reason: 'Next.js chosen (build.framework in atelier.config)' },
+  ],
+  [
+    'Nuxt chosen in spite of a server',
+    { 'package.json': { scripts: { start: 'node server.js' } }, 'server.js': 'x.listen(1)' },
+    { build: { framework: 'nuxt' } },
+    { framework: 'nuxt', transform: 'kit' },
+  ],
+  [
+    'pages chosen beside a build tool',
+    { 'package.json': { devDependencies: { vite: '8' } }, 'index.html': '' },
+    { build: { framework: 'static' } },
+    { transform: 'copy', reason: 'Static files chosen (build.framework in atelier.config)' },
+  ],
+  [
+    'a fetch app chosen beside a page of Vite',
+    {
+      'package.json': { devDependencies: { vite: '8' } },
+      'index.html': '',
+      'src/index.ts': 'export default { fetch() {} }',
+    },
+    { build: { framework: 'fetch' } },
+    { transform: 'bundle', entry: 'src/index.ts' },
+  ],
+  [
     'a plain folder',
     { 'index.html': '', 'app.js': 'document.title' },
     {},

@@ -1,21 +1,23 @@
 import { AppError } from '../registry/errors.ts'
 import { detectFetchApp } from './fetch-app.ts'
-import { detectKit } from './kits.ts'
+import { chooseKit, detectKit } from './kits.ts'
 import { detectNext } from './next-app.ts'
 import { detectNodeServer, frameworkOf, namesNodeServer } from './node-server.ts'
 import { dependsOn } from './package-json.ts'
 import type { App, Plan } from './plan.ts'
 import { detectProcess, planProcess } from './process-app.ts'
-import { detectSite, serverKits } from './site.ts'
+import { chooseSite, detectSite, serverKits } from './site.ts'
 import { firstFile, type SourceTree } from './source-tree.ts'
 import { closestTo } from './spelling.ts'
 import { readStartCommand } from './start-command.ts'
+
+type Chosen = NonNullable<App['config']['build']['framework']>
 
 type Detector = { looksFor: string; detect(app: App): Plan | null }
 
 // In this order: what the person said, then the kinds that say most about themselves, last the plain folder.
 const detectors: Detector[] = [
-  { looksFor: 'build.script or build.entry in atelier.config.ts', detect: detectConfigured },
+  { looksFor: 'build.framework, build.script or build.entry in atelier.config.ts', detect: detectConfigured },
   { looksFor: 'next in package.json with a next.config, app/ or pages/', detect: detectNext },
   {
     looksFor: 'SvelteKit, Nuxt, Astro, React Router or Angular in package.json',
@@ -32,7 +34,7 @@ const detectors: Detector[] = [
   },
   {
     looksFor:
-      'a start script such as "node server.js", express, fastify or koa in package.json, or a server.js, app.js, index.js or bin/www that listens',
+      'a start script such as "node server.js", express, fastify, koa or @hapi/hapi in package.json, or a server.js, app.js, index.js or bin/www that listens',
     detect: detectNodeServer,
   },
   { looksFor: 'an index.html in the top folder, public/ or dist/', detect: detectStatic },
@@ -88,8 +90,43 @@ function detectConfigured(app: App): Plan | null {
     throw new AppError('CONFIG_INVALID', "build.script: is needed when build.bundler is 'custom'")
   if (build.entry && !app.tree.hasFile(build.entry) && !app.pkg?.scripts['build'])
     throw entryMissing(app.tree, build.entry)
+  if (build.framework) return detectChosen(app, build.framework)
   if (build.kind) return detectKind(app, build.kind)
   return build.entry ? (detectFetchApp(app) ?? detectNodeServer(app)) : null
+}
+
+// The person knows better than any rule: what the tree looks like does not count.
+function detectChosen(app: App, name: Chosen): Plan {
+  const plan = planChosen(app, name)
+  if (plan) return { ...plan, reason: `${nameOfPlan(plan)} chosen (build.framework in atelier.config)` }
+  const missing: Partial<Record<Chosen, string>> = {
+    static: 'there is no index.html in the top folder, public/ or dist/; name the folder in build.output',
+    fetch: 'no file has a default export with fetch; name the file in build.entry',
+    server: 'nothing says what to start; write a start script such as "node server.js", or set build.entry',
+  }
+  throw new AppError(
+    'ENTRY_NOT_FOUND',
+    `build.framework in atelier.config is '${name}', and ${missing[name] ?? 'there is no package.json'}`,
+  )
+}
+
+function planChosen(app: App, name: Chosen): Plan | null {
+  switch (name) {
+    case 'next':
+      return detectNext(app, { isChosen: true })
+    case 'fetch':
+      return detectFetchApp(app)
+    case 'server':
+      return detectProcess(app) ?? detectNodeServer(app)
+    case 'static':
+      return detectStatic(app)
+    default:
+      return chooseKit(app, name) ?? chooseSite(app, name)
+  }
+}
+
+function nameOfPlan({ reason }: Plan): string {
+  return reason.replace(/ detected .*/s, '')
 }
 
 // What is meant to listen by itself is no site and no fetch app, whatever it looks like.

@@ -39,12 +39,22 @@ const kits: Kit[] = [
 
 /** Apps of such a framework, unless they bring a server of their own. */
 export function detectKit(app: App): Plan | null {
+  const kit = kits.find(({ tool }) => dependsOn(app.pkg, tool))
+  if (!kit || app.config.build.entry || startsOtherwise(app, kit)) return null
+  return planKit(app, kit)
+}
+
+/** The kit of that name, whatever the app looks like; null: it is the name of none. */
+export function chooseKit(app: App, name: string): Plan | null {
+  const kit = kits.find(({ tool }) => nameOf(tool) === name)
+  return kit ? planKit(app, kit) : null
+}
+
+function planKit(app: App, kit: Kit): Plan {
   const { pkg, config, tree } = app
-  const kit = kits.find(({ tool }) => dependsOn(pkg, tool))
-  if (!kit || config.build.entry || startsOtherwise(app, kit)) return null
   const start = readStartCommand(tree, pkg)
   return {
-    framework: kit.tool.replace(/^@([^/]*)\/(core|kit|dev)$/, '$1').replace(/^sveltejs$/, 'sveltekit'),
+    framework: nameOf(kit.tool),
     reason: `${kit.title} detected (${kit.tool} in package.json)`,
     notes: [],
     transform: 'kit',
@@ -52,6 +62,10 @@ export function detectKit(app: App): Plan | null {
     command: start && !servesFiles(start) && start.file === null ? start.command : null,
     asProcess: config.build.kind === 'process',
   }
+}
+
+function nameOf(tool: string): string {
+  return tool.replace(/^@([^/]*)\/(core|kit|dev)$/, '$1').replace(/^sveltejs$/, 'sveltekit')
 }
 
 // `node server.js` is a server of the app's own, unless it is what the build leaves.

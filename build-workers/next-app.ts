@@ -7,12 +7,12 @@ const configs = ['ts', 'mts', 'js', 'mjs', 'cjs'].map((extension) => `next.confi
 const routers = ['app', 'src/app', 'pages', 'src/pages']
 
 /** A Next.js app, with the server of its own that `next build` makes of it, or as static pages (`output: 'export'`). */
-export function detectNext(app: App): Plan | null {
+export function detectNext(app: App, { isChosen = false } = {}): Plan | null {
   const { tree, pkg, config } = app
-  if (!dependsOn(pkg, 'next') || config.build.entry) return null
+  if (!isChosen && (!dependsOn(pkg, 'next') || config.build.entry)) return null
   const evidence = firstFile(tree, configs) ?? routers.find((folder) => tree.hasDirectory(folder))
   const start = readStartCommand(tree, pkg)
-  if (!evidence || (start && !startsNext(start))) return null
+  if (!isChosen && (!evidence || (start && !startsNext(start)))) return null
   return {
     framework: 'next',
     reason: `Next.js detected (next in package.json, ${evidence})`,

@@ -79,22 +79,30 @@ const tools: SiteTool[] = [
 
 /** Vite and its like: apps whose build leaves a folder of static files. */
 export function detectSite(app: App): Plan | null {
-  const { pkg, config } = app
-  if (!pkg) return null
-  for (const { tool, name, output, isUsed, build } of tools) {
-    const evidence = dependsOn(pkg, tool) ? isUsed(app) : null
-    if (!evidence || servesItself(app)) continue
-    return {
-      framework: programOf(tool),
-      reason: `${[name, library(pkg)].filter(Boolean).join(' + ')} detected (${tool} in package.json, ${evidence})`,
-      notes: [],
-      transform: 'site',
-      tool,
-      build: build?.(app) ?? { scripts: ['build'], program: programOf(tool), args: ['build'] },
-      output: config.build.output ?? writtenOutput(tool, app.tree, pkg) ?? output,
-    }
+  if (!app.pkg) return null
+  for (const tool of tools) {
+    const evidence = dependsOn(app.pkg, tool.tool) ? tool.isUsed(app) : null
+    if (evidence && !servesItself(app)) return planSite(app, app.pkg, tool, evidence)
   }
   return null
+}
+
+/** The tool of that name, whatever the app looks like; null: it is the name of none, or there is no package.json. */
+export function chooseSite(app: App, name: string): Plan | null {
+  const tool = tools.find((known) => programOf(known.tool) === name)
+  return tool && app.pkg ? planSite(app, app.pkg, tool, 'package.json') : null
+}
+
+function planSite(app: App, pkg: PackageJson, { tool, name, output, build }: SiteTool, evidence: string): Plan {
+  return {
+    framework: programOf(tool),
+    reason: `${[name, library(pkg)].filter(Boolean).join(' + ')} detected (${tool} in package.json, ${evidence})`,
+    notes: [],
+    transform: 'site',
+    tool,
+    build: build?.(app) ?? { scripts: ['build'], program: programOf(tool), args: ['build'] },
+    output: app.config.build.output ?? writtenOutput(tool, app.tree, pkg) ?? output,
+  }
 }
 
 function programOf(tool: string): string {

@@ -41,6 +41,22 @@ test('express-generator, unchanged', async () => {
   expect(built.manifest).toMatchObject({ kind: 'server', framework: 'express', server: { entry: 'bin/www' } })
 })
 
+test('a hapi server as its documentation begins it, with a port of its own', async () => {
+  const built = await worker.deploy(await worker.createApp(), {
+    'package.json': { name: 'my-hapi', main: 'index.js', dependencies: { '@hapi/hapi': '^21.4.0' } },
+    'index.js': `const Hapi = require('@hapi/hapi')
+      const init = async () => {
+        const server = Hapi.server({ port: 3000, host: 'localhost' })
+        server.route({ method: 'GET', path: '/', handler: () => 'Hello World!' })
+        await server.start()
+      }
+      init()`,
+  })
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  expect(built.log[0]).toContain('hapi detected (@hapi/hapi in package.json, index.js)')
+  expect(built.manifest).toMatchObject({ kind: 'server', framework: 'hapi', server: { entry: 'index.js' } })
+})
+
 async function npx(...args: string[]): Promise<void> {
   const cli = join(dirname(createRequire(import.meta.url).resolve('npm/package.json')), 'bin/npx-cli.js')
   await promisify(execFile)(process.execPath, [cli, '--yes', ...args], { cwd: scratch })
