@@ -240,6 +240,18 @@ test.each<Case>([
     'a\\nb has a name with a control character or backslash; it cannot be published',
   ],
   [
+    'a file of 2 GB in the output',
+    script('mkdir dist; touch dist/index.html; truncate -s 2G dist/big'),
+    'BUILD_LIMIT',
+    /wrote more than 50 MB to disk \(ATELIER_BUILD_DISK_MB on the server\)$/,
+  ],
+  [
+    'a hundred thousand files in the output',
+    script('mkdir dist; cd dist; touch index.html; seq 100001 | xargs touch'),
+    'OUTPUT_INVALID',
+    'the build left more than 100000 static files',
+  ],
+  [
     'a hard link in the output',
     script('mkdir dist; touch dist/index.html; echo x > other; ln other dist/copy'),
     'OUTPUT_INVALID',

@@ -61,6 +61,12 @@ test('a socket ends the walk with its path', async () => {
   server.close()
 })
 
+test.runIf(process.getuid?.() === 0)('a device ends the walk with its path', () => {
+  const root = tree({ 'sub/file': '' })
+  execFileSync('mknod', [join(root, 'sub/zero'), 'c', '1', '5'])
+  expect(() => [...walk(root, { uid: null })]).toThrow('sub/zero is a device')
+})
+
 test.runIf(process.getuid?.() === 0)('a file of another user ends the walk', () => {
   const root = tree({ 'mine.txt': '', 'theirs.txt': '' })
   chownSync(join(root, 'mine.txt'), 4242, 4242)

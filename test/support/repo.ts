@@ -62,6 +62,13 @@ export class Repo {
     return result
   }
 
+  /** The same, with something to read. */
+  async gitWith(input: string, ...args: string[]): Promise<CommandResult> {
+    const result = await run('git', args, { cwd: this.directory, env: this.#env, input })
+    if (result.code !== 0) throw new Error(`git ${args.join(' ')} ended with ${result.code}\n${result.stderr}`)
+    return result
+  }
+
   tryGit(...args: string[]): Promise<CommandResult> {
     return run('git', args, { cwd: this.directory, env: this.#env })
   }
