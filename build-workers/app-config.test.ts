@@ -78,6 +78,30 @@ test('a rollout that is only named has every default, and every knob can be set'
 
 test.each<[string, unknown, string[]]>([
   [
+    'transforms that are not there, or not so',
+    {
+      build: {
+        transforms: {
+          tree_shake: true,
+          env_inline: 'yes',
+          import_strip: { server: ['a b'] },
+          barrel_optimize: ['../x'],
+        },
+      },
+    },
+    [
+      "build.transforms.env_inline: must be true or false, not 'yes'",
+      'build.transforms.import_strip.server[0]: must be the name of a package, such as @mui/material',
+      'build.transforms.barrel_optimize[0]: must be the name of a package, such as @mui/material',
+      'build.transforms.tree_shake: there is no such setting (there are env_inline, import_strip, barrel_optimize)',
+    ],
+  ],
+  [
+    'a page that is no path',
+    { build: { static: { paths: ['/', '/a//b', '/%2e%2e/c'] } } },
+    ['build.static.paths[1]: has an empty part (//)', 'build.static.paths[2]: has . or .. in it'],
+  ],
+  [
     'stages that do not rise',
     { deployments: { canary: { stages: [5, 50, 25] } } },
     ['deployments.canary.stages[2]: must be greater than the stage before (50)'],

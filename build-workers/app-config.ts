@@ -11,6 +11,9 @@ const appPath = text
   .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must be a path inside the app')
   .refine((path) => !/[\0\n\r]/.test(path), 'must be one line')
 const urlPath = text.regex(/^\/[^\s?#]*$/, 'must be a path that starts with /, such as /health')
+const packageName = z
+  .string()
+  .regex(/^(@[\w.~-]+\/)?[\w~-][\w.~-]*$/, 'must be the name of a package, such as @mui/material')
 const pagePath = urlPath.superRefine((path, context) => {
   const problem = staticPathProblem(path)
   if (problem) context.addIssue({ code: 'custom', message: problem, input: path })
@@ -42,6 +45,20 @@ const build = z.strictObject({
   output: appPath.optional(),
   script: text.optional(),
   env: z.record(envName, z.string()).default({}),
+  transforms: z
+    .strictObject({
+      env_inline: z.boolean().default(true),
+      /** Named packages are for that side alone. */
+      import_strip: z
+        .union([
+          z.boolean(),
+          z.strictObject({ server: z.array(packageName).default([]), client: z.array(packageName).default([]) }),
+        ])
+        .default(true),
+      /** Named packages are free of side effects, whatever they say themselves. */
+      barrel_optimize: z.union([z.boolean(), z.array(packageName)]).default(true),
+    })
+    .prefault({}),
   static: z
     .strictObject({
       enabled: z.boolean().default(true),
@@ -133,6 +150,8 @@ const named = (names: string[]) => Object.fromEntries(names.map((name) => [name,
 const shapes: Record<string, Record<string, unknown>> = {
   '': schema.shape,
   build: build.shape,
+  'build.transforms': { env_inline: 1, import_strip: 1, barrel_optimize: 1 },
+  'build.transforms.import_strip': { server: 1, client: 1 },
   'build.static': { enabled: 1, concurrent: 1, paths: 1 },
   deployments: deployments.shape,
   'deployments.canary': named(rolloutSettingNames.canary),

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Claim } from '../registry/claims.ts'
-import { isPublicName } from '../registry/env-vars.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import type { AppConfig } from './app-config.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { isSinglePage, type Page } from './pack-pages.ts'
 import type { Plan } from './plan.ts'
+import { publicNames } from './public-values.ts'
 import type { ManifestFacts } from './publish.ts'
 import type { SiteRules } from './site-rules.ts'
 
@@ -78,8 +78,6 @@ function namedDependencies({ app }: BuildContext): Record<string, string> {
 
 // What may be in the bundle for every browser to read: the same hash, the same inlined values.
 function hashPublic(env: Record<string, string>): string {
-  const entries = Object.entries(env)
-    .filter(([name]) => isPublicName(name))
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+  const entries = publicNames(env).map((name) => [name, env[name]])
   return createHash('sha256').update(JSON.stringify(entries)).digest('hex')
 }

@@ -9,6 +9,8 @@ import { closedAncestor, copyTree, isClosed } from './reach.ts'
 
 /** Absolute paths that every sandbox user can reach. */
 export type Runtime = {
+  /** Whose it is; only the platform can write there. */
+  home: string
   /** The Node that runs apps and builds. */
   node: string
   /** A folder for PATH with `node`, `npm` and `npx`. */
@@ -122,7 +124,7 @@ async function prepare(home: string): Promise<Runtime> {
   const paths = [folder, node, ...packages.map((name) => join(modules, name))]
   const scripts = await boot
   return {
-    ...{ node, bin, npmCli, modules, paths },
+    ...{ home, node, bin, npmCli, modules, paths },
     boot: join(scripts, 'isolate-boot.mjs'),
     processBoot: join(scripts, 'process-boot.mjs'),
     processOutput: join(scripts, 'process-output.cjs'),

@@ -4,6 +4,7 @@ import { runHook, runsCommands } from '../hooks.ts'
 import { isFolderInside } from '../inside.ts'
 import { formatSize } from '../size.ts'
 import { makeFor } from '../workspace.ts'
+import { chooseTransforms } from './choose-transforms.ts'
 import { isPrivate } from './copy.ts'
 import { bundle } from './esbuild.ts'
 
@@ -20,16 +21,17 @@ export async function buildFetchApp(context: BuildContext, entry: string): Promi
 export async function bundleFetchApp(context: BuildContext, entry: string): Promise<BuildOutput> {
   const { workspace, root, log } = context
   const folder = join(workspace.tmp, 'bundle')
+  const transforms = chooseTransforms(context, 'server')
   await makeFor(workspace.user, folder)
   await log.step('Bundling', `${entry} → bundle.js`, async (step) => {
     const outfile = join(folder, 'bundle.js')
-    const size = await bundle(context, { entry, outfile, format: 'esm', externalPackages: false })
+    const size = await bundle(context, { entry, outfile, format: 'esm', externalPackages: false, transforms })
     step.detail(`${entry} → bundle.js ${formatSize(size)}`)
   })
   const publicFolder = [root, 'public'].filter(Boolean).join('/')
   return {
     kind: 'fetch',
-    transforms: ['esbuild'],
+    transforms: ['esbuild', ...Object.keys(transforms)],
     pages: isFolderInside(workspace.app, publicFolder)
       ? [{ root: workspace.app, from: publicFolder, below: '', skip: isPrivate }]
       : [],
