@@ -19,7 +19,11 @@ test('the config of the documentation is accepted, and an empty one gives every 
       },
       keepVersions: 10,
       drainTimeoutSec: 30,
-      healthCheck: { path: '/', timeoutSec: 5 },
+      healthCheck: {
+        path: '/',
+        timeoutSec: 5,
+        routes: { sample: 4, paths: ['/a?b=1'], except: ['/admin/*', '/:x/y'] },
+      },
     },
     database: { provision: true, migrations: 'migrations' },
     hooks: {
@@ -38,7 +42,7 @@ test('the config of the documentation is accepted, and an empty one gives every 
   expect(empty.config?.deployments).toEqual({
     keepVersions: 10,
     drainTimeoutSec: 30,
-    healthCheck: { timeoutSec: 5 },
+    healthCheck: { timeoutSec: 5, routes: { sample: 12, paths: [], except: [] } },
   })
   expect(readAppConfig({ deployments: { canary: 'skip' } }).problems).toEqual([])
 })
@@ -232,6 +236,14 @@ test.each<[string, unknown, string[]]>([
     'a time to sleep that is none',
     { deployments: { sleepAfterMin: 0 } },
     ['deployments.sleepAfterMin: must be a number of idle minutes, at least 1, or false'],
+  ],
+  [
+    'routes that are no patterns, and a setting that is none',
+    { deployments: { healthCheck: { routes: { except: ['/a*b*'], path: ['/'] } } } },
+    [
+      'deployments.healthCheck.routes.except[0]: must be a path, with :name and one * at most, such as /admin/*',
+      'deployments.healthCheck.routes.path: there is no such setting; did you mean paths?',
+    ],
   ],
   [
     'a health path without a slash',

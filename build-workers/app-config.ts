@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { PathPattern } from '../registry/path-pattern.ts'
 import { rolloutPolicy, rolloutSettingNames } from '../registry/rollout-policy.ts'
 import { closestTo } from './spelling.ts'
 import { mostPaths, staticPathProblem } from './static-paths.ts'
@@ -68,6 +69,22 @@ const build = z.strictObject({
     .optional(),
 })
 
+const pathPattern = urlPath.refine(
+  (path) => isPattern(path),
+  'must be a path, with :name and one * at most, such as /admin/*',
+)
+
+/** What besides the health page is asked before a version has users. */
+const routes = z.strictObject({
+  sample: z.number().int().min(0).max(100).default(12),
+  /** They must exist. */
+  paths: z
+    .array(text.regex(/^\/[^\s#]*$/, 'must be a path that starts with /, such as /pricing'))
+    .max(50)
+    .default([]),
+  except: z.array(pathPattern).max(100).default([]),
+})
+
 const deployments = z.strictObject({
   canary: z.union([z.literal('skip'), rolloutPolicy]).optional(),
   keepVersions: z.number().int().min(1).max(1000).default(10),
@@ -76,7 +93,13 @@ const deployments = z.strictObject({
   maxIsolates: z.number().int().min(1).max(4).optional(),
   /** Idle minutes before it sleeps; false: never. Default: 15 for previews and fetch apps, never for the rest. */
   sleepAfterMin: idleMinutes.optional(),
-  healthCheck: z.strictObject({ path: urlPath.optional(), timeoutSec: seconds(0.1, 300).default(5) }).prefault({}),
+  healthCheck: z
+    .strictObject({
+      path: urlPath.optional(),
+      timeoutSec: seconds(0.1, 300).default(5),
+      routes: z.union([z.literal(false), routes]).prefault({}),
+    })
+    .prefault({}),
 })
 
 const database = z.strictObject({
@@ -145,6 +168,14 @@ function describeUnknownKey(path: PropertyKey[], key: string): string {
   return `${full}: there is no such setting${known.length > 0 ? ` (there are ${known.join(', ')})` : ''}`
 }
 
+function isPattern(path: string): boolean {
+  try {
+    return new PathPattern(path) !== null
+  } catch {
+    return false
+  }
+}
+
 const named = (names: string[]) => Object.fromEntries(names.map((name) => [name, 1]))
 
 const shapes: Record<string, Record<string, unknown>> = {
@@ -156,7 +187,8 @@ const shapes: Record<string, Record<string, unknown>> = {
   deployments: deployments.shape,
   'deployments.canary': named(rolloutSettingNames.canary),
   'deployments.canary.autoRollback': named(rolloutSettingNames.autoRollback),
-  'deployments.healthCheck': { path: 1, timeoutSec: 1 },
+  'deployments.healthCheck': { path: 1, timeoutSec: 1, routes: 1 },
+  'deployments.healthCheck.routes': routes.shape,
   database: database.shape,
   hooks: hooks.shape,
 }

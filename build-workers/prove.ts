@@ -1,7 +1,10 @@
 import { join } from 'node:path'
+import type { StepLog } from '../registry/build-logs.ts'
 import type { Claim } from '../registry/claims.ts'
 import { appUrl } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
+import type { Manifest } from '../registry/manifest.ts'
+import { PathPattern } from '../registry/path-pattern.ts'
 import type { RouteList } from '../registry/route-list.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Runs } from '../sandbox/isolate/isolate.ts'
@@ -11,12 +14,15 @@ import type { BuildContext, BuildOutput } from './build-context.ts'
 import { listStaticPaths } from './listed-paths.ts'
 import type { MakeDeps } from './make-build.ts'
 import { healthOf } from './manifest-facts.ts'
-import type { Page } from './pack-pages.ts'
+import { isSinglePage, type Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
 import { type PrerenderDeps, prerender } from './prerender.ts'
 import type { Packed } from './publish.ts'
-import type { Scan } from './routes/route-set.ts'
+import { sampleRoutes } from './route-sample.ts'
+import { fromAppRoutes } from './routes/app-routes.ts'
+import type { FoundRoute, Scan } from './routes/route-set.ts'
 import { listRoutes, showRoutes } from './routes/scan.ts'
+import type { SiteRules } from './site-rules.ts'
 import { TrialHost } from './trial-host.ts'
 import { verifyPages, verifyServer } from './verify.ts'
 
@@ -35,16 +41,21 @@ export type ProveParts = {
 }
 
 /** Proves what was packed before it has users: a site by its files, an app by starting it. */
-export async function prove(claim: Claim, packed: Packed, parts: ProveParts): Promise<Proved> {
-  const { pages, server } = packed
+export async function prove(claim: Claim, packed: Packed & { rules: SiteRules }, parts: ProveParts): Promise<Proved> {
+  const { pages, server, rules } = packed
   const { scan, framework, output, context, database, deps } = parts
   const { log, cleanup } = deps
+  const { routes: settings } = context.app.config.deployments.healthCheck
   const runs = server && runsOf(output.kind, server)
   if (!runs) {
     const routes = listRoutes(scan, { framework, pages, ofApp: null })
     await showRoutes(routes, { log })
     for (const line of describeUnrendered(context)) log.line(line)
-    await verifyPages(pages, { folder: output.pages[0]?.from ?? '', log })
+    await verifyPages(pages, {
+      ...{ folder: output.pages[0]?.from ?? '', log },
+      listed: settings === false ? [] : settings.paths,
+      isAnswered: (path) => isSinglePageApp(output, pages) || isRedirected(path, rules),
+    })
     return { kind: output.kind, packed, routes }
   }
 
@@ -61,9 +72,15 @@ export async function prove(claim: Claim, packed: Packed, parts: ProveParts): Pr
       all.push(...rendered.pages)
       staticPaths = rendered.paths
     }
-    routes = listRoutes(scan, { framework, pages: all, ofApp: null })
+    const health = healthOf(context.app.config)
+    const ofApp = await askForRoutes(host, { health, log })
+    routes = listRoutes(scan, { framework, pages: all, ofApp })
     await showRoutes(routes, { log })
-    await verifyServer(host, { health: healthOf(context.app.config), log })
+    const sample = sampleRoutes(routes, {
+      ...{ settings, health: health.path, published: all },
+      isAnswered: (path) => isRedirected(path, rules),
+    })
+    await verifyServer(host, { health, sample, log })
   } finally {
     // Users do not wait for its end.
     void host.close()
@@ -71,6 +88,32 @@ export async function prove(claim: Claim, packed: Packed, parts: ProveParts): Pr
   const start = host.runs.kind === 'process' ? { command: host.runs.command, folder: host.runs.folder } : null
   const sorted = all.sort((a, b) => (a.path < b.path ? -1 : 1))
   return { kind: host.runs.kind, packed: { pages: sorted, staticPaths, server: { ...server, start } }, routes }
+}
+
+// The list is not what verification is about: an app that does not start is told in its step.
+async function askForRoutes(
+  host: TrialHost,
+  { health, log }: { health: Manifest['health']; log: StepLog },
+): Promise<FoundRoute[] | null> {
+  if (host.runs.kind !== 'fetch') return null
+  try {
+    const said = await host.use(
+      () => host.routes(),
+      (text) => log.line(`       ${text}`),
+    )
+    return said && fromAppRoutes(said)
+  } catch (thrown) {
+    return log.step('Verifying', `GET ${health.path}`, () => Promise.reject(thrown))
+  }
+}
+
+function isSinglePageApp({ fallback }: BuildOutput, pages: Page[]): boolean {
+  return fallback === 'single-page' && isSinglePage(pages)
+}
+
+function isRedirected(path: string, { redirects }: SiteRules): boolean {
+  const plain = path.replace(/[?#].*$/, '')
+  return redirects.some(({ from, status }) => status !== 404 && new PathPattern(from).match(plain) !== null)
 }
 
 function prerenderDeps(

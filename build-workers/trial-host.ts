@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { chmod, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { AppError } from '../registry/errors.ts'
-import { type Isolate, type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate/isolate.ts'
+import { type AppRoute, type Isolate, type IsolateSpec, type Runs, startIsolate } from '../sandbox/isolate/isolate.ts'
 import { type Answer, ask, type Question } from '../sandbox/isolate/probe.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
@@ -42,6 +42,7 @@ const stopGraceMs = 2000
 // An app that ends over a request is heard of a moment after its connection.
 const endMs = 300
 const keptLines = 20
+const routesMs = 3000
 
 /**
  * What was packed, in an isolate of its own: as it will be loaded, before it has users. Unpacked and started when it is first needed, and
@@ -108,6 +109,12 @@ export class TrialHost {
       this.#deps.signal.throwIfAborted()
       throw (await this.endsWithin(endMs)) ?? thrown
     }
+  }
+
+  /** What a fetch app says of its own routes, within `use`; null: it keeps no list, or did not give it in time. */
+  async routes(): Promise<AppRoute[] | null> {
+    const isolate = await this.#start()
+    return isolate.routes(routesMs)
   }
 
   /** Why the app has ended, if it does within `ms`; else null. */

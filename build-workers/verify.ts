@@ -3,32 +3,64 @@ import { AppError } from '../registry/errors.ts'
 import type { Manifest } from '../registry/manifest.ts'
 import { shownCommand } from '../sandbox/isolate/isolate.ts'
 import type { Page } from './pack-pages.ts'
+import { hasFileFor, type RouteSample } from './route-sample.ts'
+import { plural } from './routes/route-set.ts'
 import type { TrialHost } from './trial-host.ts'
+import { askRoutes, type RoutesAsked } from './verify-routes.ts'
+import { firstWords } from './words.ts'
 
 const attempts = 3
 const pauseMs = 300
 
-/** A static site must have a page to begin with. Throws OUTPUT_INVALID. */
-export async function verifyPages(pages: Page[], { folder, log }: { folder: string; log: StepLog }): Promise<void> {
+export type PagesCheck = {
+  folder: string
+  /** Paths of the config that must exist. */
+  listed: string[]
+  /** Whether something else than a file of its own answers at a path. */
+  isAnswered: (path: string) => boolean
+  log: StepLog
+}
+
+/** A static site must have a page to begin with, and what the config lists. Throws OUTPUT_INVALID, ROUTE_UNHEALTHY. */
+export async function verifyPages(pages: Page[], { folder, listed, isAnswered, log }: PagesCheck): Promise<void> {
   await log.step('Verifying', `${pages.length} files, index.html is there`, async (step) => {
-    if (pages.some(({ path }) => path === 'index.html')) return
+    if (pages.some(({ path }) => path === 'index.html')) return expectListed()
     step.detail('index.html is not there')
     const other = pages.find(({ path }) => path.endsWith('/index.html'))
     const hint = other ? `; ${other.path} is: name its folder with build.output in atelier.config.ts` : ''
     throw new AppError('OUTPUT_INVALID', `there is no index.html in ${folder || 'the top folder'}${hint}`)
+
+    function expectListed(): void {
+      const missing = listed.filter((path) => !hasFileFor(path, pages) && !isAnswered(path))
+      if (missing.length > 0)
+        throw new AppError(
+          'ROUTE_UNHEALTHY',
+          `there is no file for ${missing.join(', ')}; deployments.healthCheck.routes.paths lists what has to be there`,
+        )
+      if (listed.length > 0)
+        step.detail(
+          `${pages.length} files, index.html and ${listed.length} listed ${plural(listed.length, 'path')} are there`,
+        )
+    }
   })
 }
 
 /**
- * Asks what was packed for its health page. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY with the likely cause and the app's last
- * words.
+ * Asks what was packed for its health page and for a sample of its routes. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY, ROUTE_UNHEALTHY
+ * with the likely cause and the app's last words.
  */
 export async function verifyServer(
   host: TrialHost,
-  { health, log }: { health: Manifest['health']; log: StepLog },
+  { health, sample, log }: { health: Manifest['health']; sample: RouteSample; log: StepLog },
 ): Promise<void> {
   await log.step('Verifying', `GET ${health.path}`, (step) =>
-    host.use(async () => step.detail(`GET ${health.path} → ${await askHealth(host, health)}`), step.output),
+    host.use(async () => {
+      const healthy = `GET ${health.path} → ${await askHealth(host, health)}`
+      step.detail(healthy)
+      const asked = await askRoutes(host, sample, { timeoutMs: health.timeout_sec * 1000 })
+      for (const remark of asked.remarks) step.output(remark)
+      step.detail([healthy, ...describeSample(sample, asked)].join(', '))
+    }, step.output),
   )
 }
 
@@ -53,10 +85,12 @@ async function askHealth(host: TrialHost, health: Manifest['health']): Promise<n
   throw new AppError('APP_UNHEALTHY', [message, ...host.lastWords.map((line) => `  ${line}`)].join('\n'))
 }
 
-function firstWords(body: string): string {
-  const text = body
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/\s+/g, ' ')
-    .trim()
-  return text ? ` (${text.length > 80 ? `${text.slice(0, 80)}…` : text})` : ''
+function describeSample(
+  { picked, listedInAll, known, isHealthKnown }: RouteSample,
+  { below500 }: RoutesAsked,
+): string[] {
+  return [
+    ...(picked.length > 0 ? [`${below500 + Number(isHealthKnown)} of ${known} routes below 500`] : []),
+    ...(listedInAll > 0 ? [`${listedInAll} listed ${plural(listedInAll, 'path')} there`] : []),
+  ]
 }

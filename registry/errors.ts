@@ -50,6 +50,7 @@ export const ERRORS = {
   APP_CRASHED: { status: 400, fault: 'user', summary: 'the app crashed' },
   APP_NOT_LISTENING: { status: 400, fault: 'user', summary: 'the app did not listen' },
   APP_UNHEALTHY: { status: 400, fault: 'user', summary: 'the app did not answer its health check' },
+  ROUTE_UNHEALTHY: { status: 400, fault: 'user', summary: 'a route failed before the version had users' },
   ROLLED_BACK: { status: 409, fault: 'user', summary: 'the new version did worse than the old one and was taken back' },
   MIGRATION_FAILED: { status: 400, fault: 'user', summary: 'a migration failed' },
   RELEASE_FAILED: { status: 400, fault: 'user', summary: 'the release command failed' },

@@ -94,6 +94,7 @@ const bootScripts = [
   'isolate-process.ts',
   'isolate-listen.ts',
   'isolate-fetch.ts',
+  'isolate-routes.ts',
   'isolate-lane.ts',
   'isolate-lanes.ts',
   'isolate-channel.ts',

@@ -55,6 +55,10 @@ class TestIsolate implements Isolate {
 
   busyShare: number | null = null
 
+  async routes() {
+    return null
+  }
+
   busy(): number | null {
     return this.busyShare
   }

@@ -6,6 +6,7 @@ import { inspect } from 'node:util'
 import { SHARE_ENV, Worker } from 'node:worker_threads'
 import type { FromThread, HostSpec, Thrown, ToThread } from './isolate.worker.ts'
 import type { Speech } from './isolate-listen.ts'
+import type { AppRoute } from './isolate-routes.ts'
 import { findSyntaxError } from './isolate-syntax.ts'
 import { unsetVariables } from './isolate-unset.ts'
 import { type Listeners, readListeners } from './process-ports.ts'
@@ -22,8 +23,11 @@ export type HostReport =
   | { daemon: true }
   /** The thread has answered to what was asked on the pipe; `busy` is the share of the time since the last answer in which it was at work. */
   | { alive: true; busy: number }
+  /** A part of the app's own list, as often as asked. */
+  | { routes: AppRoute[] | null; isLast: boolean }
 
 const spec: HostSpec & { controlFd: number; heapMb: number } = JSON.parse(process.argv[2] ?? '')
+const routesInReport = 100
 const hasPlace = /^\S*\/.*:\d+$/m
 
 // The pipe's other end is the edge or the worker that started this host. process.exit() can hang on a thread that is blocked in
@@ -32,8 +36,10 @@ const control = new Socket({ fd: spec.controlFd, readable: true, writable: true 
 const endWithParent = () => process.kill(process.pid, 'SIGKILL')
 control.on('error', endWithParent)
 control.on('close', endWithParent)
-// Whatever is asked, it is whether the thread still turns its event loop.
-control.on('data', () => thread.postMessage({ ping: true } satisfies ToThread))
+// Asked is for the app's routes, or whether the thread still turns its event loop.
+control.on('data', (asked) => {
+  thread.postMessage((asked.includes('/') ? { routes: true } : { ping: true }) satisfies ToThread)
+})
 
 let thrown: Thrown | null = null
 
@@ -57,6 +63,7 @@ thread.on('message', (message: FromThread) => {
     clearInterval(looking)
     report({ listening: true, speaks: message.speaks })
   }
+  if ('routes' in message) reportRoutes(message.routes)
   if ('alive' in message) report({ alive: true, busy: measureLoad() })
   if ('thrown' in message) thrown = message.thrown
   if ('chdir' in message || 'umask' in message) serve(message)
@@ -103,6 +110,14 @@ function describe(error: unknown): Thrown {
     return { name: 'Error', message: String(error), stack: '', code: null, text: inspect(error) }
   const code = 'code' in error && typeof error.code === 'string' ? error.code : null
   return { name: error.name, message: error.message, stack: error.stack ?? '', code, text: inspect(error) }
+}
+
+// More than a pipe takes at once goes through the stream, which waits. Nobody is asked for routes while visitors are served.
+function reportRoutes(routes: AppRoute[] | null): void {
+  const write = (message: HostReport) => control.write(`${JSON.stringify(message)}\n`)
+  if (!routes) return void write({ routes: null, isLast: true })
+  for (let at = 0; at <= routes.length; at += routesInReport)
+    write({ routes: routes.slice(at, at + routesInReport), isLast: at + routesInReport > routes.length })
 }
 
 function report(message: HostReport): void {

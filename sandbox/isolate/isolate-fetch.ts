@@ -8,17 +8,22 @@ import type { RedirectedServer } from './isolate-listen.ts'
 import { afterPreface, frameLimits } from './isolate-messages.ts'
 import { installLazyRequest, requestOf } from './isolate-request.ts'
 import { installLightResponse, type Plain, plainOf } from './isolate-response.ts'
+import { type AppRoute, routesOf } from './isolate-routes.ts'
 
 type Context = { waitUntil(promise: Promise<unknown>): void; passThroughOnException(): void }
+/** Finishes calls in hand and what `waitUntil` was given. `routes`: null when the app keeps no list; throws what the app does. */
+export type Served = { finish(): Promise<void>; routes(): AppRoute[] | null }
+
 type Handler = (request: Request, env: NodeJS.ProcessEnv, context: Context) => Response | Promise<Response>
 
-/** Imports the entry and serves its default export; resolves to how to finish: calls in hand, and what `waitUntil` was given. */
-export async function serveFetch(entry: string, redirected: RedirectedServer): Promise<() => Promise<void>> {
+/** Imports the entry and serves its default export. */
+export async function serveFetch(entry: string, redirected: RedirectedServer): Promise<Served> {
   installLazyRequest()
   installLightResponse()
   const module: { default?: unknown } = await import(pathToFileURL(entry).href)
   // An app that listened by itself serves itself.
-  if (redirected.isTaken()) return () => redirected.drain()
+  const routes = () => routesOf(module.default)
+  if (redirected.isTaken()) return { finish: () => redirected.drain(), routes }
   const handle = handlerOf(module.default, entry)
 
   const background = new Set<Promise<unknown>>()
@@ -41,10 +46,11 @@ export async function serveFetch(entry: string, redirected: RedirectedServer): P
     else over()
   }
   redirected.listen(net.createServer((socket) => admit(socket, serve)))
-  return async () => {
+  const finish = async () => {
     while (inHand > 0) await new Promise((settle) => setTimeout(settle, 10))
     while (background.size > 0) await Promise.all(background)
   }
+  return { finish, routes }
 }
 
 // The edge is the only client; what says no preface is nobody it knows.

@@ -7,6 +7,7 @@ import type { SandboxUser } from '../users.ts'
 import type { HostReport, ReportedError } from './isolate-boot.ts'
 import { explainExit, explainSilence, whyNotInThread } from './isolate-failure.ts'
 import type { Speech } from './isolate-listen.ts'
+import type { AppRoute } from './isolate-routes.ts'
 import { lanesPath } from './lanes-path.ts'
 import type { ProcessSpec } from './process-boot.ts'
 import type { Listeners } from './process-ports.ts'
@@ -15,6 +16,7 @@ import { splitCommand } from './start-command.ts'
 export type { ReportedError } from './isolate-boot.ts'
 export { shownCommand } from './isolate-failure.ts'
 export type { Speech } from './isolate-listen.ts'
+export type { AppRoute } from './isolate-routes.ts'
 export { type Probe, probe } from './probe.ts'
 
 /** What an app's host runs: a file, in a worker thread; or any command, as a process beside a relay that carries the socket to its port. */
@@ -82,6 +84,8 @@ export type Isolate = {
   silentMs(): number
   /** The share of the time between its last two signs of life in which the thread was at work; null: not known. */
   busy(): number | null
+  /** What a fetch app says of its own routes, once it is ready; null: it keeps no list that is known, or gave none within `timeoutMs`. */
+  routes(timeoutMs: number): Promise<AppRoute[] | null>
   /** As SIGTERM does: the app's handlers run, or its server drains; what is left after `graceMs` is killed. */
   stop(graceMs: number): Promise<IsolateExit>
 }
@@ -100,6 +104,8 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     isDaemon: false,
     askedAt: null,
     busy: null,
+    routes: [],
+    onRoutes: null,
   }
   const lines = {
     stdout: new LineSplitter((line) => spec.onLog('stdout', line)),
@@ -149,6 +155,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     },
     silentMs: () => (heard.askedAt === null ? 0 : performance.now() - heard.askedAt),
     busy: () => (spec.runs.kind === 'process' ? null : heard.busy),
+    routes: (timeoutMs) => askRoutes(launched, heard, timeoutMs),
     stop: async (graceMs) => {
       await launched.stop(graceMs)
       return exited
@@ -171,12 +178,18 @@ export type Heard = {
   /** When its thread was asked for a sign of life that it owes. */
   askedAt: number | null
   busy: number | null
+  /** Of the app's list, as far as it has come. */
+  routes: AppRoute[]
+  /** Who waits for the list. */
+  onRoutes: ((routes: AppRoute[] | null) => void) | null
 }
 
 // Shown are fewer; what Node prints of an error without a listener takes 30.
 const keptLines = 50
 const outputBytesPerSec = 4 * 1_048_576
 const longestReports = 1_048_576
+const longestRoutes = 4 * 1_048_576
+const mostRoutes = 10_000
 
 const listenFd = 3
 
@@ -259,11 +272,26 @@ function defaultEnv(directory: string, bins: string[]): Record<string, string> {
   }
 }
 
+async function askRoutes({ control, exited }: Launched, heard: Heard, timeoutMs: number): Promise<AppRoute[] | null> {
+  const { promise, resolve } = Promise.withResolvers<AppRoute[] | null>()
+  heard.routes = []
+  heard.onRoutes = resolve
+  control?.write('/')
+  const timeout = setTimeout(resolve, timeoutMs, null)
+  void exited.then(() => resolve(null))
+  return promise.finally(() => {
+    clearTimeout(timeout)
+    heard.onRoutes = null
+  })
+}
+
 function readReports({ control }: Launched, heard: Heard, onListening: () => void): void {
   let waiting = ''
   let left = longestReports
+  let leftOfRoutes = longestRoutes
   control?.setEncoding('utf8').on('data', (chunk: string) => {
-    left -= chunk.length
+    if (heard.onRoutes && leftOfRoutes > 0) leftOfRoutes -= chunk.length
+    else left -= chunk.length
     if (left < 0) return void control.pause()
     const lines = (waiting + chunk).split('\n')
     waiting = lines.pop() ?? ''
@@ -278,6 +306,7 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
       if (report && 'port' in report) heard.port = report.port
       if (report && 'listeners' in report) heard.listeners = report.listeners
       if (report && 'daemon' in report) heard.isDaemon = true
+      if (report && 'routes' in report) takeRoutes(report, heard)
       if (report && 'alive' in report && heard.askedAt !== null) {
         heard.askedAt = null
         heard.busy = report.busy
@@ -286,6 +315,11 @@ function readReports({ control }: Launched, heard: Heard, onListening: () => voi
       }
     }
   })
+}
+
+function takeRoutes({ routes, isLast }: Extract<HostReport, { routes: unknown }>, heard: Heard): void {
+  if (routes) heard.routes.push(...routes.slice(0, mostRoutes - heard.routes.length))
+  if (isLast) heard.onRoutes?.(routes && heard.routes)
 }
 
 function parseReport(line: string): HostReport | null {
@@ -299,6 +333,8 @@ function parseReport(line: string): HostReport | null {
     if ('listeners' in report) return { listeners: readListeners(report.listeners) }
     if ('alive' in report)
       return { alive: true, busy: 'busy' in report ? Math.min(Math.max(Number(report.busy) || 0, 0), 1) : 0 }
+    if ('routes' in report)
+      return { routes: readRoutes(report.routes), isLast: 'isLast' in report && report.isLast === true }
     return 'daemon' in report ? { daemon: true } : null
   } catch (thrown) {
     if (thrown instanceof SyntaxError) return null
@@ -325,6 +361,14 @@ function readError(error: object): ReportedError {
     code: text('code') || null,
     unset: Array.isArray(unset) ? unset.slice(0, 5).map((name) => textOf(name, 100)) : [],
   }
+}
+
+function readRoutes(said: unknown): AppRoute[] | null {
+  if (!Array.isArray(said)) return null
+  return said
+    .slice(0, mostRoutes)
+    .map((one: unknown) => (Array.isArray(one) ? one : []))
+    .map(([method, path, isMiddleware]) => [textOf(method, 20), textOf(path, 300), isMiddleware === true])
 }
 
 function readListeners(said: unknown): Listeners {

@@ -12,7 +12,7 @@ export type Question = {
   timeoutMs: number
   /** The Host header. */
   host: string
-  /** What of the body is read. */
+  /** What of the body is read; 0: none of it is waited for. */
   mostBytes: number
   userAgent: string
   /** How visitors come; default: http. */
@@ -103,6 +103,11 @@ function inPairs(flat: string[]): Answer['headers'] {
 }
 
 async function readStart(answer: Readable, mostBytes: number): Promise<{ body: Buffer; isCut: boolean }> {
+  if (mostBytes === 0) {
+    // What still comes is nobody's, and neither is how it ends.
+    answer.on('error', () => {}).destroy()
+    return { body: Buffer.alloc(0), isCut: true }
+  }
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of answer) {
