@@ -5,8 +5,9 @@ import type { BundleStore } from '../registry/bundle-store/contract.ts'
 import type { Config } from '../registry/config.ts'
 import type { Deployment } from '../registry/deployments.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
-import { AppError } from '../registry/errors.ts'
+import { AppError, codeOf } from '../registry/errors.ts'
 import type { Key } from '../registry/secrets.ts'
+import { sourceGone } from '../registry/sources.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import type { BuildCaches } from './build-caches.ts'
@@ -90,7 +91,9 @@ async function fetchSource(
   if (!deployment.sourceKey)
     throw new AppError('SOURCE_INVALID', `deployment ${deployment.id} has neither a source nor a build; push again`)
   const { files, checkoutMb } = config.pushLimits
-  const archive = await store.get(deployment.sourceKey)
+  const archive = await store.get(deployment.sourceKey).catch((thrown: unknown) => {
+    throw codeOf(thrown) === 'STORE_CORRUPT' ? sourceGone(deployment) : thrown
+  })
   const limits = { files, bytes: checkoutMb * 1_048_576 }
   return unpack(archive, workspace.app, { limits, owner: workspace.owner, signal })
 }

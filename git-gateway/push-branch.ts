@@ -1,9 +1,11 @@
 import type { App } from '../registry/apps.ts'
 import { settleProductionBranch } from '../registry/apps.ts'
 import { targetOfBranch } from '../registry/branches.ts'
+import { sourceKey } from '../registry/bundle-store/keys.ts'
 import { appUrl } from '../registry/config.ts'
 import { createDeployment, type Deployment, type NewDeployment } from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
+import { holdSource } from '../registry/holds.ts'
 import { findRunningPush } from '../registry/ref-moves.ts'
 import { removePreview } from '../registry/release.ts'
 import { findSource } from '../registry/reusable-builds.ts'
@@ -80,7 +82,11 @@ async function keepSource(
   deps: GatewayDeps,
 ): Promise<string> {
   const known = tree && (await answerOfDatabase(findSource(deps.sql, { app: commit.app, sourceTree: tree })))
-  if (known && (await deps.store.has([known])).has(known)) return known
+  if (known) {
+    await answerOfDatabase(holdSource(deps.sql, known))
+    if ((await deps.store.has([known])).has(known)) return known
+  }
+  await answerOfDatabase(holdSource(deps.sql, sourceKey(commit.app, commit.sha)))
   return keepSnapshot(commit, deps)
 }
 

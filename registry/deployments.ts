@@ -3,6 +3,7 @@ import type { Environment, Target } from './branches.ts'
 import { appendBuildLog } from './build-logs.ts'
 import { type EnvSnapshot, snapshotEnv } from './env-vars.ts'
 import { AppError, type ErrorCode } from './errors.ts'
+import { holdBuild, holdSource } from './holds.ts'
 import { newId } from './ids.ts'
 import { digestInputs, findReusableBuild } from './reusable-builds.ts'
 import { ensureRoute } from './routes.ts'
@@ -105,7 +106,7 @@ export type DeploymentEvent = {
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
  * A build made before for this branch from the same source and the same build-time variables is taken again unless `options.forceBuild`.
- * The caller wakes the queue afterwards. Throws APP_LOCKED and APP_HELD when the app's production is (app-locks.ts), and the reason of `signal` when
+ * The caller wakes the queue afterwards. Throws VERSION_PRUNED when `buildId` is no longer kept, APP_LOCKED and APP_HELD when the app's production is (app-locks.ts), and the reason of `signal` when
  * that was aborted in the meantime; nothing is inserted then.
  */
 export async function createDeployment(
@@ -139,6 +140,8 @@ export async function createDeployment(
     const mayReuse = wanted.source === 'git' && !wanted.options?.forceBuild
     const reusable = mayReuse ? await findReusableBuild(tx, wanted, digests) : null
     const buildId = wanted.buildId ?? reusable?.id ?? null
+    if (wanted.buildId && !(await holdBuild(tx, wanted.buildId))) throw goneMeanwhile(wanted)
+    if (wanted.sourceKey) await holdSource(tx, wanted.sourceKey)
     const [deployment] = await tx<Deployment[]>`
       insert into deployments (
         id, app_id, route_id, number, version, environment, branch, label, source, ref, git_sha, old_sha, subject,
@@ -158,6 +161,13 @@ export async function createDeployment(
     signal?.throwIfAborted()
     return deployment
   })
+}
+
+function goneMeanwhile({ app, version }: NewDeployment): AppError {
+  return new AppError(
+    'VERSION_PRUNED',
+    `${app} no longer keeps ${shortVersion(version)}; kept ones: atelier deploys --app ${app}; or push that commit again`,
+  )
 }
 
 export async function findDeployment(sql: Db, id: string): Promise<Deployment | null> {

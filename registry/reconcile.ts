@@ -13,6 +13,7 @@ import { bringOut } from './release.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 import { pruneRollouts } from './rollout-retention.ts'
 import { pruneBins } from './route-bins.ts'
+import { pruneSources } from './sources.ts'
 import type { Db, Sql } from './sql.ts'
 
 export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
@@ -62,6 +63,8 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
   for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')
+  const sources = await pruneSources(sql, store)
+  if (sources > 0) log.info({ sources }, 'sources pruned')
   const blobs = await collectBlobs(sql, store)
   if (blobs > 0) log.info({ blobs }, 'blobs collected')
 }

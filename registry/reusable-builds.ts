@@ -23,7 +23,10 @@ export function digestInputs({ version, sourceTree, target, env }: BuildInputs):
   return { inputSha256: digest([version]), treeSha256: sourceTree && digest(['tree', sourceTree]) }
 }
 
-/** The newest build of an app from the same version, or from the same files where it could not tell the version; null: there is none. */
+/**
+ * The newest build of an app from the same version, or from the same files where it could not tell the version; null: there is none. It is not pruned
+ * before the transaction ends.
+ */
 export async function findReusableBuild(
   sql: Db,
   { app, version }: { app: string; version: string },
@@ -37,6 +40,7 @@ export async function findReusableBuild(
       and pruned_at is null
     order by created_at desc
     limit 1
+    for share
   `
   return build ?? null
 }

@@ -2,6 +2,7 @@ import { holdAutomaticDoors } from './app-locks.ts'
 import { type Deployment, findByVersion, findDeployment } from './deployments.ts'
 import { awaitRouteSeen } from './edges.ts'
 import { AppError } from './errors.ts'
+import { holdBuild } from './holds.ts'
 import { findLive, lockWithRoute, nameOf, replaceLive, setLive } from './live.ts'
 import { awaitPrepared, requestPrepare } from './release.ts'
 import { findOpenRollout } from './rollout.ts'
@@ -31,18 +32,15 @@ export async function findRollbackTarget(sql: Db, app: string, version: string |
 
 /** Throws VERSION_PRUNED when the deployment's bundle is no longer kept. */
 export async function refuseIfPruned(sql: Db, deployment: Deployment): Promise<void> {
+  if (!(await holdBuild(sql, deployment.buildId))) throw pruned(deployment)
+}
+
+function pruned(deployment: Deployment): AppError {
   const { appId } = deployment
-  const [build] = await sql<{ prunedAt: Date | null }[]>`
-    select pruned_at
-    from builds
-    where id = ${deployment.buildId}
-  `
-  if (!build || build.prunedAt) {
-    throw new AppError(
-      'VERSION_PRUNED',
-      `${appId} no longer keeps ${nameOf(deployment)}; kept ones: atelier deploys --app ${appId}; or push that commit again`,
-    )
-  }
+  return new AppError(
+    'VERSION_PRUNED',
+    `${appId} no longer keeps ${nameOf(deployment)}; kept ones: atelier deploys --app ${appId}; or push that commit again`,
+  )
 }
 
 const prepareForMs = 1000
@@ -67,7 +65,7 @@ export async function prepareAndRollBack(
 
 /**
  * One write: the target is live, what was live is `rolled_back`, or `superseded` when the move was forward again, so that the next rollback
- * finds it. The edges flip on the notification. Repeating it changes nothing.
+ * finds it. The edges flip on the notification. Repeating it changes nothing. Throws VERSION_PRUNED when its bundle was thrown away meanwhile.
  */
 export async function rollBack(
   sql: Sql,
@@ -91,6 +89,7 @@ export async function rollBack(
         `${nameOf(deployment)} is ${deployment.state} and was never live; see: atelier deploys`,
       )
     }
+    if (!(await holdBuild(tx, deployment.buildId))) throw pruned(deployment)
     const candidate = await endOpenRollout(tx, deployment, {
       to: 'rolled_back',
       by,

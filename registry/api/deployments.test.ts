@@ -237,6 +237,20 @@ describe('redeploying', () => {
     expect(answer).toMatchObject({ status: 410, json: { error: { code: 'VERSION_PRUNED' } } })
   })
 
+  test('a version whose source is no longer kept is not built again, and its name is not given to another', async () => {
+    const { deployment } = await upload(`app=${app}&version=1.0.0`)
+    await finishDeployment(plane.sql, plane.config, deployment.id)
+    await plane.store.remove(`sources/${app}/1.0.0.tar.zst`)
+    const json = { app_id: app, follow: false, build: true }
+    const message = `${app} no longer keeps the source of 1.0.0 (v1); deploy its folder again, as another version`
+    expect(await plane.ask('POST', 'redeploy', { token, json })).toMatchObject({
+      status: 410,
+      json: { error: { code: 'VERSION_PRUNED', message } },
+    })
+    expect((await upload(`app=${app}&version=1.0.0`)).answer).toMatchObject({ json: { error: { code: 'NAME_TAKEN' } } })
+    expect((await plane.ask('POST', 'redeploy', { token, json: { ...json, build: false } })).status).toBe(202)
+  })
+
   test('takes the live build with the variables as they are now', async () => {
     const { id } = await plane.deployed(app, '1.0.0')
     const built = await findDeployment(plane.sql, id)
@@ -319,7 +333,8 @@ describe('promoting', () => {
     const set = (environment: string, value: string) =>
       plane.ask('PUT', `apps/${app}/env`, { token, json: { environment, values: { VITE_API: value } } })
     await set('preview', 'https://staging.example')
-    await plane.deployed(app, '2.0.0', 'pr/7')
+    const { deployment } = await upload(`app=${app}&version=2.0.0&branch=pr/7`)
+    await finishDeployment(plane.sql, plane.config, deployment.id)
     const again = promote('2.0.0')
     await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
     const rebuilt = (await newest())?.id ?? ''
@@ -338,7 +353,8 @@ describe('promoting', () => {
   })
 
   test('a preview with prerendered pages is built again, for they show what the preview could read', async () => {
-    const { version, buildId } = await plane.deployed(app, '2.0.0', 'pr/7')
+    const uploaded = await upload(`app=${app}&version=2.0.0&branch=pr/7`)
+    const { version, buildId } = await finishDeployment(plane.sql, plane.config, uploaded.deployment.id)
     await plane.store.put(staticPathsKey({ app, version, build: buildId ?? '' }), Buffer.from('{}'))
     const promoting = promote('2.0.0')
     await expect.poll(newest).toMatchObject({ state: 'queued', environment: 'production' })
@@ -346,6 +362,20 @@ describe('promoting', () => {
     expect(await findDeployment(plane.sql, id)).toMatchObject({ buildId: null, options: { forceBuild: true } })
     await finishDeployment(plane.sql, plane.config, id)
     expect((await promoting).text).toContain('its prerendered pages were rendered with what the preview can read')
+  })
+
+  test('a preview of which neither build nor source is kept', async () => {
+    await plane.deployed(app, '2.0.0', 'pr/7')
+    await plane.ask('PUT', `apps/${app}/env`, { token, json: { values: { VITE_API: 'https://example' } } })
+    const gone = { status: 410, json: { error: { code: 'VERSION_PRUNED' } } }
+    expect(await promote('2.0.0')).toMatchObject(gone)
+    await plane.ask('PUT', `apps/${app}/env`, {
+      token,
+      json: { environment: 'preview', values: { VITE_API: 'https://example' } },
+    })
+    await plane.deployed(app, '3.0.0', 'pr/8')
+    await plane.sql`update builds set pruned_at = now() where app_id = ${app}`
+    expect(await promote('3.0.0')).toMatchObject(gone)
   })
 
   test('an unknown version', async () => {

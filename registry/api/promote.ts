@@ -9,6 +9,7 @@ import { AppError } from '../errors.ts'
 import { hasPrerenderedPages } from '../prerendered.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { findRolloutOfApp, type Order, promoteRollout } from '../rollout-commands.ts'
+import { refuseIfSourceGone } from '../sources.ts'
 import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
@@ -110,6 +111,8 @@ async function promotePreview(call: Call, preview: Deployment): Promise<Response
     ...differingNames(differingPublicNames(preview, { ...production, envSnapshot }, key)),
     ...(preview.buildId && (await hasPrerenderedPages(sql, store, preview.buildId)) ? [prerendered] : []),
   ]
+  if (reasons.length > 0) await refuseIfSourceGone(sql, store, preview)
+  else await refuseIfPruned(sql, preview)
 
   const branch = (await settleProductionBranch(sql, app, preview.branch)) ?? 'main'
   const deployment = await createDeployment(sql, {

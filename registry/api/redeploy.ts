@@ -4,6 +4,7 @@ import { createDeployment, type Deployment, findByVersion, findOpenOfRoute, list
 import { AppError } from '../errors.ts'
 import { findLive } from '../live.ts'
 import { refuseIfPruned } from '../rollback.ts'
+import { refuseIfSourceGone } from '../sources.ts'
 import type { Sql } from '../sql.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
@@ -32,11 +33,12 @@ export const redeployRoute = route({
   }),
   answers: answersStream('progress until the deployment is live or has failed'),
   async handle({ body }, call) {
-    const { app, sql, queue, caller, config, log } = call
+    const { app, sql, store, queue, caller, config, log } = call
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })
     const isBuilt = body.build || body.force
     if (!body.version) await refuseToGoBack(sql, model)
-    if (!isBuilt) await refuseIfPruned(sql, model)
+    if (isBuilt) await refuseIfSourceGone(sql, store, model)
+    else await refuseIfPruned(sql, model)
     const deployment = await createDeployment(sql, {
       app: app.id,
       target: { environment: model.environment, branch: model.branch, label: model.label },

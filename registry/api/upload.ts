@@ -1,6 +1,8 @@
 import { Readable } from 'node:stream'
 import { sourceKey } from '../bundle-store/keys.ts'
 import { AppError } from '../errors.ts'
+import { holdSource } from '../holds.ts'
+import { isVersionTaken } from '../sources.ts'
 import { parseVersion, timestampVersion } from '../version.ts'
 import type { ApiDeps } from './call.ts'
 import { repackSource } from './source-archive.ts'
@@ -17,11 +19,11 @@ const uploading = new Set<string>()
 export async function storeUpload(
   request: Request,
   wanted: { app: string; version: string | null },
-  { store, config }: Pick<ApiDeps, 'store' | 'config'>,
+  { sql, store, config }: Pick<ApiDeps, 'sql' | 'store' | 'config'>,
 ): Promise<Upload> {
   if (!request.body) throw new AppError('SOURCE_INVALID', 'the body is empty; send the app as .tar.gz')
   if (wanted.version !== null) refuseUnlessWhole(wanted.version)
-  const upload = await reserve(wanted, store)
+  const upload = await reserve(wanted, { sql, store })
   try {
     const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0])
     await repackSource(body, config.pushLimits, (source) => store.put(upload.sourceKey, source))
@@ -31,17 +33,17 @@ export async function storeUpload(
   }
 }
 
-// A version names one content for ever. The time is taken second by second until one is free; a name somebody chose is refused.
+// A version names one content for ever, also when its source is no longer kept. The time is taken second by second until one is free; a name somebody chose is refused.
 async function reserve(
   { app, version }: { app: string; version: string | null },
-  store: ApiDeps['store'],
+  { sql, store }: Pick<ApiDeps, 'sql' | 'store'>,
 ): Promise<Upload> {
   for (let second = 0; ; second += 1) {
     const name = version ?? timestampVersion(new Date(Date.now() + second * 1000))
     const key = sourceKey(app, name)
     if (!uploading.has(key)) {
       uploading.add(key)
-      if (!(await store.has([key])).has(key)) return { version: name, sourceKey: key }
+      if (await isFree({ app, version: name, key }, { sql, store })) return { version: name, sourceKey: key }
       uploading.delete(key)
     }
     if (version !== null)
@@ -49,6 +51,19 @@ async function reserve(
         'NAME_TAKEN',
         `${app} has a version ${version} already (one that failed counts too); choose another name, or if it was built: atelier redeploy ${version}`,
       )
+  }
+}
+
+async function isFree(
+  { key, ...named }: { app: string; version: string; key: string },
+  { sql, store }: Pick<ApiDeps, 'sql' | 'store'>,
+): Promise<boolean> {
+  try {
+    await holdSource(sql, key)
+    return !(await store.has([key])).has(key) && !(await isVersionTaken(sql, named))
+  } catch (thrown) {
+    uploading.delete(key)
+    throw thrown
   }
 }
 

@@ -8,8 +8,8 @@ import type { BundleStore } from './contract.ts'
 import { blobKey } from './keys.ts'
 
 /**
- * Says in Postgres that a build counts on these blobs, then asks the store which of them it lacks. In this order: collection looks at the
- * references under lock, so a blob seen here cannot be collected before the build is done.
+ * Says in Postgres that a build counts on these blobs, then asks the store which of them it lacks. In this order: what is taken from the condemned
+ * here is not collected, and what is being collected is waited for and lacks then.
  */
 export async function missingBlobs(
   sql: Db,
@@ -22,6 +22,17 @@ export async function missingBlobs(
     select sha256, ${build}, ${app}
     from unnest(${wanted}::text[]) as given (sha256)
     on conflict do nothing
+  `
+  await sql`
+    delete from condemned_blobs c
+    using (
+      select sha256
+      from condemned_blobs
+      where sha256 = any(${wanted})
+      order by sha256
+      for update
+    ) spared
+    where c.sha256 = spared.sha256
   `
   const present = await store.has(wanted.map(blobKey))
   return new Set(wanted.filter((sha256) => !present.has(blobKey(sha256))))
