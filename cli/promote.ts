@@ -1,7 +1,9 @@
 import type { Command } from 'commander'
 import { connectToApp } from './context.ts'
 import { follow } from './follow.ts'
+import { movedSince } from './moved-since.ts'
 import { print, printJson } from './output.ts'
+import { field } from './reply.ts'
 import { fullName, type OrderOptions, withOrder } from './rollout-order.ts'
 
 export function register(program: Command): void {
@@ -16,12 +18,19 @@ export function register(program: Command): void {
 async function promote(to: string, options: OrderOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
   const json = options.json ?? false
-  const start = () =>
-    client.stream('POST', 'promote', { json: { app_id: app, to, of: options.of, reason: options.message } })
+  let moved: unknown = null
+  const start = async function* () {
+    const order = { app_id: app, to, of: options.of, reason: options.message }
+    for await (const event of client.stream('POST', 'promote', { json: order })) {
+      if (field(event, 'type') === 'end') moved = field(event, 'moved_since') ?? null
+      yield event
+    }
+  }
   const deployment = await follow(client, start, { json })
-  if (json) return printJson(deployment)
+  if (json) return printJson(moved === null ? deployment : { ...deployment, moved_since: moved })
   if (deployment.state === 'live') print(`${fullName(deployment)} is live at ${deployment.url}`)
   else print(`${fullName(deployment)} has ${shareOf(to)} of the traffic; watch it: atelier status`)
+  for (const sentence of moved === null ? [] : movedSince(moved)) print(sentence)
 }
 
 // What came in by its version has the first stage of a rollout, whatever that is.

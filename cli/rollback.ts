@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import { type AppOptions, connectToApp, withApp } from './context.ts'
+import { movedSince } from './moved-since.ts'
 import { paint, print, printJson } from './output.ts'
-import { type Deployment, field, readDeployment, readList, shortVersion } from './reply.ts'
+import { type Deployment, field, readDeployment, shortVersion } from './reply.ts'
 
 export function register(program: Command): void {
   withApp(program.command('rollback'))
@@ -24,23 +25,6 @@ async function rollback(version: string | undefined, options: AppOptions): Promi
     const next = readDeployment(open)
     print(`${nameOf(next)} is on its way and will replace it; to stop that: atelier cancel ${next.id}`)
   }
-}
-
-function movedSince(reply: unknown): string[] {
-  const [env, migrations] = [readList(reply, 'env', String), readList(reply, 'migrations', String)]
-  return [
-    ...(env.length > 0
-      ? [`changed since it was made: ${listed(env)}; it runs with its own; with today’s: atelier redeploy`]
-      : []),
-    ...(migrations.length > 0
-      ? [`migrated since it was made: ${listed(migrations)}; the database stays as it is`]
-      : []),
-  ]
-}
-
-function listed(names: string[]): string {
-  const [shown, more] = [names.slice(0, 5), names.length - 5]
-  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ')
 }
 
 function nameOf({ version, number }: Deployment): string {

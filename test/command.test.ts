@@ -318,6 +318,10 @@ describe('going back', () => {
     )
     expect(text).toContain('migrated since it was made: 002_orders.sql, 003_items.sql; the database stays as it is\n')
     expect(await saidJson(['rollback', 'v2', '--app', app])).toMatchObject({ moved_since: { env: [], migrations: [] } })
+    expect(await said(['promote', 'v1', '--app', app])).toContain(
+      'migrated since it was made: 002_orders.sql, 003_items.sql; the database stays as it is\n',
+    )
+    expect(await saidJson(['promote', 'v2', '--app', app])).toMatchObject({ moved_since: { env: [], migrations: [] } })
   })
 
   test.each([

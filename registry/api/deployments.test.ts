@@ -8,6 +8,7 @@ import { eventsOf, finishDeployment, startControlPlane } from '../../test/suppor
 import { appendBuildLog } from '../build-logs.ts'
 import { staticPathsKey } from '../bundle-store/keys.ts'
 import { claimBuild } from '../claims.ts'
+import { recordMigrations } from '../deploy-commands.ts'
 import { findDeployment, moveDeployment } from '../deployments.ts'
 import { deleteToken, listTokens } from '../tokens.ts'
 
@@ -309,9 +310,14 @@ describe('promoting', () => {
 
   test('a version that was live before is live again', async () => {
     const one = await plane.deployed(app, '1.0.0')
-    await plane.deployed(app, '1.0.1')
+    await plane.ask('PUT', `apps/${app}/env`, { token, json: { values: { LATER: 'x' } } })
+    const two = await plane.deployed(app, '1.0.1')
+    await recordMigrations(plane.sql, two.id, ['002_more.sql'])
     const events = eventsOf((await promote('1.0.0')).text)
-    expect(events.at(-1)).toMatchObject({ type: 'end', ok: true, deployment: { id: one.id, state: 'live' } })
+    expect(events.at(-1)).toMatchObject({
+      ...{ type: 'end', ok: true, deployment: { id: one.id, state: 'live' } },
+      moved_since: { env: ['LATER'], migrations: ['002_more.sql'] },
+    })
     expect(await production()).toMatchObject({ live: { id: one.id } })
   })
 

@@ -1,6 +1,7 @@
 import { type LogLine, readBuildLog } from '../build-logs.ts'
 import type { Deployment } from '../deployments.ts'
 import { type FollowUntil, followBuildLog } from '../followed-log.ts'
+import type { MovedSince } from '../moved-since.ts'
 import type { Call } from './call.ts'
 import { type DeploymentJson, toJson } from './deployment-json.ts'
 import { errorBody } from './error-response.ts'
@@ -10,7 +11,14 @@ import { type StreamEvent, streamEvents } from './event-stream.ts'
 export type ProgressEvent =
   | { type: 'start'; deployment: DeploymentJson }
   | { type: 'log'; seq: number; at: string; text: string }
-  | { type: 'end'; deployment: DeploymentJson | null; ok: boolean; error?: { code: string; message: string } }
+  | {
+      type: 'end'
+      deployment: DeploymentJson | null
+      ok: boolean
+      error?: { code: string; message: string }
+      /** Of an earlier version that is live again. */
+      moved_since?: MovedSince
+    }
 
 /** From which log line (a seq) on, and how far. */
 export type Following = { after?: number; until?: FollowUntil }

@@ -6,6 +6,7 @@ import { createDeployment, type Deployment, findByVersion } from '../deployments
 import { awaitRouteSeen } from '../edges.ts'
 import { snapshotEnv } from '../env-vars.ts'
 import { AppError } from '../errors.ts'
+import { type MovedSince, readMovedSince } from '../moved-since.ts'
 import { hasPrerenderedPages } from '../prerendered.ts'
 import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { findRolloutOfApp, type Order, promoteRollout } from '../rollout-commands.ts'
@@ -36,7 +37,9 @@ export const promoteRoute = route({
     of: ofVersion,
     reason: reason.nullish(),
   }),
-  answers: answersStream('progress until the version is live or has failed'),
+  answers: answersStream(
+    'progress until the version is live or has failed; of an earlier version `end` says what has moved since it was made (`moved_since`)',
+  ),
   async handle({ body }, call) {
     const to = String(body.to)
     const percent = readPercent(to)
@@ -90,15 +93,15 @@ const wasLive: Deployment['state'][] = ['live', 'superseded', 'rolled_back']
 async function flip(call: Call, target: Deployment): Promise<Response> {
   await refuseIfPruned(call.sql, target)
   const { live } = await prepareAndRollBack(call.sql, target, { by: nameOf(call.caller), reason: 'promote' })
-  return startAndEnd(call, live)
+  return startAndEnd(call, live, { moved_since: await readMovedSince(call.sql, live) })
 }
 
 // A promotion that takes no time is told in the shape of one that does.
-function startAndEnd(call: Call, promoted: Deployment): Response {
+function startAndEnd(call: Call, promoted: Deployment, more: { moved_since?: MovedSince } = {}): Response {
   const deployment = toJson(promoted, call.config)
   return streamEvents(call, async function* () {
     yield { id: null, data: { type: 'start', deployment } satisfies ProgressEvent }
-    yield { id: null, data: { type: 'end', deployment, ok: true } satisfies ProgressEvent }
+    yield { id: null, data: { type: 'end', deployment, ok: true, ...more } satisfies ProgressEvent }
   })
 }
 
