@@ -121,6 +121,8 @@ const schema = z.strictObject({
   build: build.prefault({}),
   deployments: deployments.prefault({}),
   database: database.optional(),
+  /** A folder that stays, at /data. */
+  data: z.boolean().default(false),
   hooks: hooks.prefault({}),
 })
 

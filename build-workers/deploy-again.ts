@@ -1,6 +1,7 @@
 import type { Claim } from '../registry/claims.ts'
 import { readDeployCommands, readLiveVersion } from '../registry/deploy-commands.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
+import { announceData } from './app-data.ts'
 import { type AppDatabaseDeps, provideDatabase } from './app-database.ts'
 import { runBeforeDeploy } from './deploy-commands.ts'
 import { type OpenSourceDeps, openSource } from './open-source.ts'
@@ -15,6 +16,7 @@ export async function runBeforeDeployAgain(
 ): Promise<void> {
   const { sql } = deps
   const commands = claim.buildId === null ? null : await readDeployCommands(sql, claim.buildId)
+  await announceData(commands?.data ?? false, deps)
   const database = await provideDatabase(claim, { isWanted: commands?.provision ?? false, deps })
   if (!commands?.hooks.includes('preDeploy') && !commands?.changesDatabase) return
   const previous = await readLiveVersion(sql, claim)

@@ -19,12 +19,13 @@ export type BeforeDeployDeps = {
 }
 
 /** What of an app runs when one of its builds is deployed, to be kept with the build: it may be deployed again without being built. */
-export function deployCommands({ hooks, database }: AppConfig): DeployCommands {
+export function deployCommands({ hooks, database, data }: AppConfig): DeployCommands {
   const wanted = (['preDeploy', 'postDeploy', 'onRollback'] as const).filter((name) => hooks[name])
   return {
     hooks: wanted,
     changesDatabase: Boolean(database?.migrations || database?.release),
     provision: database?.provision ?? false,
+    data,
   }
 }
 

@@ -12,6 +12,7 @@ import type { Sql } from '../registry/sql.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
+import { announceData } from './app-data.ts'
 import { provideDatabase } from './app-database.ts'
 import type { BuildCaches } from './build-caches.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
@@ -102,6 +103,7 @@ async function makeFrom(
   const { config, startedAt } = deps
   const before = await findUnchanged(claim, context, deps)
   if (before) return { builtBefore: before }
+  await announceData(context.app.config.data, deps)
   const output = await runPlan(plan, context)
   const packed = await pack(output, context, config)
   refusePointers(packed.pages, context.missing)

@@ -61,6 +61,7 @@ export function describeBuild({
     health: healthOf(config),
     drain_timeout_sec: config.deployments.drainTimeoutSec,
     max_isolates: config.deployments.maxIsolates ?? null,
+    data: config.data,
     sleep_after_min: config.deployments.sleepAfterMin ?? null,
   }
 }

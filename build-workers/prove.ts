@@ -9,7 +9,9 @@ import type { RouteList } from '../registry/route-list.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { Runs } from '../sandbox/isolate/isolate.ts'
 import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
-import { leaseUser } from '../sandbox/users.ts'
+import { removeAs } from '../sandbox/remove-as.ts'
+import { leaseUser, type SandboxUser } from '../sandbox/users.ts'
+import { emptyData } from './app-data.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
 import { listStaticPaths } from './listed-paths.ts'
 import type { MakeDeps } from './make-build.ts'
@@ -59,7 +61,11 @@ export async function prove(claim: Claim, packed: Packed & { rules: SiteRules },
     return { kind: output.kind, packed, routes }
   }
 
-  const host = await openTrial(claim, { runs, server }, parts)
+  const user = await leaseUser(deps.config, { purpose: 'app', app: claim.appId })
+  const folder = context.workspace.beside('verify-data')
+  const dataDir = context.app.config.data ? await emptyData(folder, user) : undefined
+  if (dataDir) cleanup.defer(() => removeAs(user, [dataDir], context.workspace.root))
+  const host = await openTrial(claim, { runs, server, user, dataDir }, parts)
   cleanup.defer(() => host.close())
   let { staticPaths = null } = packed
   const all = [...pages]
@@ -141,7 +147,7 @@ function describeUnrendered({ app }: BuildContext): string[] {
 
 async function openTrial(
   claim: Claim,
-  { runs, server }: { runs: Runs; server: PackedServer },
+  { runs, server, user, dataDir }: { runs: Runs; server: PackedServer; user: SandboxUser; dataDir: string | undefined },
   { output, context, database, deps: { config, key, signal, appNetworks } }: ProveParts,
 ): Promise<TrialHost> {
   const scope = { app: claim.appId, environment: claim.environment }
@@ -156,7 +162,8 @@ async function openTrial(
       socketPath: join(config.runDir, 'i', `${claim.id}.v${claim.attempt}.sock`),
       env: openEnvSnapshot(claim.envSnapshot, { scope, key, purpose: 'run' }),
       database,
-      user: await leaseUser(config, { purpose: 'app', app: claim.appId }),
+      dataDir,
+      user,
       memoryMb: config.appLimits.memoryMb,
       processes: config.appLimits.processes,
       host: new URL(appUrl(config, claim.label)).host,

@@ -26,6 +26,8 @@ export type TrialSpec = {
   env: Record<string, string>
   /** The one the app was given. */
   database: DatabaseAccess | null
+  /** Instead of the one it will have. */
+  dataDir?: string | undefined
   user: SandboxUser
   memoryMb: number
   processes: number

@@ -12,7 +12,9 @@ export function register(program: Command): void {
   withJson(apps.command('create')).description('create an app').argument('<name>').action(create)
   apps
     .command('rm')
-    .description('remove an app with its deployments, variables and logs, and the databases it was given')
+    .description(
+      'remove an app with its deployments, variables and logs, its files in /data, and the databases it was given',
+    )
     .argument('<name>')
     .option('--yes', 'do not ask')
     .action(remove)
@@ -45,7 +47,7 @@ async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
   const given = await databasesOf(client, name)
   if (!yes) {
     const answer = await ask(
-      `${name} goes with all its deployments, variables and logs${given}. Type its name to remove it: `,
+      `${name} goes with all its deployments, variables, logs and files in /data${given}. Type its name to remove it: `,
       { instead: '--yes' },
     )
     if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')

@@ -20,6 +20,7 @@ import { EdgePool } from './edge-pool.ts'
 import { FreeCores } from './free-cores.ts'
 import { Fuses } from './fuses.ts'
 import { AppLogShipper } from './hosts/app-log-shipper.ts'
+import { DataFolders } from './hosts/data-folders.ts'
 import { HostReports } from './hosts/host-reports.ts'
 import { deploymentLoader } from './hosts/load.ts'
 import { LocalDeployments } from './hosts/local-deployments.ts'
@@ -96,7 +97,8 @@ export async function startProxy(
   })
   const cores = new FreeCores()
   const hasFreeCore = () => cores.count >= limits.minFreeCores
-  const load = deploymentLoader({ networks, config, key, bundles, appLog, log, limits, admit, hasFreeCore })
+  const data = new DataFolders({ home: config.home, limitMb: config.appLimits.dataMb, sql, log })
+  const load = deploymentLoader({ data, networks, config, key, bundles, appLog, log, limits, admit, hasFreeCore })
   const starts = new StartQueue({ atOnce: 2 * availableParallelism(), log })
   const later = (start: () => Promise<void>) => starts.add(start)
   const deployments = new LocalDeployments({ load, edges, later, limits, log })
@@ -127,7 +129,10 @@ export async function startProxy(
     sql,
     edgeId,
     log,
-    onRoutes: (routes) => residents.follow(routes),
+    onRoutes: (routes) => {
+      data.follow(routes)
+      return residents.follow(routes)
+    },
     onRetained: (list) => retained.follow(list),
     onPurges: (purges) => edges.purge(purges),
     onEncoded: (list) => forms.follow(list),
@@ -151,7 +156,7 @@ export async function startProxy(
       await link.close()
       await deployments.close()
       await (await networks).close()
-      await Promise.all([appLog.close(), snapshots.close(), retained.close(), forms.close()])
+      await Promise.all([data.close(), appLog.close(), snapshots.close(), retained.close(), forms.close()])
     },
   }
 }

@@ -5,6 +5,7 @@ export type DeployCommands = {
   hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[]
   changesDatabase: boolean
   provision?: boolean
+  data?: boolean
 }
 
 /** Null: the build is gone, or older than these. */

@@ -134,6 +134,16 @@ export async function countNotFollowing(sql: Db, deploymentId: string): Promise<
   return row?.missing ?? 0
 }
 
+/** How many proxies run now. */
+export async function countEdges(sql: Db): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::integer as count
+    from edges
+    where seen_at > now() - make_interval(secs => ${leaseSec})
+  `
+  return row?.count ?? 0
+}
+
 export async function forgetDeadEdges(sql: Db): Promise<void> {
   await sql`delete from edges where seen_at < now() - interval '1 hour'`
 }

@@ -82,6 +82,8 @@ export const manifest = z.object({
   drain_timeout_sec: z.number().nonnegative(),
   /** Of a fetch app, under load; null: one for each core. */
   max_isolates: z.number().int().min(1).max(4).nullable().default(null),
+  /** It has a folder that stays, at /data. */
+  data: z.boolean().default(false),
   /** Idle minutes after which its host is put to sleep; false: never; null: as its kind and environment have it. */
   sleep_after_min: z
     .union([z.literal(false), z.number().positive()])

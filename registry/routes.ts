@@ -16,6 +16,7 @@ export type RoutedDeployment = {
   envSnapshot: EnvSnapshot
   /** The database it was given. */
   database?: RoutedDatabase | null
+  routeId?: string | null
 }
 
 /** One row per app and environment (preview: per branch). `weight` is the candidate's share in percent. */
@@ -79,7 +80,7 @@ export async function readRoutedDeployment(
   deploymentId: string,
 ): Promise<(RoutedDeployment & { appId: string; environment: Environment; label: string }) | null> {
   const [row] = await sql<(RoutedDeployment & { appId: string; environment: Environment; label: string })[]>`
-    select d.id, d.version, d.number, d.app_id, d.environment, d.label, b.manifest_key, b.manifest_sha256, d.env_snapshot,
+    select d.id, d.version, d.number, d.app_id, d.environment, d.label, b.manifest_key, b.manifest_sha256, d.env_snapshot, d.route_id,
            ${databaseOf(sql)} as database
     from deployments d
     join builds b on b.id = d.build_id
@@ -119,12 +120,23 @@ export async function ensureRoute(sql: Db, app: string, { environment, branch, l
   }
 }
 
+/** Of these ids, those that are no route's. */
+export async function findGoneRoutes(sql: Db, ids: string[]): Promise<string[]> {
+  if (ids.length === 0) return []
+  const rows = await sql<{ id: string }[]>`
+    select given.id
+    from unnest(${ids}::text[]) as given (id)
+    where not exists (select from routes r where r.id = given.id)
+  `
+  return rows.map(({ id }) => id)
+}
+
 function routed(sql: Db, column: 'r.live_deployment' | 'r.candidate_deployment' | 'o.from_deployment') {
   return sql`(
     select jsonb_build_object(
       'id', d.id, 'version', d.version, 'number', d.number,
       'manifestKey', b.manifest_key, 'manifestSha256', b.manifest_sha256, 'envSnapshot', d.env_snapshot,
-      'database', ${databaseOf(sql)}
+      'routeId', d.route_id, 'database', ${databaseOf(sql)}
     )
     from deployments d
     join builds b on b.id = d.build_id

@@ -10,9 +10,14 @@ export type Furnishing = {
   user: { uid: number; gid: number }
   readable: string[]
   writable: string[]
+  /** Writable, at `dataMount`. */
+  dataDir?: string | undefined
   /** Addresses of name servers; null: the host's. */
   resolvers: string[] | null
 }
+
+/** Where a program finds the folder that is kept for it. */
+export const dataMount = '/data'
 
 /** What bubblewrap is told on its command line, and what it reads from the descriptors that the command line names. */
 export type Furnished = { args: string[]; inputs: Buffer[] }
@@ -49,6 +54,7 @@ export function furnish(
     ...scratchFolders.flatMap(([path, bytes]) => ['--perms', '1777', '--size', String(bytes), '--tmpfs', path]),
     ...['--remount-ro', '/dev'],
     ...givenPaths(program),
+    ...(program.dataDir ? ['--bind', program.dataDir, dataMount] : []),
     ...(filter ? ['--seccomp', input(filter)] : []),
     ...['--remount-ro', '/', '--chdir', chdir],
   ]

@@ -1,11 +1,12 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { launch } from './launch.ts'
 import { processesSaying, ThrowAwayHome } from './throw-away-home.ts'
+import { giveTo } from './users.ts'
 import { tryWalls } from './walls.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -30,6 +31,20 @@ describe.each(everyWalls)('behind $name', (walls) => {
       .split('\n')
       .filter((line) => !isGroup || !line.startsWith('ATELIER_JOB='))
     expect(lines.sort()).toEqual(['EMPTY=', 'GREETING=hello'])
+  })
+
+  test('a folder that stays is writable where DATA_DIR says, and what it holds goes by its own name nowhere', async () => {
+    await using home = await ThrowAwayHome.make()
+    const dataDir = join(home.path, 'data-of-one')
+    await mkdir(dataDir)
+    await giveTo(dataDir, home.buildUser)
+    await chmod(dataDir, 0o700)
+    const say = 'echo kept >> "$DATA_DIR/file" && cat "$DATA_DIR/file" && echo "$DATA_DIR" && (ls "$0" || echo hidden)'
+    const program = { file: '/bin/sh', args: ['-c', say, dataDir], dataDir }
+    await home.run(program, walls)
+    const { stdout } = await home.run(program, walls)
+    expect(stdout).toBe(`kept\nkept\n${hasOwnFiles ? '/data\nhidden' : `${dataDir}\nfile`}\n`)
+    expect((await stat(join(dataDir, 'file'))).uid).toBe(isRoot ? home.buildUser.uid : process.getuid?.())
   })
 
   test('a program has its own user, no groups, no way to more rights, and no descriptor but its own', async () => {

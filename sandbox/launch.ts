@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { Duplex } from 'node:stream'
 import { AppError, messageOf } from '../registry/errors.ts'
+import { dataMount } from './bubblewrap.ts'
 import { Cgroup } from './cgroups.ts'
 import { closeStrayDescriptors } from './descriptors.ts'
 import { ListeningSocket } from './listening-socket.ts'
@@ -43,6 +44,8 @@ export type Program = {
   /** Paths the program needs; of the rest it sees the system's programs, if the walls allow no more. `cwd`, unless it lies in one, is writable. */
   readable?: string[]
   writable?: string[]
+  /** A folder that is writable at /data; where nothing can be put under other names it stays under its own. DATA_DIR says which. */
+  dataDir?: string
   /** Default: the host's network. */
   network?: NetworkNamespace
   /** Addresses of the name servers it asks; default: the host's, and none in a network of its own. */
@@ -78,10 +81,11 @@ export type Launched = {
  * Throws SANDBOX_FAILED when the program cannot be started or a socket cannot be bound, and the signal's reason when it is aborted
  * already; a program that is not there exits with 127.
  */
-export async function launch(program: Program, options: { walls?: Walls } = {}): Promise<Launched> {
-  program.signal?.throwIfAborted()
+export async function launch(given: Program, options: { walls?: Walls } = {}): Promise<Launched> {
+  given.signal?.throwIfAborted()
   closeStrayDescriptors()
-  const walls = options.walls ?? (await findWalls(program.user))
+  const walls = options.walls ?? (await findWalls(given.user))
+  const program = withDataDir(given, walls)
   checkEnvironment(program)
   await checkPlace(program)
   const sockets = await bindAll(program.listen ?? [])
@@ -98,6 +102,13 @@ export async function launch(program: Program, options: { walls?: Walls } = {}):
     await cgroup?.remove()
     throw new AppError('SANDBOX_FAILED', `${program.name} cannot be started: ${messageOf(cause)}`, { cause })
   }
+}
+
+function withDataDir(program: Program, walls: Walls): Program {
+  const { dataDir, env, writable = [] } = program
+  if (!dataDir) return program
+  if (walls.name.startsWith('bubblewrap')) return { ...program, env: { DATA_DIR: dataMount, ...env } }
+  return { ...program, env: { DATA_DIR: dataDir, ...env }, writable: [...writable, dataDir] }
 }
 
 // One turn of the event loop, so that no connection is accepted here.

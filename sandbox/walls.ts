@@ -39,6 +39,7 @@ export type Confinable = {
   limits: { processes?: number; diskMb?: number }
   readable?: string[]
   writable?: string[]
+  dataDir?: string
   network?: NetworkNamespace
   resolvers?: string[]
   /** Files of control groups; the program enters them before it becomes its own user. */
@@ -189,9 +190,9 @@ function bubblewrapAsRoot(): Walls | null {
   }
 }
 
-function furnishing({ user, cwd, env, readable = [], writable = [], network, resolvers }: Confinable) {
+function furnishing({ user, cwd, env, readable = [], writable = [], dataDir, network, resolvers }: Confinable) {
   const { uid, gid } = user.uid === null ? ownIds() : user
-  return { cwd, env, readable, writable, user: { uid, gid }, resolvers: resolvers ?? (network ? [] : null) }
+  return { dataDir, cwd, env, readable, writable, user: { uid, gid }, resolvers: resolvers ?? (network ? [] : null) }
 }
 
 function ownIds(): { uid: number; gid: number } {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { test } from './support/atelier.ts'
@@ -17,6 +17,23 @@ require('http').createServer(async (request, response) => {
   } catch (error) {
     response.writeHead(request.url === '/' ? 200 : 500).end(String(error))
   }
+}).listen(process.env.PORT)
+`
+
+// Keeps a file, and shows what it finds of the platform and of others; an own thread, no driver.
+const keeper = (version: string) => `
+const fs = require('fs'), path = require('path')
+const folder = process.env.DATA_DIR
+fs.appendFileSync(path.join(folder, 'starts'), 'x')
+require('http').createServer((request, response) => {
+  if (request.url === '/plant') {
+    fs.rmSync(path.join(folder, 'out'), { force: true })
+    fs.symlinkSync('/etc', path.join(folder, 'out'))
+    fs.symlinkSync('../..', path.join(folder, 'up'))
+  }
+  if (request.method === 'POST') fs.appendFileSync(path.join(folder, 'notes.txt'), request.url.slice(1) + ',')
+  const notes = fs.existsSync(path.join(folder, 'notes.txt')) ? fs.readFileSync(path.join(folder, 'notes.txt'), 'utf8') : ''
+  response.end('${version} ' + folder + ': ' + notes)
 }).listen(process.env.PORT)
 `
 
@@ -61,6 +78,7 @@ test('an app writes and reads rows of the database it was given, over a second p
     .not.toBeOneOf([before, undefined])
   const body = async () => (await atelier.get('notes', '/')).body
   await expect.poll(body, { timeout: 60_000 }).toBe('one: ada,grace')
+  await expect.poll(async () => (await atelier.api('GET', 'whoami')).status, { timeout: 60_000 }).toBe(200)
 })
 
 test('each preview has a database of its own, which goes with it, and production’s goes with the app', async ({
@@ -120,6 +138,49 @@ test('a DATABASE_URL that was set goes before the one that would be given, and t
   expect((await atelier.get('own', '/')).body).toBe(url)
   expect((await atelier.cli(['db', 'own'])).stdout).toContain('own was given no database')
 })
+
+test.for(['server', 'process'])(
+  '/data of an app of kind %s stays over pushes and a rollback, and each preview has its own',
+  async (kind, { atelier }) => {
+    const name = `keeper-${kind}`
+    await atelier.createApp(name)
+    const repo = await atelier.clone(name)
+    const first = await repo.commit({
+      'server.js': keeper('one'),
+      'package.json': '{"scripts":{"start":"node server.js"}}',
+      'atelier.config.json': JSON.stringify({ data: true, build: { kind }, deployments: { canary: 'skip' } }),
+    })
+    const pushed = await repo.push()
+    expect(pushed.remote.join('\n')).toMatch(/-----> Data +\/data stays on this machine/)
+    const body = async (label = name) => (await atelier.get(label, '/')).body
+    const [, place = ''] = /^one (\S+): $/.exec(await body()) ?? []
+    expect(place).not.toBe('')
+    await atelier.get(name, '/ada', { method: 'POST' })
+
+    await repo.commit({ 'server.js': keeper('two') })
+    await repo.push(atOnce)
+    await expect.poll(() => body()).toBe(`two ${place}: ada,`)
+    await atelier.cli(['rollback', first.slice(0, 7), '--app', name])
+    await expect.poll(() => body()).toBe(`one ${place}: ada,`)
+
+    await repo.push('HEAD:pr/3')
+    await expect.poll(() => body(`${name}-pr-3`)).toMatch(/^two \S+: $/)
+    await atelier.get(`${name}-pr-3`, '/eve', { method: 'POST' })
+    expect(await body()).toBe(`one ${place}: ada,`)
+
+    await atelier.get(name, '/plant')
+    const folders = () => readdir(join(atelier.home, 'data'))
+    const before = await folders()
+    await repo.push('--delete', 'pr/3')
+    await expect.poll(async () => (await folders()).length, { timeout: 180_000 }).toBe(before.length - 1)
+    await atelier.cli(['apps', 'rm', name, '--yes'])
+    await expect.poll(async () => (await folders()).length, { timeout: 180_000 }).toBe(before.length - 2)
+    await atelier.createApp(name)
+    await repo.push()
+    expect(await body()).toMatch(/^two \S+: $/)
+    expect(await readdir('/etc')).toContain('passwd')
+  },
+)
 
 async function postmaster(home: string): Promise<number[]> {
   const text = await readFile(join(home, 'postgres/postmaster.pid'), 'utf8').catch(() => '')

@@ -15,6 +15,7 @@ import type { DatabaseAccess } from '../../sandbox/network/database-relay.ts'
 import { leaseUser } from '../../sandbox/users.ts'
 import type { LocalBundle, LocalBundles } from '../bundles/local-bundles.ts'
 import type { AppLogShipper } from './app-log-shipper.ts'
+import type { DataFolders } from './data-folders.ts'
 import { Host, type HostLimits } from './host.ts'
 import type { LoadDeployment, LocalRef } from './local-deployment.ts'
 
@@ -29,6 +30,7 @@ export type LoadDeps = {
   log: Log
   limits: HostLimits
   hasFreeCore: () => boolean
+  data: Pick<DataFolders, 'open'>
   /** Rejects when no app may be started here now. */
   admit?: () => Promise<void>
 }
@@ -46,7 +48,7 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
     if (manifest.kind === 'static') return { manifest, manifestPath, host: null }
 
     await deps.admit?.()
-    const spec = await hostSpec(ref, bundle, deps)
+    const spec = { ...(await hostSpec(ref, bundle, deps)), dataDir: await dataDirOf(ref, manifest, deps) }
     const database = databaseAccess(ref, deps)
     const host = new Host(spec, {
       start: async (starting) => {
@@ -97,6 +99,16 @@ async function hostSpec(
     memoryMb: config.appLimits.memoryMb,
     processes: config.appLimits.processes,
   }
+}
+
+async function dataDirOf(
+  ref: LocalRef,
+  { data }: Pick<Manifest, 'data'>,
+  { data: folders, config, appLog }: LoadDeps,
+): Promise<string | undefined> {
+  if (!data || !ref.routeId) return undefined
+  const user = await leaseUser(config, { purpose: 'app', app: ref.appId })
+  return folders.open(ref.routeId, user, (line) => appLog.add(ref, 'platform', line))
 }
 
 function databaseAccess({ database }: LocalRef, { config, key }: LoadDeps): DatabaseAccess | null {

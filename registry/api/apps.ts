@@ -59,7 +59,7 @@ export const showAppRoute = route({
 export const deleteAppRoute = route({
   method: 'delete',
   path: '/apps/{app}',
-  summary: 'Delete an app with its deployments, variables and logs, and the databases it was given',
+  summary: 'Delete an app with its deployments, variables and logs, its files in /data, and the databases it was given',
   policy: { action: 'admin', on: 'params' },
   params: z.object({ app: appName }),
   answers: answersNothing('the app is gone; its addresses answer 404'),

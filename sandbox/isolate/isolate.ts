@@ -52,6 +52,8 @@ export type IsolateSpec = {
   memoryMb: number
   /** Processes and threads the app may have at a time; default 256. */
   processes?: number
+  /** Writable at /data, or where DATA_DIR says. */
+  dataDir?: string | undefined
   /** One of its own; default: the host's network and name servers. */
   network?: NetworkNamespace
   resolvers?: string[]
@@ -122,6 +124,7 @@ export async function startIsolate(spec: IsolateSpec): Promise<Isolate> {
     cwd: spec.directory,
     user: spec.user,
     readable: [spec.directory, ...runtime.paths],
+    dataDir: spec.dataDir,
     network: spec.network,
     resolvers: spec.resolvers,
     listen: hasLanes(spec) ? [spec.socketPath, lanesPath(spec.socketPath)] : [spec.socketPath],

@@ -30,7 +30,14 @@ import { emptyManifest } from './manifest.ts'
 export type TestBundle = Partial<
   Pick<
     Manifest,
-    'spa_fallback' | 'health' | 'drain_timeout_sec' | 'sleep_after_min' | 'max_isolates' | 'header_rules' | 'redirects'
+    | 'spa_fallback'
+    | 'health'
+    | 'drain_timeout_sec'
+    | 'sleep_after_min'
+    | 'max_isolates'
+    | 'data'
+    | 'header_rules'
+    | 'redirects'
   >
 > & {
   kind: Manifest['kind']
@@ -186,6 +193,7 @@ export class TestEdge {
       ...{ header_rules: bundle.header_rules ?? [], redirects: bundle.redirects ?? [] },
       health: bundle.health ?? { path: '/', timeout_sec: 5, strict: false },
       drain_timeout_sec: bundle.drain_timeout_sec ?? 30,
+      data: bundle.data ?? false,
       max_isolates: bundle.max_isolates ?? null,
       sleep_after_min: bundle.sleep_after_min ?? null,
     }

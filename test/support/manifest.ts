@@ -14,5 +14,5 @@ export const emptyManifest: Manifest = {
   ...{ routes: { pages: [], api: [], static: [] }, env_names: [], public_env_hash: '', node_version: process.version },
   ...{ lockfile_sha256: null, dependencies: {}, files: [], server: null, spa_fallback: false },
   ...{ header_rules: [], redirects: [], health: { path: '/', timeout_sec: 5, strict: false }, drain_timeout_sec: 30 },
-  ...{ max_isolates: null, sleep_after_min: null },
+  ...{ max_isolates: null, sleep_after_min: null, data: false },
 }
