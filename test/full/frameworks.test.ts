@@ -1,9 +1,10 @@
-import type { Browser, Page } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect } from 'vitest'
-import { type Atelier, test } from '../support/atelier.ts'
+import { test } from '../support/atelier.ts'
 import { openBrowser, openPage } from '../support/browser.ts'
+import { testQuickScaffolds } from '../support/quick-scaffolds.ts'
 import { atOnce } from '../support/repo.ts'
-import { generate, write } from '../support/scaffold.ts'
+import { address, expectAssets, generate, immutable, json, write } from '../support/scaffold.ts'
 
 // What the frameworks' own generators make on the day of the test, pushed as it is.
 let browser: Browser & AsyncDisposable
@@ -12,18 +13,7 @@ beforeAll(async () => {
 })
 afterAll(() => browser?.close())
 
-const immutable = { 'cache-control': expect.stringMatching(/max-age=31536000, immutable/) }
-
-test('what @nestjs/cli new makes answers', async ({ atelier }) => {
-  const options = ['--skip-install', '--skip-git', '--package-manager', 'npm']
-  const repo = await generate(atelier, 'my-nest', ['@nestjs/cli@latest', 'new', 'my-nest', ...options])
-  const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · NestJS detected \(@nestjs\/core in package\.json, start script: nest start\)$/)
-  expect(await atelier.get('my-nest', '/')).toMatchObject({ status: 200, body: 'Hello World!' })
-  const unknown = await atelier.get('my-nest', '/none')
-  expect(unknown.status).toBe(404)
-  expect(JSON.parse(unknown.body)).toMatchObject({ message: 'Cannot GET /none' })
-})
+testQuickScaffolds()
 
 test('what fastify-cli generate makes answers', async ({ atelier }) => {
   const repo = await generate(atelier, 'my-fastify', ['fastify-cli@latest', 'generate', 'my-fastify'])
@@ -34,17 +24,15 @@ test('what fastify-cli generate makes answers', async ({ atelier }) => {
   expect(await atelier.get('my-fastify', '/none')).toMatchObject({ status: 404 })
 })
 
-test('what create-vue makes has its pages, also when one is asked for directly', async ({ atelier }) => {
-  const repo = await generate(atelier, 'my-vue', ['create-vue@latest', 'my-vue', '--ts', '--router'])
+test('what @nestjs/cli new makes answers', async ({ atelier }) => {
+  const options = ['--skip-install', '--skip-git', '--package-manager', 'npm']
+  const repo = await generate(atelier, 'my-nest', ['@nestjs/cli@latest', 'new', 'my-nest', ...options])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Vite \+ Vue detected/)
-  const { page, problems } = await openPage(browser, address(atelier, 'my-vue', '/about'))
-  await page.getByRole('heading', { name: 'This is an about page' }).waitFor()
-  await page.getByRole('link', { name: 'Home' }).click()
-  await page.getByRole('heading', { name: 'Documentation' }).waitFor()
-  await expectAssets(atelier, 'my-vue', page, /^\/assets\//)
-  expect(problems).toEqual([])
-  expect(await atelier.get('my-vue', '/assets/none-12345678.js')).toMatchObject({ status: 404 })
+  expect(remote[0]).toMatch(/ · NestJS detected \(@nestjs\/core in package\.json, start script: nest start\)$/)
+  expect(await atelier.get('my-nest', '/')).toMatchObject({ status: 200, body: 'Hello World!' })
+  const unknown = await atelier.get('my-nest', '/none')
+  expect(unknown.status).toBe(404)
+  expect(JSON.parse(unknown.body)).toMatchObject({ message: 'Cannot GET /none' })
 })
 
 test('what sv create makes with its adapter-auto is served, its forms too', async ({ atelier }) => {
@@ -193,78 +181,3 @@ test('what ng new makes has its page, wherever one comes in', async ({ atelier }
   await page.getByRole('heading', { name: 'Hello, my-angular' }).waitFor()
   expect(problems).toEqual([])
 })
-
-test('an Eleventy site as its documentation begins it', async ({ atelier }) => {
-  const repo = await write(atelier, 'my-eleventy', {
-    'package.json': json({
-      ...{ name: 'my-eleventy', version: '1.0.0', type: 'module', main: 'index.js' },
-      scripts: { test: 'echo "Error: no test specified" && exit 1' },
-      devDependencies: { '@11ty/eleventy': '^3.1.2' },
-    }),
-    'index.html': '<!doctype html><title>Page title</title><p>Hi</p>\n',
-    'README.md': '# Page header\n',
-    'posts/one.md': '---\npermalink: /one/\n---\n# One\n',
-  })
-  const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Eleventy detected/)
-  expect((await atelier.get('my-eleventy', '/')).body).toContain('<p>Hi</p>')
-  expect((await atelier.get('my-eleventy', '/README/')).body).toContain('<h1>Page header</h1>')
-  expect((await atelier.get('my-eleventy', '/one/')).body).toContain('<h1>One</h1>')
-  expect(await atelier.get('my-eleventy', '/posts/one.md')).toMatchObject({ status: 404 })
-})
-
-test('two apps of one pnpm workspace, each with the package they share', async ({ atelier }) => {
-  const files = {
-    'package.json': json({ name: 'both', private: true, packageManager: 'pnpm@10.14.0' }),
-    'pnpm-workspace.yaml': 'packages:\n  - apps/*\n  - packages/*\n',
-    // The config is asked which of the two it is.
-    'atelier.config.ts': "export default { build: { root: 'apps/' + process.env.ATELIER_APP } }\n",
-    'packages/words/package.json': json({
-      name: '@both/words',
-      version: '1.0.0',
-      type: 'module',
-      exports: './index.js',
-    }),
-    'packages/words/index.js': "export const word = 'shared'\n",
-    'apps/site/package.json': json({
-      ...{ name: 'site', private: true, type: 'module', scripts: { build: 'vite build' } },
-      dependencies: { '@both/words': 'workspace:*' },
-      devDependencies: { vite: '^7.0.0' },
-    }),
-    'apps/site/index.html': '<!doctype html><div id="app"></div><script type="module" src="/main.js"></script>\n',
-    'apps/site/main.js': "import { word } from '@both/words'\ndocument.querySelector('#app').textContent = word\n",
-    'apps/service/package.json': json({
-      ...{ name: 'service', private: true, type: 'module', scripts: { start: 'node server.js' } },
-      dependencies: { '@both/words': 'workspace:*', express: '^5.1.0' },
-    }),
-    'apps/service/server.js': `import { word } from '@both/words'
-      import express from 'express'
-      express().get('/', (request, response) => response.send(word)).listen(process.env.PORT)\n`,
-  }
-  const site = await write(atelier, 'site', files)
-  await atelier.run('npx', ['--yes', 'pnpm@10.14.0', 'install', '--lockfile-only'], { cwd: site.directory })
-  await site.commit({}, 'lock the dependencies')
-  await site.push()
-  const { page, problems } = await openPage(browser, address(atelier, 'site', '/'))
-  await page.getByText('shared').waitFor()
-  expect(problems).toEqual([])
-
-  expect(await atelier.cli(['link', 'service'], { cwd: site.directory })).toMatchObject({ code: 0 })
-  await site.push()
-  expect(await atelier.get('service', '/')).toMatchObject({ status: 200, body: 'shared' })
-})
-
-const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`
-
-const address = (atelier: Atelier, app: string, path: string) => `http://${app}.apps.localhost:${atelier.port}${path}`
-
-/** Its scripts and styles come from the edge, for a year. */
-async function expectAssets(atelier: Atelier, app: string, page: Page, hashed: RegExp): Promise<void> {
-  const urls = await page.evaluate<string[]>(
-    "[...document.querySelectorAll('script[src], link[rel=stylesheet], link[rel=modulepreload]')].map((element) => element.src || element.href)",
-  )
-  const paths = urls.map((url) => new URL(url).pathname).filter((path) => hashed.test(path))
-  expect(paths).not.toEqual([])
-  for (const path of paths)
-    expect(await atelier.get(app, path), path).toMatchObject({ status: 200, headers: immutable })
-}

@@ -1,0 +1,3 @@
+import { testQuickScaffolds } from './support/quick-scaffolds.ts'
+
+testQuickScaffolds()
