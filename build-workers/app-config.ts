@@ -43,6 +43,8 @@ const build = z.strictObject({
   entry: appPath.optional(),
   /** How a program that listens is run: in a worker thread, or as a process of its own. Default: what it needs. */
   kind: z.enum(['server', 'process']).optional(),
+  /** What a fetch app has for browsers. */
+  client: z.union([appPath.transform((path) => [path]), z.array(appPath)]).default([]),
   output: appPath.optional(),
   script: text.optional(),
   env: z.record(envName, z.string()).default({}),

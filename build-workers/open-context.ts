@@ -27,6 +27,7 @@ import { describeProcfile } from './procfile.ts'
 import { Programs } from './programs.ts'
 import { type SourceTree, subtree } from './source-tree.ts'
 import { describeDeployment, describePlace, namesVersion, runsHooks } from './told-version.ts'
+import { describeUnbundled } from './transforms/client.ts'
 import type { Workspace } from './workspace.ts'
 
 export type OpenDeps = {
@@ -110,7 +111,13 @@ export async function openContext(
           use: network.use,
         })
   const clash = describeClash(app.config, { ...appConfig.build.env, ...runEnv })
-  if (!quiet) announce(claim, plan, { app, opened, log, more: [...describeMissing(missing), clash] })
+  if (!quiet)
+    announce(claim, plan, {
+      app,
+      opened,
+      log,
+      more: [...describeMissing(missing), clash, describeUnbundled(app, plan.transform)],
+    })
   const frameworkCache = new FrameworkCache(caches.frameworks, {
     workspace,
     largestBytes: config.buildCaches.appMb * 1_048_576,

@@ -93,7 +93,12 @@ async function driver({ runtime }: BuildContext, program: string, request: Bundl
 // The arguments for esbuild's own program; null: there is a plugin it cannot run.
 function plainArgs(options: BuildOptions, { env_inline, ...plugins }: Transforms, env: Record<string, string>) {
   const defines = Object.entries(publicDefines(env_inline ?? [], env)).map(([name, text]) => `--define:${name}=${text}`)
-  if (Object.keys(plugins).length > 0 || defines.some((text) => text.length > longestDefine)) return null
+  if (
+    options.platform === 'browser' ||
+    Object.keys(plugins).length > 0 ||
+    defines.some((text) => text.length > longestDefine)
+  )
+    return null
   const { entryPoints, banner, ...others } = options
   const flags = Object.entries(others).flatMap(([name, value]) => {
     const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`

@@ -5,6 +5,7 @@ import { isFolderInside } from '../inside.ts'
 import { formatSize } from '../size.ts'
 import { makeFor } from '../workspace.ts'
 import { chooseTransforms } from './choose-transforms.ts'
+import { bundleClient } from './client.ts'
 import { isPrivate } from './copy.ts'
 import { bundle } from './esbuild.ts'
 
@@ -28,13 +29,17 @@ export async function bundleFetchApp(context: BuildContext, entry: string): Prom
     const size = await bundle(context, { entry, outfile, format: 'esm', externalPackages: false, transforms })
     step.detail(`${entry} → bundle.js ${formatSize(size)}`)
   })
+  const client = await bundleClient(context)
   const publicFolder = [root, 'public'].filter(Boolean).join('/')
   return {
     kind: 'fetch',
-    transforms: ['esbuild', ...Object.keys(transforms)],
-    pages: isFolderInside(workspace.app, publicFolder)
-      ? [{ root: workspace.app, from: publicFolder, below: '', skip: isPrivate }]
-      : [],
+    transforms: ['esbuild', ...new Set([...Object.keys(transforms), ...client.transforms])],
+    pages: [
+      ...(isFolderInside(workspace.app, publicFolder)
+        ? [{ root: workspace.app, from: publicFolder, below: '', skip: isPrivate }]
+        : []),
+      ...client.pages,
+    ],
     fallback: 'none',
     server: {
       entry: 'bundle.js',
