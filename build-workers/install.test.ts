@@ -61,6 +61,23 @@ test.each([
   expect([...(await serverPaths(second))]).toContain('made.txt')
 })
 
+test.each(['pnpm', 'classic', 'berry', 'bun'])(
+  'scripts call %s by name, also when nothing is installed',
+  async (name) => {
+    const app = await worker.createApp()
+    const manager = ['classic', 'berry'].includes(name) ? 'yarn' : name
+    const folder = await edited(name, (pkg) => ({
+      ...pkg,
+      scripts: { build: `${manager} run inner`, inner: 'echo said inside' },
+    }))
+    await worker.build(await worker.pushFolder(app, folder))
+    const again = await worker.build(await worker.pushFolder(app, folder))
+    expect(again.deployment.stateReason, again.log.join('\n')).toBeNull()
+    expect(again.log.join('\n')).toContain('(cache hit)')
+    expect(again.log.join('\n')).toContain('       said inside')
+  },
+)
+
 test('a changed description installs nothing, a changed dependency does', async () => {
   const app = await worker.createApp()
   await worker.build(await worker.pushFolder(app, join(fixtures, 'npm')))

@@ -66,6 +66,7 @@ export class Installer {
     const { manager, workspace, log, cache } = this.#deps
     const commands = installCommands(manager).full
     await log.step('Installing', shown(manager, commands), async (step) => {
+      await this.#provideTool()
       if (readOnly && (await this.#lend())) return step.detail(`${shown(manager, commands)} (cache hit)`)
       const staging = workspace.beside('staging')
       const roots = await cache.restore(this.#key('full'), staging, workspace.owner)
@@ -105,6 +106,12 @@ export class Installer {
       const made = await cache.archive(key, form)
       return made ?? Promise.reject(new AppError('INTERNAL', 'the dependencies just kept are gone'))
     })
+  }
+
+  // Scripts of the app call it by its name, also when there is nothing to install.
+  async #provideTool(): Promise<void> {
+    const { manager, tool } = this.#deps
+    if (manager.name !== 'npm' && manager.ownProgram === null) await tool()
   }
 
   #wanted({ unused, mentioned }: AppParts): Wanted | null {

@@ -51,6 +51,8 @@ export async function openInstaller(
     await linkTool(workspace, manager.name, fetched)
     return fetched
   }
+  if (manager.ownProgram)
+    await linkTool(workspace, manager.name, { file: join(workspace.app, place, manager.ownProgram), isScript: true })
   const installer = new Installer({
     ...deps,
     tree: part,
