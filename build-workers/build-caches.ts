@@ -148,20 +148,25 @@ export class BuildCaches {
 
   async #entriesOf(app: string): Promise<Entry[]> {
     const { downloads, modules, frameworks } = placesIn(join(this.#apps, app, (await this.#generation(app)) ?? '-'))
-    const entry = async (path: string, mark: string): Promise<Entry> => {
-      const usedAt = (await stat(mark).catch(ifMissing(null)))?.mtimeMs ?? 0
-      return { app, path, usedAt, bytes: await this.#measure(path, usedAt) }
+    const entry = async (path: string, mark: string, isAsBefore: string): Promise<Entry> => {
+      const usedAt = await usedAtOf(mark)
+      return { app, path, usedAt, bytes: await this.#measure(path, isAsBefore || String(usedAt)) }
     }
     return Promise.all([
-      entry(downloads, `${downloads}.${usedFile}`),
-      ...(await foldersIn(modules)).map((name) => entry(join(modules, name), join(modules, name))),
-      ...(await foldersIn(frameworks)).map((name) => entry(join(frameworks, name), join(frameworks, `${name}.json`))),
+      entry(downloads, `${downloads}.${usedFile}`, ''),
+      // Using one of these changes nothing in it but what it has been packed into.
+      ...(await foldersIn(modules)).map(async (name) => {
+        const place = join(modules, name)
+        return entry(place, place, (await namesIn(place)).join())
+      }),
+      ...(await foldersIn(frameworks)).map((name) =>
+        entry(join(frameworks, name), join(frameworks, `${name}.json`), ''),
+      ),
     ])
   }
 
-  // Walked anew only when it was used since.
-  async #measure(path: string, usedAt: number): Promise<number> {
-    const of = String(usedAt)
+  // A tree of many files is walked once, and again only when it is another; `of` says which it is.
+  async #measure(path: string, of: string): Promise<number> {
     const known = this.#sizes.get(path)
     if (known?.of === of) return known.bytes
     const bytes = await diskUsage([path])
@@ -203,6 +208,10 @@ function placesIn(folder: string): AppCaches {
     modules: join(folder, 'modules'),
     frameworks: join(folder, 'frameworks'),
   }
+}
+
+async function usedAtOf(mark: string): Promise<number> {
+  return (await stat(mark).catch(ifMissing(null)))?.mtimeMs ?? 0
 }
 
 async function touch(path: string): Promise<void> {

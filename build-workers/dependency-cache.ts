@@ -21,7 +21,7 @@ import {
 } from './module-tree.ts'
 import { runtimeDependencies } from './package-json.ts'
 import { type Owner, unpack } from './source.ts'
-import { walk } from './walk.ts'
+import { readWalked, type Walked, walk } from './walk.ts'
 
 /** Dependencies as they go into a bundle. */
 export type ModulesArchive = {
@@ -41,6 +41,9 @@ export type ArchiveForm = {
   wanted?: Wanted | null
   owner: Owner | null
 }
+
+/** A folder of traced dependencies. */
+export type Traced = { root: string; from: string; below: string; owner: Owner | null }
 
 const keptEntries = 4
 
@@ -110,6 +113,23 @@ export class DependencyCache {
     const skip = (path: string) =>
       isLeftover(path) || (!withGenerated && isGenerated(path, index.roots)) || chosen?.skip(path) === true
     await this.#make(place, (making) => pack(index, { tree: join(entry, 'tree'), making, skip, owner }))
+    return this.#openArchive(place)
+  }
+
+  /**
+   * What a build has traced of its dependencies and left in the folder `from` below `root`, for a bundle, where it lies in `below`: packed, and unpacked
+   * again, when these very files are seen for the first time.
+   */
+  async archiveTraced({ root, from, below, owner }: Traced): Promise<ModulesArchive | null> {
+    const entries = () => walk(root, { from, below, uid: owner?.uid ?? null })
+    const place = join(this.#directory, `traced-${digestOf(entries())}`)
+    const kept = await this.#openArchive(place)
+    if (kept) {
+      markUsed(place)
+      return kept
+    }
+    await this.#make(place, (making) => packWalk([below], entries(), making))
+    await this.#trim()
     return this.#openArchive(place)
   }
 
@@ -202,9 +222,13 @@ const unpackLimits = { files: 200_000, bytes: 4 * 1024 ** 3 }
 
 type Packing = { tree: string; making: string; skip: (path: string) => boolean; owner: Owner | null }
 
-async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packing): Promise<void> {
-  const frame = join(making, 'modules.tar.zst')
+function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packing): Promise<void> {
   const walks = roots.map((from) => walk(tree, { from, below: from, skip, uid: owner?.uid ?? null }))
+  return packWalk(roots, chained(walks), making)
+}
+
+async function packWalk(roots: string[], entries: Iterable<Walked>, making: string): Promise<void> {
+  const frame = join(making, 'modules.tar.zst')
   const written = createWriteStream(frame, { flags: 'wx', mode: 0o600 })
   const hash = createHash('sha256')
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
@@ -213,7 +237,7 @@ async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packi
       yield chunk
     }
   }
-  await pipeline(archive(chained(walks), { checkHardLinks: false }), createZstdCompress(compression), counted, written)
+  await pipeline(archive(entries, { checkHardLinks: false }), createZstdCompress(compression), counted, written)
 
   const unpacked = join(making, 'unpacked')
   await unpack(createReadStream(frame), unpacked, { limits: unpackLimits, owner: null })
@@ -225,6 +249,15 @@ async function pack({ roots }: ModuleIndex, { tree, making, skip, owner }: Packi
   )
   const described = { size: written.bytesWritten, sha256: hash.digest('hex') }
   await writeFile(join(making, 'index.json'), JSON.stringify({ ...index, frame: described }))
+}
+
+function digestOf(entries: Iterable<Walked>): string {
+  const hash = createHash('sha256')
+  for (const entry of entries) {
+    if (entry.kind !== 'file') hash.update(JSON.stringify(entry))
+    else hash.update(JSON.stringify([entry.path, entry.size, entry.isExecutable])).update(readWalked(entry))
+  }
+  return hash.digest('hex').slice(0, 40)
 }
 
 function* chained<T>(parts: Iterable<T>[]): Generator<T> {

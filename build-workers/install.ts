@@ -126,6 +126,12 @@ export class Installer {
     return { folders: new Map(folders), unused, mentioned }
   }
 
+  /** The dependencies that a build has traced into a folder of the workspace's `app`, for the bundle, where they lie in `below`. */
+  archiveTraced(from: string, below: string): Promise<ModulesArchive | null> {
+    const { cache, workspace } = this.#deps
+    return cache.archiveTraced({ root: workspace.app, from, below, owner: workspace.owner })
+  }
+
   async #lend(): Promise<boolean> {
     const { cache, folder, workspace, pkg, manager } = this.#deps
     // Their own symlinks are followed, and would then lead out of the app.

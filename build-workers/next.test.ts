@@ -66,7 +66,7 @@ test('the server that Next.js builds is packed with its static files, which the 
   expect(built.log).toContainEqual(expect.stringMatching(/build 1 1 1$/))
   expect(built.manifest).toMatchObject({
     ...{ kind: 'server', framework: 'next', transforms_applied: ['next'], spa_fallback: false },
-    server: { entry: 'atelier.next.mjs', modules: null },
+    server: { entry: 'atelier.next.mjs', modules: { sha256: expect.stringMatching(/^[0-9a-f]{64}$/) } },
   })
   expect(built.manifest?.files.map(({ path }) => path)).toEqual(['_next/static/chunks/0a1b2c3d.js', 'logo.svg'])
 
@@ -78,6 +78,22 @@ test('the server that Next.js builds is packed with its static files, which the 
   expect(await readFile(join(root, 'server.js'), 'utf8')).toContain(
     'const nextConfig = {"compress":false,"experimental":{"isrFlushToDisk":false,"x":1}}\n',
   )
+})
+
+test('what Next.js traces of the dependencies is one piece of the bundle, the same until one of its files is another', async () => {
+  const name = await worker.createApp()
+  const pieceOf = ({ manifest }: Built) => manifest?.server?.modules?.sha256
+  const first = await worker.deploy(name, app())
+  const changed = { ...app(), 'make.mjs': app()['make.mjs'].replace('response.end(', 'response.end(/* another */ ') }
+  const second = await worker.deploy(name, changed)
+  expect(second.manifest?.server?.sha256).not.toBe(first.manifest?.server?.sha256)
+  expect(pieceOf(second)).toBe(pieceOf(first))
+  const traced = { ...app(), 'make.mjs': app()['make.mjs'].replace('package.json":"{}', 'package.json":"{ }') }
+  expect(traced['make.mjs']).not.toBe(app()['make.mjs'])
+  const third = await worker.deploy(name, traced)
+  expect(pieceOf(third)).not.toBe(pieceOf(first))
+  const { root } = await unpacked(third)
+  expect(await readFile(join(root, 'node_modules/next/package.json'), 'utf8')).toBe('{ }')
 })
 
 test('what Next.js keeps for its next build is there in the next build, of that app alone', async () => {

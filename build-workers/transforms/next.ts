@@ -29,7 +29,7 @@ export async function buildNext(
   const output = findNextOutput(context, dist)
   if (!output) throw new AppError('BUILD_FAILED', `build failed: ${explainNothing(context)}`)
   if (output.kind === 'export') return packExport(context, output)
-  const server = packStandalone(context, output)
+  const server = await packStandalone(context, output)
   const start = asProcess ? { command: nodeCommand(bootFile), folder: output.appFolder } : null
   return {
     kind: asProcess ? 'process' : 'server',
@@ -91,7 +91,7 @@ function packExport({ workspace }: BuildContext, { folder, basePath }: NextOutpu
 }
 
 // Next.js looks up its own static files, too: for the pictures it makes smaller, and where its rules come before files.
-function packStandalone({ workspace, root }: BuildContext, output: Standalone): ServerOutput {
+async function packStandalone({ workspace, root, installer }: BuildContext, output: Standalone): Promise<ServerOutput> {
   const { dist, distName, appFolder } = output
   const standalone = join(dist, 'standalone')
   const part = (from: string, below: string): PlacedPart[] => {
@@ -99,11 +99,17 @@ function packStandalone({ workspace, root }: BuildContext, output: Standalone): 
     return isThere ? [{ root: workspace.app, from, below, skip: () => false }] : []
   }
   const server = readInside(workspace.app, join(standalone, appFolder, 'server.js')) ?? ''
+  // Next.js itself above all: the same from push to push, so neither packed nor unpacked again.
+  const traced = join(standalone, 'node_modules')
+  const modules =
+    installer && isFolderInside(workspace.app, traced)
+      ? await installer.installer.archiveTraced(traced, 'node_modules')
+      : null
   return {
     entry: join(appFolder, bootFile),
     start: null,
     parts: [
-      { root: workspace.app, from: standalone, below: '', skip: () => false },
+      { root: workspace.app, from: standalone, below: '', skip: (path) => modules !== null && path === 'node_modules' },
       ...part(join(dist, 'static'), join(appFolder, distName, 'static')),
       ...part(join(root, 'public'), join(appFolder, 'public')),
     ],
@@ -115,7 +121,7 @@ function packStandalone({ workspace, root }: BuildContext, output: Standalone): 
         content: Buffer.from(`${JSON.stringify({ decidesByVisitor: output.decidesByVisitor })}\n`),
       },
     ],
-    modules: null,
+    modules,
   }
 }
 
