@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll } from 'vitest'
 import { Atelier, test } from '../test/support/atelier.ts'
 import { measureBesideBuilds } from './beside-builds.ts'
-import { measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
+import { measureCaches, measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
 import { measureCached } from './cached.ts'
 import { measureDecide, showSimulation } from './canary.ts'
 import { measureEdge } from './edge.ts'
@@ -81,6 +81,8 @@ test('warm next', async ({ atelier }) => show(await measureWarmNext(atelier)))
 test('large site', async ({ atelier }) => show(await measureLargeSite(atelier)))
 
 test('unchanged source', async ({ atelier }) => show(await measureUnchanged(atelier)))
+
+test('caches of builds', async ({ atelier }) => show(await measureCaches(atelier)))
 
 test('beside builds', async ({ atelier }) => show(await measureBesideBuilds(atelier)))
 

@@ -109,6 +109,36 @@ export async function measureUnchanged(atelier: Atelier): Promise<Row[]> {
   return rows
 }
 
+/** What the caches give back, beside what a forced build takes for the same: both as the push itself says. */
+export async function measureCaches(atelier: Atelier): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const app of [await viteApp(), await nextApp(atelier)]) {
+    const { repo } = await deployedOnce(atelier, app)
+    const [warm, forced]: [string[][], string[][]] = [[], []]
+    await repeat(settings.rounds, async (index) => {
+      await repo.commit(app.saying(`warm ${index}`))
+      warm.push((await repo.push(atOnce)).remote)
+      await repo.commit(app.saying(`forced ${index}`))
+      forced.push((await repo.push(atOnce, '--push-option=force-build')).remote)
+    })
+    const row = (what: string, step: string): Row => ({
+      what: `${what}, ${app.name} ${shownLoad()}`,
+      values: warm.map((lines) => secondsOf(step, lines)),
+      unit: 's',
+      rival: { what: 'without caches', values: forced.map((lines) => secondsOf(step, lines)) },
+    })
+    rows.push(row('dependencies restored', 'Installing'), row('  … built with its cache', 'Building'))
+  }
+  return rows
+}
+
+// At the end of the step's own line, or of its last line when it was long.
+function secondsOf(step: string, lines: string[]): number {
+  const begun = lines.findIndex((line) => line.startsWith(`-----> ${step}`))
+  const timed = lines.slice(Math.max(0, begun)).find((line) => / \d+\.\d s$/.test(line))
+  return Number(/ (\d+\.\d) s$/.exec(timed ?? '')?.[1])
+}
+
 async function coldPush(atelier: Atelier, app: BuiltApp): Promise<number> {
   const { name } = await atelier.createApp()
   const repo = await atelier.clone(name)
