@@ -106,6 +106,8 @@ const deployments = z.strictObject({
 
 const database = z.strictObject({
   provision: z.boolean().optional(),
+  /** What is in a preview's at first: nothing, or what is in production's then. */
+  preview: z.enum(['empty', 'template']).optional(),
   migrations: appPath.optional(),
   release: text.optional(),
 })

@@ -17,7 +17,7 @@ export async function runBeforeDeployAgain(
   const { sql } = deps
   const commands = claim.buildId === null ? null : await readDeployCommands(sql, claim.buildId)
   await announceData(commands?.data ?? false, deps)
-  const database = await provideDatabase(claim, { isWanted: commands?.provision ?? false, deps })
+  const database = await provideDatabase(claim, { wanted: commands?.provision ?? false, deps })
   if (!commands?.hooks.includes('preDeploy') && !commands?.changesDatabase) return
   const previous = await readLiveVersion(sql, claim)
   const { context } = await openSource(claim, { name: claim.id, previous, quiet: true }, deps)

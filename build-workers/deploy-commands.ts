@@ -24,9 +24,15 @@ export function deployCommands({ hooks, database, data }: AppConfig): DeployComm
   return {
     hooks: wanted,
     changesDatabase: Boolean(database?.migrations || database?.release),
-    provision: database?.provision ?? false,
+    provision: provisionOf(database),
     data,
   }
+}
+
+/** Whether an app is given a database, and what a preview's begins as. */
+export function provisionOf(database: AppConfig['database']): boolean | 'template' {
+  if (!database?.provision) return false
+  return database.preview === 'template' ? 'template' : true
 }
 
 /**

@@ -16,7 +16,7 @@ import { announceData } from './app-data.ts'
 import { provideDatabase } from './app-database.ts'
 import type { BuildCaches } from './build-caches.ts'
 import type { BuildContext, BuildOutput } from './build-context.ts'
-import { deployCommands, runBeforeDeploy } from './deploy-commands.ts'
+import { deployCommands, provisionOf, runBeforeDeploy } from './deploy-commands.ts'
 import { EncodingMemory } from './encodings.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeBuild } from './manifest-facts.ts'
@@ -109,7 +109,7 @@ async function makeFrom(
   refusePointers(packed.pages, context.missing)
   const { rules } = packed
   const scan = scanRoutes(plan, context)
-  const database = await provideDatabase(claim, { isWanted: context.app.config.database?.provision ?? false, deps })
+  const database = await provideDatabase(claim, { wanted: provisionOf(context.app.config.database), deps })
   await runBeforeDeploy(claim.id, context, { ...deps, database })
   const proved = await prove(claim, packed, { scan, framework: plan.framework, output, context, database, deps })
   await milestones.built()

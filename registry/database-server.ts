@@ -29,8 +29,8 @@ export function databaseServerOf({
 export async function makeAppDatabase(
   config: ServerConfig,
   { name, password }: { name: string; password: string },
-): Promise<void> {
-  await onServer(config, async (sql) => {
+): Promise<{ serverMajor: number }> {
+  return onServer(config, async (sql) => {
     const [me] = await sql<{ name: string; isSuper: boolean; may: boolean; version: number }[]>`
       select rolname as name, rolsuper as is_super, rolsuper or (rolcreatedb and rolcreaterole) as may,
              current_setting('server_version_num')::integer as version
@@ -48,6 +48,7 @@ export async function makeAppDatabase(
       await sql.unsafe(`create database ${plain(name)} owner ${plain(name)} template template0`)
     await sql.unsafe(`revoke all on database ${plain(name)} from public`)
     if (config.appsDatabaseUrl === null) await closeOwn(sql)
+    return { serverMajor: Math.floor(me.version / 10_000) }
   })
 }
 

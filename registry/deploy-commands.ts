@@ -4,7 +4,8 @@ import type { Db } from './sql.ts'
 export type DeployCommands = {
   hooks: ('preDeploy' | 'postDeploy' | 'onRollback')[]
   changesDatabase: boolean
-  provision?: boolean
+  /** `template`: a preview's begins as a copy of production's. */
+  provision?: boolean | 'template'
   data?: boolean
 }
 
