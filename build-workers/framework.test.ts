@@ -713,6 +713,20 @@ test.each<[string, Files, object, string]>([
     {},
     '@tanstack/react-start needs to say what it leaves',
   ],
+  [
+    'a workspace without build.root',
+    {
+      'package.json': { workspaces: ['apps/*', 'packages/*'], scripts: { build: 'turbo build' } },
+      'apps/web/package.json': { dependencies: { next: '16' } },
+      'apps/web/app/page.tsx': '',
+      'apps/api/package.json': { dependencies: { express: '5' }, scripts: { start: 'node server.js' } },
+      'apps/api/server.js': '',
+      'packages/ui/package.json': { name: 'ui', main: 'index.js' },
+      'packages/ui/index.js': 'export const a = 1',
+    },
+    {},
+    'this is a repository of several packages; name the folder of the app with build.root in atelier.config.ts: apps/api, apps/web',
+  ],
   ['Python', { 'requirements.txt': '', 'app.py': '' }, {}, 'this looks like Python (requirements.txt)'],
   [
     'Express without a file',

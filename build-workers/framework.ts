@@ -1,13 +1,14 @@
 import { AppError } from '../registry/errors.ts'
+import { defaultAppConfig } from './app-config.ts'
 import { detectFetchApp } from './fetch-app.ts'
 import { chooseKit, detectKit } from './kits.ts'
 import { detectNext } from './next-app.ts'
 import { detectNodeServer, frameworkOf, namesNodeServer } from './node-server.ts'
-import { dependsOn } from './package-json.ts'
+import { dependsOn, readPackageJson } from './package-json.ts'
 import type { App, Plan } from './plan.ts'
 import { detectProcess, planProcess } from './process-app.ts'
 import { chooseSite, detectSite, serverKits } from './site.ts'
-import { firstFile, type SourceTree } from './source-tree.ts'
+import { firstFile, type SourceTree, subtree } from './source-tree.ts'
 import { closestTo } from './spelling.ts'
 import { readStartCommand } from './start-command.ts'
 
@@ -178,6 +179,28 @@ function detectStatic({ tree, config }: App): Plan | null {
   }
 }
 
+const mostApps = 10
+
+// Folders of a workspace that would be taken as they are.
+function appsOfWorkspace(tree: SourceTree, pkg: App['pkg']): string[] {
+  if (!tree.hasFile('pnpm-workspace.yaml') && pkg?.['workspaces'] === undefined) return []
+  const folders = [...tree.paths()]
+    .flatMap((path) => /^(?!.*node_modules\/)(.+)\/package\.json$/.exec(path)?.[1] ?? [])
+    .sort()
+    .slice(0, 100)
+  return folders.filter((folder) => isApp(subtree(tree, folder))).slice(0, mostApps)
+}
+
+function isApp(tree: SourceTree): boolean {
+  try {
+    const app = { tree, pkg: readPackageJson(tree), config: defaultAppConfig }
+    return detectors.some(({ detect }) => detect(app) !== null)
+  } catch (thrown) {
+    if (thrown instanceof AppError) return false
+    throw thrown
+  }
+}
+
 const foreign: [file: string, what: string][] = [
   ['requirements.txt', 'Python'],
   ['pyproject.toml', 'Python'],
@@ -197,6 +220,9 @@ function describeUnknown({ tree, pkg }: App): string {
   const kit = serverKits.find((name) => dependsOn(pkg, name))
   if (kit)
     return `${kit} needs to say what it leaves: with a Node adapter set the start script (such as "node build/index.js"); for static pages set build.script and build.output in atelier.config.ts`
+  const apps = appsOfWorkspace(tree, pkg)
+  if (apps.length > 0)
+    return `this is a repository of several packages; name the folder of the app with build.root in atelier.config.ts: ${apps.join(', ')}`
   const said = namesNodeServer(pkg)
   if (said)
     return `${said}, and no file to start was found; set the start script to "node <file>", or build.entry in atelier.config.ts`

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { describeNodeDifference, satisfies } from './node-version.ts'
+import { describeNodeDifference, describeNodeOf, satisfies } from './node-version.ts'
 import { readPackageJson } from './package-json.ts'
 import { treeOf } from './source-tree.ts'
 
@@ -55,4 +55,11 @@ test('an app that insists on another Node is refused, and one that insists on th
   const describe = (tree: ReturnType<typeof treeOf>) => describeNodeDifference(tree, readPackageJson(tree), '26.10.0')
   expect(() => describe(strict('^20'))).toThrow(/asks for Node \^20, engine-strict in \.npmrc insists on it/)
   expect(describe(strict('>=20'))).toBeNull()
+})
+
+test('an app in a folder of a repository may say it there or at the top', () => {
+  const top = { '.nvmrc': '20', 'apps/web/package.json': '{}' }
+  expect(describeNodeOf(treeOf(top), 'apps/web', '26.10.0')).toContain('.nvmrc asks for Node 20')
+  const inside = { ...top, 'apps/web/package.json': '{"engines":{"node":"22.x"}}' }
+  expect(describeNodeOf(treeOf(inside), 'apps/web', '26.10.0')).toContain('engines asks for Node 22.x')
 })

@@ -1,6 +1,6 @@
 import { AppError } from '../registry/errors.ts'
-import type { PackageJson } from './package-json.ts'
-import type { SourceTree } from './source-tree.ts'
+import { type PackageJson, readPackageJson } from './package-json.ts'
+import { type SourceTree, subtree } from './source-tree.ts'
 
 // The lines of Node that have a name; the newest and `lts/*` are this one as far as anybody minds.
 const namedLines: Record<string, string> = { gallium: '16', hydrogen: '18', iron: '20', jod: '22', krypton: '24' }
@@ -26,6 +26,12 @@ export function describeNodeDifference(tree: SourceTree, pkg: PackageJson | null
   return major && major !== running.split('.')[0]
     ? `warning: ${file} asks for Node ${wanted.slice(0, 20)}; Atelier runs Node ${running}, and tries it with that`
     : null
+}
+
+/** The same for an app in a folder of a repository (`''`: its top), which may say it at either place. */
+export function describeNodeOf(tree: SourceTree, root: string, running: string): string | null {
+  const places = root === '' ? [tree] : [subtree(tree, root), tree]
+  return places.map((place) => describeNodeDifference(place, readPackageJson(place), running)).find(Boolean) ?? null
 }
 
 /** Whether a version is in a range of npm's kind (`>=18 <23 || ^26`); null for a range that cannot be read. */

@@ -18,7 +18,7 @@ import { describeClash } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
 import { Mask } from './mask.ts'
 import { describeMissing, type MissingFiles } from './missing-files.ts'
-import { describeNodeDifference } from './node-version.ts'
+import { describeNodeOf } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
 import { readPackageJson } from './package-json.ts'
 import { digestParts } from './parts-digest.ts'
@@ -116,6 +116,7 @@ export async function openContext(
       app,
       opened,
       log,
+      node: plan.transform === 'copy' ? null : describeNodeOf(tree, root, process.versions.node),
       more: [...describeMissing(missing), clash, describeUnbundled(app, plan.transform)],
     })
   const frameworkCache = new FrameworkCache(caches.frameworks, {
@@ -160,13 +161,16 @@ function detect(app: App): Plan {
   }
 }
 
-function announce(
-  claim: Deployment,
-  plan: Plan,
-  { app, opened, log, more }: { app: App; opened: OpenedInstaller | null; log: StepLog; more: (string | null)[] },
-): void {
+type Announcement = {
+  app: App
+  opened: OpenedInstaller | null
+  log: StepLog
+  node: string | null
+  more: (string | null)[]
+}
+
+function announce(claim: Deployment, plan: Plan, { app, opened, log, node, more }: Announcement): void {
   log.line(`-----> ${claim.appId} ${shortVersion(claim.version)} · ${plan.reason}`)
-  const node = plan.transform === 'copy' ? null : describeNodeDifference(app.tree, app.pkg, process.versions.node)
   const notes = [node, ...plan.notes, describeProcfile(app.tree), ...(opened?.notes ?? []), ...more]
   for (const note of notes) if (note) log.line(`       ${note}`)
 }

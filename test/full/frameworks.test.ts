@@ -172,6 +172,56 @@ test('a new React Router app is run by the server it brings, and its loader is a
   expect((await atelier.get('my-router', '/robots.txt')).body).toContain('User-Agent')
 })
 
+test('a VitePress site as its documentation begins it', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-vitepress', {
+    'package.json': json({
+      ...{ name: 'my-vitepress', private: true, type: 'module' },
+      scripts: { 'docs:dev': 'vitepress dev docs', 'docs:build': 'vitepress build docs' },
+      devDependencies: { vitepress: '^1.6.0' },
+    }),
+    'docs/.vitepress/config.mts':
+      "export default { title: 'My Docs', head: [['link', { rel: 'icon', href: 'data:,' }]] }\n",
+    'docs/index.md': '# First page\n\n[Second](./second.md)\n',
+    'docs/second.md': '# Second page\n',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · VitePress detected \(vitepress in package\.json, docs\/\.vitepress\/config\.mts\)$/)
+  const { page, problems } = await openPage(browser, address(atelier, 'my-vitepress', '/'))
+  await page.getByRole('link', { name: 'Second', exact: true }).click()
+  await page.getByRole('heading', { name: 'Second page' }).waitFor()
+  await expectAssets(atelier, 'my-vitepress', page, /^\/assets\//)
+  expect(problems).toEqual([])
+})
+
+test('an Astro app with a server renders when it is asked, beside pages made ahead', async ({ atelier }) => {
+  const repo = await write(atelier, 'my-astro-server', {
+    'package.json': json({
+      ...{
+        name: 'my-astro-server',
+        private: true,
+        type: 'module',
+        scripts: { dev: 'astro dev', build: 'astro build' },
+      },
+      dependencies: { astro: 'latest', '@astrojs/node': 'latest' },
+    }),
+    'astro.config.mjs': `import node from '@astrojs/node'
+      import { defineConfig } from 'astro/config'
+      export default defineConfig({ adapter: node({ mode: 'standalone' }) })\n`,
+    'src/pages/index.astro': '<html lang="en"><body><h1>Ahead</h1></body></html>\n',
+    'src/pages/asked.astro': `---\nexport const prerender = false\nconst name = Astro.url.searchParams.get('name')\n---
+      <html lang="en"><body><h1>Asked by {name}</h1></body></html>\n`,
+    'src/pages/api/word.js': "export const prerender = false\nexport const GET = () => Response.json({ word: 'us' })\n",
+    'public/robots.txt': 'User-agent: *\n',
+  })
+  const { remote } = await repo.push()
+  expect(remote[0]).toMatch(/ · Astro detected \(astro in package\.json\)$/)
+  expect((await atelier.get('my-astro-server', '/')).body).toContain('Ahead')
+  expect((await atelier.get('my-astro-server', '/asked?name=me')).body).toContain('Asked by me')
+  expect(await atelier.get('my-astro-server', '/api/word')).toMatchObject({ status: 200, body: '{"word":"us"}' })
+  expect((await atelier.get('my-astro-server', '/robots.txt')).body).toContain('User-agent')
+  expect(await atelier.get('my-astro-server', '/none')).toMatchObject({ status: 404 })
+})
+
 test('what ng new makes has its page, wherever one comes in', async ({ atelier }) => {
   const options = ['--defaults', '--skip-install', '--skip-git']
   const repo = await generate(atelier, 'my-angular', ['@angular/cli@latest', 'new', 'my-angular', ...options])
