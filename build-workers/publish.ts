@@ -25,7 +25,10 @@ import { formatSize } from './size.ts'
 /** `staticPaths`: those rendered at build time, if any were listed. */
 export type Packed = { pages: Page[]; server: PackedServer | null; staticPaths?: StaticPaths | null }
 /** What the manifest says besides the files. */
-export type ManifestFacts = Omit<Manifest, 'bundle_size' | 'routes' | 'files' | 'server' | 'build_duration_ms'>
+export type ManifestFacts = Omit<
+  Manifest,
+  'bundle_size' | 'routes' | 'routes_sha256' | 'files' | 'server' | 'build_duration_ms'
+>
 export type Published = { manifestKey: string; manifestSha256: string; bundleSize: number; durationMs: number }
 
 export type PublishDeps = { sql: Sql; store: BundleStore; memory: EncodingMemory; log: StepLog }
@@ -53,15 +56,16 @@ export async function publish(
     const changed = files.filter(({ page }) => missing.has(page.sha256)).length
     step.detail(describeUpload({ changed, files: files.length, server }))
 
+    const routesBytes = Buffer.from(`${JSON.stringify(routeList.parse(routes))}\n`)
     await Promise.all([
       uploadBlobs(files, missing, { store }),
       server && store.put(serverKey(name), createReadStream(server.path), { sha256: server.sha256 }),
-      store.put(routesKey(name), Buffer.from(`${JSON.stringify(routeList.parse(routes))}\n`)),
+      store.put(routesKey(name), routesBytes),
       staticPaths && store.put(staticPathsKey(name), Buffer.from(`${JSON.stringify(staticPaths)}\n`)),
       store.put(buildLogKey(name), Buffer.from(logText())),
     ])
     const durationMs = Math.round(performance.now() - startedAt)
-    const written = writeManifest({ files, server, facts, routes, durationMs })
+    const written = writeManifest({ files, server, facts, routes, routesBytes, durationMs })
     await store.put(manifestKey(name), written.bytes, { sha256: written.sha256 })
     await memory.keep(
       files.map(({ page, siblings, isFinal }) => ({
@@ -139,12 +143,14 @@ function writeManifest({
   server,
   facts,
   routes,
+  routesBytes,
   durationMs,
 }: {
   files: File[]
   server: PackedServer | null
   facts: ManifestFacts
   routes: RouteList
+  routesBytes: Buffer
   durationMs: number
 }): { bytes: Buffer; sha256: string; bundleSize: number } {
   const bundleSize = files.reduce((sum, { page }) => sum + page.size, 0) + (server?.size ?? 0)
@@ -152,6 +158,7 @@ function writeManifest({
     ...facts,
     bundle_size: bundleSize,
     routes: summarizeRoutes(routes, { hasServer: server !== null }),
+    routes_sha256: createHash('sha256').update(routesBytes).digest('hex'),
     build_duration_ms: durationMs,
     files: files.map(({ page, siblings }) => ({
       path: page.path,

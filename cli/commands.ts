@@ -21,6 +21,7 @@ export const commands: Record<string, Entry> = {
   },
   deploys: { summary: 'list deployments', load: () => import('./deploys.ts') },
   diff: { summary: 'show what differs between two versions', load: () => import('./diff.ts') },
+  routes: { summary: 'show what a version answers', load: () => import('./routes.ts') },
   rollback: { summary: 'go back to the previous live version, or to a named one', load: () => import('./rollback.ts') },
   promote: {
     summary: 'give a new version more of the traffic, or make a preview or an earlier version production',

@@ -35,7 +35,7 @@ export async function readDifferences(
   from: Deployment,
   to: Deployment,
 ): Promise<Differences> {
-  const [before, after] = await Promise.all([from, to].map((deployment) => manifestOf(sql, store, deployment)))
+  const [before, after] = await Promise.all([from, to].map((deployment) => readManifestOf(sql, store, deployment)))
   if (!before || !after) throw new AppError('INTERNAL', 'two manifests were asked for')
   const env = compare(...pair([from, to], (deployment) => valuesOf(deployment, key)))
   const routes = compare(...pair([before, after], routesOf))
@@ -56,7 +56,12 @@ export async function readDifferences(
   }
 }
 
-async function manifestOf(sql: Db, store: BundleStore, { appId, version, buildId }: Deployment): Promise<Manifest> {
+/** The manifest of a deployment's build. Throws VERSION_PRUNED, STORE_UNAVAILABLE and STORE_CORRUPT. */
+export async function readManifestOf(
+  sql: Db,
+  store: BundleStore,
+  { appId, version, buildId }: Deployment,
+): Promise<Manifest> {
   const [build] = await sql<{ key: string; sha256: string; isPruned: boolean }[]>`
     select manifest_key as key, manifest_sha256 as sha256, pruned_at is not null as is_pruned
     from builds

@@ -41,6 +41,8 @@ export const manifest = z.object({
   built_by: z.string(),
   bundle_size: size,
   routes: z.object({ pages: z.array(z.string()), api: z.array(z.string()), static: z.array(z.string()) }),
+  /** Of routes.json; null: made by an earlier release, in another form. */
+  routes_sha256: sha256.nullable().default(null),
   transforms_applied: z.array(z.string()),
   build_duration_ms: size,
   git_sha: z.string().nullable(),

@@ -44,6 +44,16 @@ test('a pushed Hono app has its routes listed, and one with a route that throws 
   await repo.push('--push-option=canary=skip')
   expect(await atelier.get(app, '/report')).toMatchObject({ status: 500 })
 
+  const shown = await atelier.cli(['routes', '--app', 'listed'])
+  expect(shown.stdout.split('\n')).toEqual([
+    expect.stringMatching(/^KIND +PATH +METHODS +RENDERED +FROM$/),
+    expect.stringMatching(/^api +\/ +GET +dynamic +-$/),
+    expect.stringMatching(/^api +\/api\/time +GET POST +dynamic +-$/),
+    expect.stringMatching(/^api +\/report +GET +dynamic +-$/),
+    '',
+  ])
+  const json = await atelier.cli(['routes', first.slice(0, 7), '--json', '--app', 'listed'])
+  expect(JSON.parse(json.stdout)).toMatchObject({ version: first, read_from: 'app', static: [], notes: [] })
   const { stdout } = await atelier.cli(['diff', first.slice(0, 7), last.slice(0, 7), '--app', 'listed'], {
     cwd: repo.directory,
   })

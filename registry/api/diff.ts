@@ -1,11 +1,9 @@
 import { z } from '@hono/zod-openapi'
-import type { App } from '../apps.ts'
-import { type Deployment, findByVersion } from '../deployments.ts'
+import type { Deployment } from '../deployments.ts'
 import { type Changes, readDifferences } from '../differences.ts'
-import { AppError } from '../errors.ts'
-import type { Sql } from '../sql.ts'
 import { answersJson } from './answers.ts'
 import { appName, versionName } from './fields.ts'
+import { findBuilt } from './find-built.ts'
 import { route } from './route.ts'
 
 // Of each kind of change; how many there are is said beside them.
@@ -59,19 +57,6 @@ export const diffRoute = route({
 
 function map<T, U>({ added, removed, changed }: Changes<T>, read: (all: T[]) => U[]): Changes<U> {
   return { added: read(added), removed: read(removed), changed: read(changed) }
-}
-
-/** The newest deployment of that version that was built, in production if there is one. */
-async function findBuilt(sql: Sql, app: App, version: string): Promise<Deployment> {
-  const found = [
-    ...(await findByVersion(sql, app.id, version)),
-    ...(await findByVersion(sql, app.id, version, 'preview')),
-  ].find(({ buildId }) => buildId !== null)
-  if (found) return found
-  throw new AppError(
-    'VERSION_NOT_FOUND',
-    `${app.id} has no built version ${version}; see: atelier deploys --app ${app.id}`,
-  )
 }
 
 function toSide({ version, number, environment, state }: Deployment) {

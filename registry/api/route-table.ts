@@ -1,3 +1,4 @@
+import { appRoutesRoute } from './app-routes.ts'
 import { createAppRoute, deleteAppRoute, listAppsRoute, showAppRoute } from './apps.ts'
 import { createConsoleLinkRoute } from './console-links.ts'
 import { listDatabasesRoute } from './databases.ts'
@@ -45,6 +46,7 @@ export const routeTable: Route[] = [
   deploymentLogRoute,
   cancelRoute,
   diffRoute,
+  appRoutesRoute,
   purgeRoute,
   appLogRoute,
   listDatabasesRoute,

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startControlPlane } from '../../test/support/control-plane.ts'
 import { emptyManifest } from '../../test/support/manifest.ts'
 import { FileStore } from '../bundle-store/file.ts'
+import { routesKey } from '../bundle-store/keys.ts'
 import { createDeployment } from '../deployments.ts'
 import type { Route } from './route.ts'
 import { routeTable } from './route-table.ts'
@@ -42,6 +43,7 @@ const samples: Record<string, Sample> = {
   'get /deployments/{id}/logs': { needs: 'read' },
   'post /deployments/{id}/cancel': { needs: 'deploy' },
   'get /apps/{app}/diff': { needs: 'read', query: 'from=1.0.0&to=v2' },
+  'get /apps/{app}/routes': { needs: 'read' },
   'post /apps/{app}/purge': { needs: 'deploy', json: () => ({ all: true }) },
   'get /apps/{app}/logs': { needs: 'read' },
   'get /apps/{app}/env': { needs: 'read' },
@@ -59,8 +61,15 @@ const samples: Record<string, Sample> = {
 const nameOf = ({ method, path }: Route) => `${method} ${path}`
 
 let secrets: Record<'admin' | 'deploy' | 'read' | 'foreign', string>
-const manifest = JSON.stringify(emptyManifest)
-beforeAll(() => new FileStore(join(plane.home, 'store')).put('manifest.json', Buffer.from(manifest)))
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+const build = { app: 'any', version: '1.0.0', build: 'abcdef' }
+const routes = JSON.stringify({ framework: 'static', read_from: 'build', routes: [], static: [], notes: [] })
+const manifest = JSON.stringify({ ...emptyManifest, ...build, app_id: build.app, routes_sha256: sha256(routes) })
+beforeAll(async () => {
+  const store = new FileStore(join(plane.home, 'store'))
+  await store.put('manifest.json', Buffer.from(manifest))
+  await store.put(routesKey(build), Buffer.from(routes))
+})
 
 let app: string
 let other: string
@@ -82,7 +91,7 @@ async function ask(route: Route, token: string | null) {
   await plane.sql`
     update builds
     set manifest_key = 'manifest.json',
-        manifest_sha256 = ${createHash('sha256').update(manifest).digest('hex')}
+        manifest_sha256 = ${sha256(manifest)}
     where app_id = ${app}
   `
   const queued = await createDeployment(plane.sql, {

@@ -40,6 +40,7 @@ test('what sv create makes with its adapter-auto is served, its forms too', asyn
   const repo = await generate(atelier, 'my-svelte', ['sv@latest', 'create', 'my-svelte', ...options])
   const { remote } = await repo.push()
   expect(remote[0]).toMatch(/ · SvelteKit detected \(@sveltejs\/kit in package\.json\)$/)
+  expectRoutes(remote, '4 pages, 3 static', '4 of 4')
   const { page, problems } = await openPage(browser, address(atelier, 'my-svelte', '/'))
   await page.getByRole('button', { name: 'Increase the counter by one' }).click()
   await page.getByText('1', { exact: true }).first().waitFor()
@@ -93,6 +94,7 @@ test('a new Astro app', async ({ atelier }) => {
   })
   const { remote } = await repo.push()
   expect(remote[0]).toMatch(/ · Astro detected \(astro in package\.json\)$/)
+  expectRoutes(remote, '2 pages, static', null)
   for (const [path, text] of [
     ['/', '<h1>Astro</h1>'],
     ['/about/', '<h1>About</h1>'],
@@ -123,6 +125,8 @@ test('a new Nuxt app, with a route of its server', async ({ atelier }) => {
   })
   const { remote } = await repo.push()
   expect(remote[0]).toMatch(/ · Nuxt detected \(nuxt in package\.json\)$/)
+  // Its handler has no method in its name.
+  expectRoutes(remote, '2 pages, 1 API', '2 of 3')
   expect(await atelier.get('my-nuxt', '/api/word')).toMatchObject({ status: 200, body: '{"word":"us"}' })
   expect((await atelier.get('my-nuxt', '/about')).body).toContain('About us')
   const { page, problems } = await openPage(browser, address(atelier, 'my-nuxt', '/'))
@@ -160,6 +164,7 @@ test('a new React Router app is run by the server it brings, and its loader is a
   })
   const { remote } = await repo.push()
   expect(remote[0]).toMatch(/ · React Router detected \(@react-router\/dev in package\.json\)$/)
+  expectRoutes(remote, '2 pages', '2 of 2')
   const { page, problems } = await openPage(browser, address(atelier, 'my-router', '/'))
   await page.getByRole('link', { name: 'About' }).click()
   await page.getByRole('heading', { name: 'About us' }).waitFor()
@@ -231,3 +236,8 @@ test('what ng new makes has its page, wherever one comes in', async ({ atelier }
   await page.getByRole('heading', { name: 'Hello, my-angular' }).waitFor()
   expect(problems).toEqual([])
 })
+
+function expectRoutes(remote: string[], found: string, asked: string | null): void {
+  expect(remote).toContainEqual(expect.stringMatching(new RegExp(`^-----> Routes {6}${found} +\\d+\\.\\d s$`)))
+  if (asked) expect(remote.join('\n')).toContain(`GET / → 200, ${asked} routes below 500`)
+}

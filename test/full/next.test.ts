@@ -82,6 +82,8 @@ test('what create-next-app makes is pushed, seen, changed and pushed again, whil
   const second = await repo.push(atOnce)
   expect(second.remote).toContainEqual(cacheHit)
   expect(second.remote).not.toContainEqual(withoutCache)
+  expect(second.remote).toContainEqual(expect.stringMatching(/^-----> Routes {6}4 pages, 1 API, \d static +\d/))
+  expect(second.remote.join('\n')).toContain('GET / → 200, 5 of 5 routes below 500')
 
   const open = await openPage(browser, origin)
   const other = await openPage(browser, origin)
