@@ -2,6 +2,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll } from 'vitest'
 import { Atelier, test } from '../test/support/atelier.ts'
+import { measureBarrels } from './barrels.ts'
 import { measureBesideBuilds } from './beside-builds.ts'
 import { measureCaches, measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
 import { measureCached } from './cached.ts'
@@ -83,6 +84,8 @@ test('large site', async ({ atelier }) => show(await measureLargeSite(atelier)))
 test('unchanged source', async ({ atelier }) => show(await measureUnchanged(atelier)))
 
 test('caches of builds', async ({ atelier }) => show(await measureCaches(atelier)))
+
+test('barrels', async () => show(await measureBarrels()))
 
 test('beside builds', async ({ atelier }) => show(await measureBesideBuilds(atelier)))
 

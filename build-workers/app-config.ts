@@ -66,6 +66,8 @@ const build = z.strictObject({
     .strictObject({
       enabled: z.boolean().default(true),
       concurrent: z.number().int().min(1).max(64).default(4),
+      /** Of a page. */
+      timeoutSec: seconds(1, 300).default(30),
       paths: z.array(pagePath).max(mostPaths).default([]),
     })
     .optional(),
@@ -189,7 +191,7 @@ const shapes: Record<string, Record<string, unknown>> = {
   build: build.shape,
   'build.transforms': { env_inline: 1, import_strip: 1, barrel_optimize: 1 },
   'build.transforms.import_strip': { server: 1, client: 1 },
-  'build.static': { enabled: 1, concurrent: 1, paths: 1 },
+  'build.static': { enabled: 1, concurrent: 1, timeoutSec: 1, paths: 1 },
   deployments: deployments.shape,
   'deployments.canary': named(rolloutSettingNames.canary),
   'deployments.canary.autoRollback': named(rolloutSettingNames.autoRollback),

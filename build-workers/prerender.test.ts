@@ -164,6 +164,30 @@ test.each<[string, TestFiles, string, string]>([
     'GET /endless: its body is larger than 16 MB',
   ],
   [
+    'a page that does not come',
+    {
+      ...app({ ...home, '/never': 'new Promise(() => {})' }, "['/', '/never']"),
+      'atelier.config.json': { build: { static: { timeoutSec: 1 } } },
+    },
+    'PRERENDER_FAILED',
+    'GET /never: no answer within 1 s',
+  ],
+  [
+    'a page that stops half-way',
+    {
+      ...app(
+        {
+          ...home,
+          '/half': "new Response(new ReadableStream({ start: (c) => c.enqueue(new TextEncoder().encode('half')) }))",
+        },
+        "['/', '/half']",
+      ),
+      'atelier.config.json': { build: { static: { timeoutSec: 1 } } },
+    },
+    'PRERENDER_FAILED',
+    'GET /half: no answer within 1 s',
+  ],
+  [
     'an app that ends over a page',
     app({ ...home, '/end': 'process.exit(3)' }, "['/', '/end']"),
     'APP_CRASHED',

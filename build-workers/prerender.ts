@@ -23,6 +23,7 @@ export type PrerenderDeps = {
   /** Files that the build has published already; they come before any page. */
   published: Page[]
   concurrent: number
+  pageMs: number
   protocol: 'http' | 'https'
   /** Of all pages together. */
   mostBytes: number
@@ -31,7 +32,6 @@ export type PrerenderDeps = {
   signal: AbortSignal
 }
 
-const pageMs = 30_000
 const largestPage = 16 * 1_048_576
 const heldBytes = 64 * 1_048_576
 const shownReasons = 10
@@ -39,7 +39,7 @@ const folder = 'static-pages'
 
 /**
  * Asks the app for each path, a few at a time, and makes files of its answers. Throws PRERENDER_FAILED with the path that fails: a status other
- * than 200 or a redirect, no answer within 30 s, a body over 16 MB.
+ * than 200 or a redirect, no answer in time, a body over 16 MB.
  */
 export async function prerender(listed: StaticPath[], deps: PrerenderDeps): Promise<Prerendered> {
   const { host, workspace, log } = deps
@@ -103,11 +103,11 @@ async function renderAll(listed: StaticPath[], deps: PrerenderDeps): Promise<Ren
 
 async function render(
   listed: StaticPath,
-  { host, workspace, protocol, signal, name, mayHold }: PrerenderDeps & { name: string; mayHold: boolean },
+  { host, workspace, protocol, pageMs, signal, name, mayHold }: PrerenderDeps & { name: string; mayHold: boolean },
 ): Promise<Rendered> {
   signal.throwIfAborted()
   const { path } = listed
-  const answer = await ask(listed, host, protocol)
+  const answer = await ask(listed, { host, protocol, pageMs })
   const reason = whyLeft(answer)
   if (reason) return { path, reason }
   if (answer.status !== 200)
@@ -134,7 +134,10 @@ async function render(
   return { path, page, dropped: droppedOf(answer) }
 }
 
-async function ask({ path, target }: StaticPath, host: TrialHost, protocol: 'http' | 'https'): Promise<Answer> {
+async function ask(
+  { path, target }: StaticPath,
+  { host, protocol, pageMs }: Pick<PrerenderDeps, 'host' | 'protocol' | 'pageMs'>,
+): Promise<Answer> {
   try {
     return await host.ask(target, {
       ...{ timeoutMs: pageMs, mostBytes: largestPage, userAgent: 'Atelier-Prerender', protocol },

@@ -127,9 +127,11 @@ function prerenderDeps(
   published: Page[],
   { claim, context, deps: { config, log, signal } }: { claim: Claim } & Pick<ProveParts, 'context' | 'deps'>,
 ): PrerenderDeps {
+  const { static: wanted } = context.app.config.build
   return {
     ...{ host, published, log, signal, workspace: context.workspace },
-    concurrent: context.app.config.build.static?.concurrent ?? 4,
+    concurrent: wanted?.concurrent ?? 4,
+    pageMs: (wanted?.timeoutSec ?? 30) * 1000,
     protocol: new URL(appUrl(config, claim.label)).protocol === 'https:' ? 'https' : 'http',
     mostBytes: config.buildLimits.diskMb * 1_048_576,
     mostMs: config.buildLimits.timeoutMs,
