@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { hostname } from 'node:os'
+import { hostname, setPriority } from 'node:os'
 import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { forgetIsolation } from '../registry/isolation.ts'
@@ -23,6 +23,9 @@ import { takeUpAfterFormerSelf } from './restart.ts'
 
 // An app that is gone has no builds, after which its caches would go.
 const trimEveryMs = 10 * 60_000
+// Packing and unpacking take seconds of processor time, and live apps go before them. Where there are no control groups, builds inherit it.
+const niceness = 5
+setPriority(niceness)
 
 const config = readConfig(process.env)
 const log = createLog('worker')

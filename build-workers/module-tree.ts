@@ -54,8 +54,8 @@ export function copyTree(roots: string[], from: string, to: string, owner: Owner
     const target = join(to, entry.path)
     if (entry.kind === 'directory') return void mkdirSync(target)
     if (entry.kind === 'symlink') return void symlinkSync(entry.target, target)
-    linkOrCopy(entry.at, target, entry.path, owner)
-    return lstatSync(target).mtimeMs
+    // A link is the same file, and there are thousands.
+    return linkOrCopy(entry.at, target, entry.path, owner) ? entry.mtimeMs : lstatSync(target).mtimeMs
   })
 }
 
@@ -110,11 +110,13 @@ function checkFile(root: string, [path, size, mtimeMs]: ModuleIndex['files'][num
   if (!stats.isFile() || stats.size !== size || stats.mtimeMs !== mtimeMs) throw new Stale(`${path} was written to`)
 }
 
-function linkOrCopy(from: string, to: string, path: string, owner: Owner | null): void {
-  if (!isRewritten(path) && tryLink(from, to)) return
+// True: it is a link.
+function linkOrCopy(from: string, to: string, path: string, owner: Owner | null): boolean {
+  if (!isRewritten(path) && tryLink(from, to)) return true
   copyFileSync(from, to, fsConstants.COPYFILE_EXCL | fsConstants.COPYFILE_FICLONE)
   chmodSync(to, lstatSync(from).mode & 0o777)
   if (owner) lchownSync(to, owner.uid, owner.gid)
+  return false
 }
 
 // Generated clients (.prisma) and the package managers' own notes are written anew in place by later builds; each gets its own copy.

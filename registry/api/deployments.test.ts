@@ -299,6 +299,25 @@ describe('redeploying', () => {
   })
 })
 
+describe('a forced build', () => {
+  const forced = { forceBuild: true, clearCaches: true }
+
+  test('of an upload, and of what is live, is without what earlier builds have kept; --build keeps the caches', async () => {
+    const { deployment } = await upload(`app=${app}&version=1.0.0&force=true`)
+    expect(await findDeployment(plane.sql, deployment.id)).toMatchObject({ options: forced })
+    await finishDeployment(plane.sql, plane.config, deployment.id)
+    const again = async (json: object) => {
+      await plane.ask('POST', 'redeploy', { token, json: { app_id: app, follow: false, ...json } })
+      const { id } = (await newest()) ?? { id: '' }
+      return findDeployment(plane.sql, id)
+    }
+    expect(await again({ force: true })).toMatchObject({ buildId: null, options: forced })
+    const built = await again({ build: true })
+    expect(built).toMatchObject({ buildId: null, options: { forceBuild: true } })
+    expect(built?.options.clearCaches).toBeUndefined()
+  })
+})
+
 describe('promoting', () => {
   const promote = (to: unknown) => plane.ask('POST', 'promote', { token, json: { app_id: app, to } })
   const production = async () => {
