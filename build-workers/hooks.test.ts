@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { createDeployment } from '../registry/deployments.ts'
@@ -67,14 +67,52 @@ test('preDeploy that fails keeps the version from its users, whether it is built
   expect((await worker.read(live)).deployment.state).toBe('live')
 })
 
-test('a hook that hangs is ended and the push says so', async () => {
+test('W3: a hook that hangs is ended with all it started, and the push says so', async () => {
   const app = await worker.createApp()
-  const hooks = { preDeploy: 'sleep 1000', timeoutSec: 1 }
+  const mark = `1000.${Math.random().toString().slice(2, 12)}`
+  const hooks = { preDeploy: `setsid sleep ${mark} & sleep ${mark}`, timeoutSec: 1 }
   const { deployment } = await worker.deploy(app, { ...page, 'atelier.config.json': { hooks } })
   expect(deployment).toMatchObject({
     state: 'failed',
     stateReason: 'hook preDeploy did not end within 1 s (hooks.timeoutSec)',
   })
+  expect(await running(mark)).toEqual([])
+})
+
+test('B5: what a hook leaves in the background is gone when it ends, before the next one runs', async () => {
+  const app = await worker.createApp()
+  const mark = `1000.${Math.random().toString().slice(2, 12)}`
+  const count = `grep -lzx 's[l]eep' /proc/[0-9]*/cmdline 2>/dev/null | wc -l`
+  const leave = `setsid sleep ${mark} > /dev/null 2>&1 & (nohup sleep ${mark} > /dev/null 2>&1 &); until test $(${count}) -ge 2; do :; done; echo "behind me: $(${count})"`
+  const hooks = { preBuild: leave, preDeploy: `echo "found: $(${count})"` }
+  const { deployment, log } = await worker.deploy(app, { ...page, 'atelier.config.json': { hooks } })
+  expect(deployment.stateReason).toBeNull()
+  expect(log.filter((line) => /^ +behind me: 2$/.test(line))).toHaveLength(1)
+  expect(log.find((line) => /^ +found: /.test(line))).toMatch(/found: 0$/)
+  expect(await running(mark)).toEqual([])
+})
+
+test('B8: what postBuild puts into the output is looked at like everything else there', async () => {
+  const hooks = { postBuild: 'ln -s /etc/passwd dist/passwd' }
+  const build = { script: 'mkdir dist && echo hi > dist/index.html' }
+  const { deployment } = await worker.deploy(await worker.createApp(), { 'atelier.config.json': { build, hooks } })
+  expect(deployment).toMatchObject({
+    state: 'failed',
+    errorCode: 'OUTPUT_INVALID',
+    stateReason: expect.stringContaining('passwd is a symlink to "/etc/passwd"'),
+  })
+})
+
+test('B10: what hooks print is masked and made safe, over line ends too', async () => {
+  const app = await worker.createApp()
+  await worker.setEnv(app, { TOKEN: 'correct-horse-battery' })
+  const say = 'printf "\\033[2Jit is $TOKEN\\n"; echo $TOKEN | fold -w 11'
+  const hooks = { preBuild: say, postBuild: say, preDeploy: say }
+  const { deployment, log } = await worker.deploy(app, { ...page, 'atelier.config.json': { hooks } })
+  expect(deployment.stateReason).toBeNull()
+  expect(log.filter((line) => line === '       it is [TOKEN]')).toHaveLength(3)
+  expect(log.filter((line) => line === '       [TOKEN]')).toHaveLength(6)
+  expect(log.join('\n')).not.toMatch(/correct|battery|\x1b/)
 })
 
 test('a variable of the app’s own that a hook’s would hide is named', async () => {
@@ -101,3 +139,11 @@ test('W3: what a branch is called reaches a hook as a value, and a hook cannot r
   expect(log.join()).not.toContain('of the platform')
   expect(log).not.toContain('       -a')
 })
+
+/** The commands on this machine that have the mark in them. */
+async function running(mark: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+  // A process that ends while it is looked at has no command.
+  const commands = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
+  return commands.filter((command) => command.includes(mark))
+}

@@ -6,7 +6,14 @@ import { follow } from './follow.ts'
 import { print, printJson } from './output.ts'
 import { packFolder } from './source.ts'
 
-type Options = AppOptions & { version?: string; branch?: string; follow?: true; skipCanary?: true; forceBuild?: true }
+type Options = AppOptions & {
+  version?: string
+  branch?: string
+  follow?: true
+  skipCanary?: true
+  forceBuild?: true
+  unlock?: true
+}
 
 export function register(program: Command): void {
   withApp(program.command('deploy'))
@@ -16,6 +23,7 @@ export function register(program: Command): void {
     .option('--branch <branch>', 'deploy a preview of this branch')
     .option('--skip-canary', 'give it all traffic at once')
     .option('--force-build', 'build without what earlier builds have kept')
+    .option('--unlock', "lift the lock of the app's production first, whoever's it is")
     .option('-f, --follow', 'stay until its rollout is over, and fail when it is taken back')
     .action(deploy)
 }
@@ -31,7 +39,8 @@ async function deploy(folder: string, options: Options): Promise<void> {
   const body = await packFolder(folder)
   const until = options.follow ? 'verdict' : 'traffic'
   const canary = options.skipCanary ? 'skip' : undefined
-  const query = { app, version, branch, until, canary, force: options.forceBuild ? 'true' : undefined }
+  const [force, unlock] = [options.forceBuild, options.unlock].map((isSet) => (isSet ? 'true' : undefined))
+  const query = { app, version, branch, until, canary, force, unlock }
   const start = () => client.stream('POST', 'deploy', { query, stream: { body, type: 'application/gzip' } })
   const deployment = await follow(client, start, { json, until })
   if (json) printJson(deployment)

@@ -65,9 +65,7 @@ export async function passLocks(
 ): Promise<AppLock[]> {
   if (door === 'unlocking') return liftLocks(tx, { app, by, kinds: ['lock', 'hold'] })
   const locks = await readLocks(tx, app)
-  const lock = locks.find(({ kind }) => kind === 'lock')
-  if (lock)
-    throw new AppError('APP_LOCKED', `${app} is locked by ${lock.by} (${lock.message}); to lift it: atelier unlock`)
+  refuseAt(locks)
   const [hold] = locks
   if (!hold) return []
   if (door === 'automatic')
@@ -78,6 +76,18 @@ export async function passLocks(
 /** Throws APP_LOCKED: for what brings a version back into production without a deployment of its own. */
 export async function refuseIfLocked(sql: Sql, app: string, by: string): Promise<void> {
   await sql.begin((tx) => passLocks(tx, { app, by, door: 'by hand' }))
+}
+
+/** The same, lifting nothing: the deployment that follows does. */
+export async function refuseWhileLocked(sql: Db, app: string): Promise<void> {
+  refuseAt(await readLocks(sql, app))
+}
+
+function refuseAt(locks: AppLock[]): void {
+  const lock = locks.find(({ kind }) => kind === 'lock')
+  if (!lock) return
+  const { appId, by, message } = lock
+  throw new AppError('APP_LOCKED', `${appId} is locked by ${by} (${message}); to lift it: atelier unlock`)
 }
 
 // Against a deployment that is being made at this moment: it is in before the lock, or it meets it.

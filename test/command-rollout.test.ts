@@ -270,4 +270,5 @@ test('a lock says why to who meets it, and is lifted', async () => {
   })
   expect(await said('unlock')).toMatch(/is unlocked; it was locked by admin-all \d+ s ago: migrating\n$/)
   expect(await said('unlock')).toBe(`${app} was not locked\n`)
+  expect((await said('deploy', '--help')).replaceAll(/\s+/g, ' ')).toContain('--unlock lift the lock')
 })

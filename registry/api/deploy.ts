@@ -28,6 +28,7 @@ export const deployRoute = route({
       .openapi({ description: 'default: the production branch; pr/42 and others are previews' }),
     follow: flag.default(true).openapi({ description: 'false: answer at once with the deployment and build on' }),
     force: flag.default(false).openapi({ description: 'build without what earlier builds have kept' }),
+    unlock: flag.default(false).openapi({ description: "lift the lock of the app's production first" }),
     until,
     canary,
   }),
@@ -50,6 +51,7 @@ export const deployRoute = route({
       source: 'upload',
       by: nameOf(caller),
       sourceKey,
+      door: query.unlock ? 'unlocking' : 'by hand',
       options: {
         ...(query.force && { forceBuild: true, clearCaches: true }),
         ...(query.canary && { canary: query.canary }),

@@ -52,6 +52,14 @@ describe('deploying a folder', () => {
     expect(zstdDecompressSync(source).toString()).toContain('hello')
   })
 
+  test('is refused while production is locked, unless it lifts the lock', async () => {
+    await plane.deployed(app, '1.0.0')
+    await plane.ask('POST', 'lock', { token, json: { app_id: app, message: 'migrating' } })
+    expect((await upload(`app=${app}&version=1.0.1`)).answer).toMatchObject({ json: { error: { code: 'APP_LOCKED' } } })
+    expect((await upload(`app=${app}&version=1.0.2&unlock=true`)).answer.status).toBe(202)
+    expect((await upload(`app=${app}&version=1.0.3`)).answer.status).toBe(202)
+  })
+
   test('ten at once get ten versions, each with its own files', async () => {
     const made = await Promise.all(Array.from({ length: 10 }, (_, index) => upload(`app=${app}`, `content-${index}`)))
     const versions = made.map(({ deployment }) => deployment.version)

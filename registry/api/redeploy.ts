@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { refuseWhileLocked } from '../app-locks.ts'
 import { appendBuildLog } from '../build-logs.ts'
 import { createDeployment, type Deployment, findByVersion, findOpenOfRoute, listDeployments } from '../deployments.ts'
 import { AppError } from '../errors.ts'
@@ -37,6 +38,7 @@ export const redeployRoute = route({
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })
     const isBuilt = body.build || body.force
     if (!body.version) await refuseToGoBack(sql, model)
+    if (model.environment === 'production') await refuseWhileLocked(sql, app.id)
     if (isBuilt) await refuseIfSourceGone(sql, store, model)
     else await refuseIfPruned(sql, model)
     const deployment = await createDeployment(sql, {
