@@ -1,4 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
+import { renewLease } from '../registry/edges.ts'
+import { every } from '../registry/schedule.ts'
 import { TestWorker } from '../test/support/build-worker.ts'
 
 const worker = await TestWorker.start({ ATELIER_BUILD_TIMEOUT_SEC: '15' })
@@ -45,6 +47,22 @@ test('a migration that fails half-way leaves the file before it, nothing of itse
   expect((await worker.read(live.deployment)).deployment.state).toBe('live')
   const mended = await worker.deploy(app, { ...site(config), 'db/3.sql': 'create table c (id int);' })
   expect(mended.deployment).toMatchObject({ state: 'live', migrations: ['3.sql'] })
+})
+
+test('a folder that stays is refused where several proxies would each have one of their own', async () => {
+  const app = await worker.createApp()
+  await renewLease(worker.deps.sql, 'another-edge')
+  const keeping = every(500, () => renewLease(worker.deps.sql, 'another-edge').then(() => undefined), {
+    log: worker.deps.log,
+    name: 'another edge',
+  })
+  const refused = await worker.deploy(app, site({ data: true }))
+  await keeping.close()
+  expect(refused.deployment).toMatchObject({ state: 'failed', errorCode: 'CONFIG_INVALID' })
+  expect(refused.deployment.stateReason).toMatch(/^data: true keeps files on one machine, .* at 2 proxies/)
+  await worker.deps.sql`delete from edges where id = 'another-edge'`
+  const taken = await worker.deploy(app, site({ data: true }))
+  expect(taken.deployment.stateReason).toBeNull()
 })
 
 test('a hook finds the database, its address is in no log, and a build does not have it', async () => {

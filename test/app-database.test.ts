@@ -178,10 +178,14 @@ describe('I1 the database an app was given', () => {
   })
 
   test('lets as many sessions in as its role may have, and says so to one more', async () => {
+    // Those of other tests leave the server a moment after their clients.
+    const sessions = async () => (await readDatabaseFacts(config, [other.name]))[0]?.connections
+    await expect.poll(sessions).toBe(0)
     const clients = Array.from({ length: 20 }, () => new pg.Client({ connectionString: urlOf(other, otherPort) }))
+    for (const client of clients) client.on('error', () => undefined)
     await Promise.all(clients.map((client) => client.connect()))
     expect(await ask(urlOf(other, otherPort), 'select 1')).toMatch(/^53300 too many connections for role/)
-    expect(await readDatabaseFacts(config, [other.name])).toMatchObject([{ name: other.name, connections: 20 }])
+    expect(await sessions()).toBe(20)
     await Promise.all(clients.map((client) => client.end()))
     await expect.poll(() => ask(urlOf(other, otherPort), 'select 1 as one')).toEqual([{ one: 1 }])
   })
@@ -268,6 +272,32 @@ describe('E5 E6 what clients send to the relay', () => {
     await say(otherPort, foreign.cancel)
     expect(await foreign.ended).toBe('57014')
     for (const { client } of [own, foreign]) await client.end()
+  })
+
+  test('a session that reads nothing of what it is sent is cut, and one that reads slowly is not', async () => {
+    const tight = await relayTo(mine, { unreadMs: 1_000 })
+    const ask = async () => {
+      const client = new pg.Client({ connectionString: urlOf(mine, tight) })
+      client.on('error', () => undefined)
+      await client.connect()
+      const socket = client.connection.stream
+      const rows = client.query("select repeat('x', 1000) from generate_series(1, 50000)").then(
+        (result) => result.rowCount,
+        (thrown: unknown) => String(thrown),
+      )
+      return { client, socket, rows }
+    }
+    const stuck = await ask()
+    stuck.socket.pause()
+    const sessions = async () =>
+      (await admin`select 1 from pg_stat_activity where datname = ${mine.name} and query like '%repeat%'`).length
+    await expect.poll(sessions).toBe(0)
+    stuck.socket.resume()
+    expect(await stuck.rows).toMatch(/terminated/)
+
+    const slow = await ask()
+    expect(await slow.rows).toBe(50_000)
+    await slow.client.end()
   })
 
   test('a server that is away is said as Postgres says it', async () => {

@@ -23,10 +23,18 @@ export type RelayLimits = {
   /** Until the startup packet is whole; until the server has let the session in. */
   startupMs: number
   signInMs: number
+  /** How long a client may read nothing of what it is sent. */
+  unreadMs: number
 }
 
 /** The role's own limit is counted after the password only, and what waits before it takes a place on the server as well. */
-export const relayLimits: RelayLimits = { connections: 25, allConnections: 100, startupMs: 10_000, signInMs: 10_000 }
+export const relayLimits: RelayLimits = {
+  connections: 25,
+  allConnections: 100,
+  startupMs: 10_000,
+  signInMs: 10_000,
+  unreadMs: 90_000,
+}
 
 const open = new Map<string, number>()
 
@@ -134,6 +142,20 @@ export class DatabaseRelay {
     })
     client.pipe(server)
     server.pipe(client)
+    this.#cutUnread(client, server)
+  }
+
+  // What writes to a client that does not read hears nothing of the rest of the server, which waits for it when a database is dropped.
+  #cutUnread(client: Socket, server: Socket): void {
+    let unread: NodeJS.Timeout | undefined
+    server.on('data', () => {
+      if (client.writableNeedDrain) unread ??= setTimeout(() => client.destroy(), this.#limits.unreadMs)
+    })
+    const isRead = () => {
+      clearTimeout(unread)
+      unread = undefined
+    }
+    client.on('drain', isRead).once('close', isRead)
   }
 
   #cancel(client: Socket, id: string): void {
