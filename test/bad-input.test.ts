@@ -53,6 +53,16 @@ const refusals: Refusal[] = [
     ['       oh no'],
   ],
   [
+    'a lockfile that disagrees with package.json',
+    {
+      'package.json': '{"name":"locked","dependencies":{"ms":"2.1.3"},"scripts":{"start":"node server.js"}}',
+      'package-lock.json':
+        '{"name":"locked","lockfileVersion":3,"packages":{"":{"name":"locked","dependencies":{"ms":"2.1.2"}},"node_modules/ms":{"version":"2.1.2"}}}',
+      ...server(''),
+    },
+    'install failed: package-lock.json does not match package.json; run npm install, commit package-lock.json, and push again',
+  ],
+  [
     'a build that fills the disk',
     config({ build: { script: 'while true; do dd if=/dev/zero of=f$i bs=1M count=20 2>/dev/null; i=x$i; done' } }),
     'build stopped: build.script wrote more than 40 MB to disk (ATELIER_BUILD_DISK_MB on the server)',
