@@ -1,15 +1,27 @@
-import { lstat, opendir, statfs } from 'node:fs/promises'
+import { lstatSync, readdirSync, type Stats } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { join, sep } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { codeOf } from '../registry/errors.ts'
 
-/** Bytes of disk that folders and all below them take up, hard links counted once; stops counting above `enough`. */
+const turnMs = 5
+
+/**
+ * Bytes of disk that folders and all below them take up, hard links counted once; stops counting above `enough`. Asked through Node's threads,
+ * 18,000 files cost 0.9 s of processor time, and in place 0.1 s; every few milliseconds others have a turn.
+ */
 export async function diskUsage(paths: string[], enough = Number.POSITIVE_INFINITY): Promise<number> {
   const linked = new Set<number>()
   const folders = paths.filter((path) => !paths.some((other) => path.startsWith(other + sep)))
   let bytes = 0
+  let turnAt = performance.now() + turnMs
   for (let folder = folders.pop(); folder !== undefined && bytes <= enough; folder = folders.pop()) {
-    for (const name of await namesIn(folder)) {
-      const entry = await lstat(join(folder, name)).catch(nullIfGone)
+    for (const name of namesIn(folder)) {
+      if (performance.now() > turnAt) {
+        await turn()
+        turnAt = performance.now() + turnMs
+      }
+      const entry = lookAt(join(folder, name))
       if (!entry || (entry.nlink > 1 && !entry.isDirectory() && linked.has(entry.ino))) continue
       if (entry.nlink > 1 && !entry.isDirectory()) linked.add(entry.ino)
       if (entry.isDirectory()) folders.push(join(folder, name))
@@ -56,9 +68,20 @@ export class DiskAllowance {
   }
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  const directory = await opendir(folder).catch(nullIfGone)
-  return directory ? (await Array.fromAsync(directory)).map((entry) => entry.name) : []
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch (thrown) {
+    return nullIfGone(thrown) ?? []
+  }
+}
+
+function lookAt(path: string): Stats | null {
+  try {
+    return lstatSync(path)
+  } catch (thrown) {
+    return nullIfGone(thrown)
+  }
 }
 
 // A build renames and removes while it is being counted, and a folder may be closed to everybody but its owner.
