@@ -42,7 +42,8 @@ export type InstallerDeps = {
   log: StepLog
 }
 
-const npmOwnFile = /^npm error (A complete log of this run can be found in|For a full report see:$|\/\S+-report\.txt$)/
+const npmOwnFile =
+  /^(?:npm error )+(A complete log of this run can be found in|For a full report see:$|\/\S+-report\.txt$)/
 
 /** Installs an app's dependencies, exactly as its lockfile says, or puts back what an earlier build with the same lockfile installed. */
 export class Installer {

@@ -66,6 +66,14 @@ describe('what is seen of a rollout', () => {
     expect((await view()).candidate.requests).toBe(0)
   })
 
+  test('says that reports were refused', async () => {
+    expect((await view()).remarks).toEqual([])
+    await sql`update rollouts set refused_reports = 3 where id = ${rollout.id}`
+    expect((await view()).remarks).toEqual(['3 reports of edges were not counted, for what they say cannot be'])
+    await sql`update rollouts set verdict = ${sql.json({ kind: 'extend', numbers: {}, remarks: ['few'] })}, refused_reports = 1 where id = ${rollout.id}`
+    expect((await view()).remarks).toEqual(['few', 'a report of an edge was not counted, for what it says cannot be'])
+  })
+
   test('has the time that is left, while a clock runs', async () => {
     await sql`update rollouts set active_sec = 100, ticked_at = null where id = ${rollout.id}`
     expect(await view()).toMatchObject({ stageLeftSec: 200, leftSec: 200 + 3 * 300 })

@@ -53,7 +53,13 @@ type Verdict = {
 }
 type Reading = { lnEvidence: number; lnBar: number; isMaterial: boolean }
 
-type Row = Rollout & { percent: number | null; verdict: Verdict | null; activeSec: number; sinceTickSec: number | null }
+type Row = Rollout & {
+  percent: number | null
+  verdict: Verdict | null
+  activeSec: number
+  sinceTickSec: number | null
+  refusedReports: number
+}
 
 const shownDecisions = 200
 
@@ -168,10 +174,16 @@ function sumArm(told: { counts: number[]; latency: string }[]): ArmView {
 }
 
 // The sentence of one that is paused is the person's; that both versions fail is said beside it.
-function readRemarks({ state, verdict }: Row): string[] {
-  if (!verdict) return []
+function readRemarks({ state, verdict, refusedReports }: Row): string[] {
+  const refused = refusedReports === 0 ? [] : [describeRefused(refusedReports)]
+  if (!verdict) return refused
   const isGuarded = state === 'paused' && verdict.kind === 'hold' && verdict.cause === 'guard'
-  return isGuarded ? [verdict.sentence, ...verdict.remarks] : verdict.remarks
+  return [...(isGuarded ? [verdict.sentence] : []), ...verdict.remarks, ...refused]
+}
+
+function describeRefused(reports: number): string {
+  if (reports === 1) return 'a report of an edge was not counted, for what it says cannot be'
+  return `${reports} reports of edges were not counted, for what they say cannot be`
 }
 
 function readEvidence(reading: Reading | null | undefined): EvidenceView | null {
