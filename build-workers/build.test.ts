@@ -81,6 +81,20 @@ test('a bundled CommonJS dependency may require Node and know where it is', asyn
   expect(built.deployment.stateReason).toBeNull()
 })
 
+test('a dependency that is a folder of the app is found when it is not installed anew, and as it is by then', async () => {
+  const app = await worker.createApp()
+  const files = (word: string, index: string) => ({
+    'package.json': { type: 'module', main: 'main.js', dependencies: { words: 'file:./words' } },
+    'words/package.json': { name: 'words', version: '1.0.0', type: 'module', main: 'index.js' },
+    'words/index.js': index,
+    'main.js': `import { ${word} } from 'words'\nexport default { fetch: () => new Response(${word}) }`,
+  })
+  await worker.deploy(app, files('one', 'export const one = "1"'))
+  const second = await worker.deploy(app, files('two', 'export const two = "2"'))
+  expect(second.log.join('\n')).toContain('npm install (cache hit)')
+  expect(second.deployment.stateReason).toBeNull()
+})
+
 test('a Node server is published with its files, without git and npm settings', async () => {
   const app = await worker.createApp()
   const built = await worker.deploy(app, {

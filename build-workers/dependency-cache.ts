@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream, lchownSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { z } from 'zod'
@@ -75,11 +75,11 @@ export class DependencyCache {
 
   /**
    * Makes `<app>/node_modules` a symlink to the dependencies of `key`, for programs that only read them. False: there are none for the key,
-   * or they do not lie in one folder.
+   * they do not lie in one folder, or one of them is a link to another folder of the app, which would lead elsewhere from there.
    */
   async lend(key: string, app: string, owner: Owner | null): Promise<boolean> {
     const lent = await this.#use(key, async (index, tree) => {
-      if (index.roots.length !== 1 || index.roots[0] !== 'node_modules') return false
+      if (index.roots.length !== 1 || index.roots[0] !== 'node_modules' || hasLinkOut(index)) return false
       checkTree(index, tree)
       symlinkSync(join(tree, 'node_modules'), join(app, 'node_modules'))
       if (owner) lchownSync(join(app, 'node_modules'), owner.uid, owner.gid)
@@ -215,6 +215,10 @@ export class DependencyCache {
     used.sort((a, b) => b.at - a.at)
     for (const { name } of used.slice(keptEntries)) await this.#drop(join(this.#directory, name))
   }
+}
+
+function hasLinkOut({ links }: ModuleIndex): boolean {
+  return links.some(([path, target]) => !join(dirname(path), target).startsWith('node_modules/'))
 }
 
 const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
