@@ -77,7 +77,7 @@ export class BuildCaches {
   /** Removes what is left of a former self that was killed. No build may be under way. */
   async sweep(): Promise<void> {
     for (const app of await namesIn(this.#apps))
-      for (const generation of await namesIn(join(this.#apps, app))) {
+      for (const generation of (await namesIn(join(this.#apps, app))).filter(isGeneration)) {
         const { modules, frameworks } = placesIn(join(this.#apps, app, generation))
         await new DependencyCache(modules).sweep()
         await FrameworkCache.sweep(frameworks)
@@ -110,7 +110,7 @@ export class BuildCaches {
 
   async #generation(app: string): Promise<string | null> {
     const text = await readFile(join(this.#apps, app, 'generation'), 'utf8').catch(ifMissing(''))
-    return /^g[0-9a-f]{8}$/.test(text) ? text : null
+    return isGeneration(text) ? text : null
   }
 
   async #trim(): Promise<void> {
@@ -239,4 +239,9 @@ function ifMissing<Value>(value: Value): (thrown: unknown) => Value {
     if (codeOf(thrown) === 'ENOENT' || codeOf(thrown) === 'ENOTDIR') return value
     throw thrown
   }
+}
+
+// Beside these stand files.
+function isGeneration(name: string): boolean {
+  return /^g[0-9a-f]{8}$/.test(name)
 }
