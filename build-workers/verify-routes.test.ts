@@ -28,7 +28,7 @@ function listing(answers: Record<string, string>, config: object = {}) {
 }
 
 const page = "new Response('hello')"
-const routesOnly = (routes: object | false) => ({ deployments: { healthCheck: { timeoutSec: 1, routes } } })
+const routesOnly = (routes: object | false) => ({ deployments: { healthCheck: { timeoutSec: 3, routes } } })
 
 async function deploy(answers: Record<string, string>, config: object = {}): Promise<Built> {
   return worker.deploy(await worker.createApp(), listing(answers, config))
@@ -132,8 +132,25 @@ test('routes that hang or never end are told and hold nobody up', async () => {
   )
   expect(built.deployment.stateReason).toBeNull()
   for (const path of ['/hangs', '/silent'])
-    expect(built.log).toContainEqual(expect.stringMatching(`GET ${path}: no answer within 1 s`))
+    expect(built.log).toContainEqual(expect.stringMatching(`GET ${path}: no answer within 3 s`))
   expect(stepIn(built.log, 'Verifying')).toContain('GET / → 200, 2 of 4 routes below 500')
+})
+
+test('a page or listed path that gives no answer twice fails the deploy', async () => {
+  const built = await deploy(
+    { 'GET /': page, 'GET /hangs': 'new Promise(() => {})' },
+    routesOnly({ paths: ['/hangs'] }),
+  )
+  expect(built.deployment).toMatchObject({ state: 'failed', errorCode: 'ROUTE_UNHEALTHY' })
+  expect(built.deployment.stateReason).toMatch(/^GET \/hangs: no answer within 3 s; .*paths lists it/)
+})
+
+test('over which of two requests an app has ended nobody can tell: both are named', async () => {
+  // Each waits until the other is there as well.
+  const both = `new Promise(() => { globalThis.there = (globalThis.there ?? 0) + 1; if (there === 2) process.exit(3) })`
+  const built = await deploy({ 'GET /': page, 'GET /a': both, 'GET /b': both }, { deployments: {} })
+  expect(built.deployment).toMatchObject({ state: 'failed', errorCode: 'APP_CRASHED' })
+  expect(built.deployment.stateReason).toMatch(/^GET \/a, GET \/b: /)
 })
 
 test.each([

@@ -12,7 +12,7 @@ export type RoutesAsked = {
 }
 
 type Question = { path: string; kind: 'page' | 'api' | 'file' | 'listed' }
-type Finding = { path: string; problem: AppError } | { path: string; remark: string } | { path: string }
+type Finding = { path: string; problem?: AppError; remark?: string }
 
 const atOnce = 4
 const mostMs = 60_000
@@ -22,8 +22,9 @@ const mostWords = 4096
 
 /**
  * Asks the app for a sample of its routes, a few at a time and for a minute at most. Of an answer only the status counts, and nothing of the body is
- * waited for. Throws ROUTE_UNHEALTHY for a route that answers 500 or more twice, or a page or listed path that answers nothing; and for
- * a listed path that is not there. What an API leaves unanswered is a remark: it may wait for something to happen.
+ * waited for. Throws ROUTE_UNHEALTHY for a route that answers 500 or more twice, for a page or listed path that twice answers nothing,
+ * and for a listed path that is not there; APP_CRASHED when the app ends. What an API leaves unanswered is a remark: it may wait for
+ * something to happen.
  */
 export async function askRoutes(
   host: TrialHost,
@@ -33,56 +34,74 @@ export async function askRoutes(
   const questions: Question[] = [...listed.map((path) => ({ path, kind: 'listed' as const })), ...picked]
   const deadline = performance.now() + mostMs
   const findings: Finding[] = []
-  const queue = questions.values()
+  const queue = questions.entries()
   const run = async () => {
-    for (const question of queue) {
+    for (const [at, question] of queue) {
       const leftMs = deadline - performance.now()
-      if (leftMs <= 0) findings.push(notAsked(question))
-      else findings.push(await judge(host, question, Math.min(timeoutMs, longestAnswerMs, leftMs)))
+      findings[at] =
+        leftMs <= 0 ? notAsked(question) : await judge(host, question, Math.min(timeoutMs, longestAnswerMs, leftMs))
+      if (hasEnded(findings)) return
     }
   }
   await Promise.all(Array.from({ length: Math.min(atOnce, questions.length) }, run))
-  const problems = findings.flatMap((finding) => ('problem' in finding ? [finding.problem] : []))
+  const problems = findings.flatMap(({ path, problem }) => (problem ? [{ path, problem }] : []))
   if (problems.length > 0) throw together(problems, host)
-  const remarks = findings.flatMap((finding) => ('remark' in finding ? [finding.remark] : []))
+  const remarks = findings.flatMap(({ remark }) => remark ?? [])
   return { below500: picked.length - remarks.length, remarks }
+}
+
+const isOver = (problem?: AppError) => problem !== undefined && problem.code !== 'ROUTE_UNHEALTHY'
+
+function hasEnded(findings: Finding[]): boolean {
+  return findings.some(({ problem }) => isOver(problem))
 }
 
 async function judge(host: TrialHost, question: Question, timeoutMs: number): Promise<Finding> {
   const { path, kind } = question
+  const first = await attempt(host, path, { timeoutMs, mostBytes: 0 })
+  if ('error' in first && kind === 'api' && /no answer within/.test(first.error.message))
+    return { path, remark: first.error.message }
+  if (isWell(first) || ('error' in first && first.error.code !== 'APP_UNHEALTHY')) return judgeAnswer(question, first)
+  await wait(pauseMs)
+  return judgeAnswer(question, await attempt(host, path, { timeoutMs, mostBytes: mostWords }))
+}
+
+type Attempt = Answer | { error: AppError }
+
+async function attempt(
+  host: TrialHost,
+  path: string,
+  bounds: { timeoutMs: number; mostBytes: number },
+): Promise<Attempt> {
   try {
-    const { status } = await host.ask(path, { timeoutMs, mostBytes: 0 })
-    if (status < 500) return judgeStatus(question, status)
-    await wait(pauseMs)
-    const again = await host.ask(path, { timeoutMs, mostBytes: mostWords })
-    return again.status < 500 ? judgeStatus(question, again.status) : { path, problem: failure(question, again) }
-  } catch (thrown) {
-    if (!(thrown instanceof AppError)) throw thrown
-    if (thrown.code !== 'APP_UNHEALTHY')
-      return { path, problem: new AppError(thrown.code, `GET ${path}: ${thrown.message}`, { cause: thrown }) }
-    if (kind === 'api' && /no answer within/.test(thrown.message)) return { path, remark: thrown.message }
-    return {
-      path,
-      problem: new AppError('ROUTE_UNHEALTHY', `${thrown.message}; ${advice(question)}`, { cause: thrown }),
-    }
+    return await host.ask(path, bounds)
+  } catch (error) {
+    if (error instanceof AppError) return { error }
+    throw error
   }
 }
 
-function judgeStatus({ path, kind }: Question, status: number): Finding {
-  if (kind !== 'listed' || (status !== 404 && status !== 410)) return { path }
-  const message = `GET ${path} answered ${status}; deployments.healthCheck.routes.paths lists it, so it has to be there`
-  return { path, problem: new AppError('ROUTE_UNHEALTHY', message) }
+function isWell(answer: Attempt): boolean {
+  return 'status' in answer && answer.status < 500
 }
 
-function failure(question: Question, { status, body }: Answer): AppError {
-  const words = firstWords(body.toString('utf8'))
-  return new AppError('ROUTE_UNHEALTHY', `GET ${question.path} answered ${status}${words}; ${advice(question)}`)
-}
-
-function advice({ kind }: Question): string {
-  return kind === 'listed'
-    ? 'deployments.healthCheck.routes.paths lists it, so it has to answer'
-    : 'a route answers below 500; one that cannot do so here is left out with deployments.healthCheck.routes.except'
+function judgeAnswer({ path, kind }: Question, answer: Attempt): Finding {
+  const problem = (message: string) => ({ path, problem: new AppError('ROUTE_UNHEALTHY', message) })
+  const advice =
+    kind === 'listed'
+      ? 'deployments.healthCheck.routes.paths lists it, so it has to answer'
+      : 'a route answers below 500; one that cannot do so here is left out with deployments.healthCheck.routes.except'
+  if ('error' in answer)
+    return answer.error.code === 'APP_UNHEALTHY'
+      ? problem(`${answer.error.message}; ${advice}`)
+      : { path, problem: answer.error }
+  const { status, body } = answer
+  if (status >= 500) return problem(`GET ${path} answered ${status}${firstWords(body.toString('utf8'))}; ${advice}`)
+  if (kind === 'listed' && (status === 404 || status === 410))
+    return problem(
+      `GET ${path} answered ${status}; deployments.healthCheck.routes.paths lists it, so it has to be there`,
+    )
+  return { path }
 }
 
 function notAsked({ path, kind }: Question): Finding {
@@ -90,11 +109,17 @@ function notAsked({ path, kind }: Question): Finding {
   return kind === 'listed' ? { path, problem: new AppError('ROUTE_UNHEALTHY', sentence) } : { path, remark: sentence }
 }
 
-// The first one in full, the others by their first line, and what the app had to say.
-function together(problems: AppError[], host: TrialHost): AppError {
-  const [first, ...others] = problems
-  if (!first) return new AppError('INTERNAL', 'no problem to tell')
-  const more = others.slice(0, 10).map(({ message }) => `  ${message.split('\n')[0]?.replace(/; .*$/, '')}`)
-  const words = first.code === 'ROUTE_UNHEALTHY' ? host.lastWords.map((line) => `  ${line}`) : []
-  return new AppError(first.code, [first.message, ...more, ...words].join('\n'), { cause: first })
+// The first one in full, the others by their first line, and what the app had to say. Over which of several requests an app has ended nobody
+// can tell: all that were under way are named.
+function together(problems: { path: string; problem: AppError }[], host: TrialHost): AppError {
+  const over = problems.filter(({ problem }) => isOver(problem))
+  const [last] = over
+  if (last) {
+    const asked = over.map(({ path }) => `GET ${path}`).join(', ')
+    return new AppError(last.problem.code, `${asked}: ${last.problem.message}`, { cause: last.problem })
+  }
+  const [first = '', ...others] = problems.map(({ problem }) => problem.message)
+  const more = others.slice(0, 10).map((message) => `  ${message.replace(/; .*$/s, '')}`)
+  const words = host.lastWords.map((line) => `  ${line}`)
+  return new AppError('ROUTE_UNHEALTHY', [first, ...more, ...words].join('\n'), { cause: problems[0]?.problem })
 }
