@@ -64,6 +64,16 @@ function shown(chunks: (string | Buffer)[], through = mask) {
   return { lines, before }
 }
 
+test('B10: as many and as large values as an app may have are hidden, and what a cut left of them', () => {
+  const values = Array.from({ length: 200 }, () => randomBytes(32_760).toString('hex'))
+  const large = new Mask(Object.fromEntries(values.map((value, index) => [`LARGE_${index}`, value])))
+  const value = values[7] ?? ''
+  expect(large.line(`it is ${value}!`)).toBe('it is [LARGE_7]!')
+  expect(large.line(`cut ${value.slice(0, 16_000)}`)).toBe('cut [LARGE_7]')
+  const wrapped = value.replaceAll(/.{100}/g, '$&\n')
+  expect(new Set(shown([`${wrapped}\nafter\n`], large).lines)).toEqual(new Set(['[LARGE_7]', 'after']))
+})
+
 describe('B10 a secret', () => {
   test('over two chunks is one', () => {
     expect(shown(['it is p@ss/w', 'ord+12 3\n']).lines).toEqual(['it is [DATABASE_URL]'])

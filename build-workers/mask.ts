@@ -3,27 +3,34 @@ import { secretForms } from './secret-forms.ts'
 
 /** How much of a secret has to stand at the end of a line for the next line to be waited for. */
 const shortestBeginning = 4
+/** By so much of it a long secret is found; an app may have megabytes of them. */
+const longestHead = 128
 const waitMs = 1000
-const mostHeld = 100
+const mostHeld = 1000
 
-/** Hides the values of an app's variables in what is shown: each of its `secretForms` becomes `[name]`. */
+type Secret = { form: string; name: string }
+type Found = { start: number; end: number; name: string; isWhole: boolean }
+
+/** Hides the values of an app's variables in what is shown: each of its `secretForms` becomes `[name]`, also as much of it as a line was cut to. */
 export class Mask {
-  readonly #names: Map<string, string>
+  readonly #secrets = new Map<string, Secret[]>()
   readonly #pattern: RegExp | null
-  // The beginnings of secrets by their last characters: most lines end with none of them.
-  readonly #beginnings = new Map<string, { form: string; length: number }[]>()
+  // The beginnings of heads by their last characters: most lines end with none of them.
+  readonly #beginnings = new Map<string, { head: string; length: number }[]>()
 
   constructor(env: Record<string, string>) {
-    this.#names = secretForms(env)
-    const longestFirst = [...this.#names.keys()].sort((a, b) => b.length - a.length)
-    this.#pattern =
-      longestFirst.length > 0 ? new RegExp(longestFirst.map((form) => RegExp.escape(form)).join('|'), 'g') : null
-    for (const form of longestFirst)
-      for (let length = shortestBeginning; length < form.length; length++) {
-        const key = form.slice(length - shortestBeginning, length)
+    for (const [form, name] of secretForms(env)) {
+      const head = form.slice(0, longestHead)
+      this.#secrets.set(head, [...(this.#secrets.get(head) ?? []), { form, name }])
+    }
+    const heads = [...this.#secrets.keys()].sort((a, b) => b.length - a.length)
+    this.#pattern = heads.length > 0 ? new RegExp(heads.map((head) => RegExp.escape(head)).join('|'), 'g') : null
+    for (const head of heads)
+      for (let length = shortestBeginning; length < head.length; length++) {
+        const key = head.slice(length - shortestBeginning, length)
         const known = this.#beginnings.get(key)
-        if (known) known.push({ form, length })
-        else this.#beginnings.set(key, [{ form, length }])
+        if (known) known.push({ head, length })
+        else this.#beginnings.set(key, [{ head, length }])
       }
   }
 
@@ -61,20 +68,36 @@ export class Mask {
   mayGoOn(texts: string[]): boolean {
     const text = texts.map((line) => withoutColours(withoutControls(line))).join('')
     const candidates = this.#beginnings.get(text.slice(-shortestBeginning)) ?? []
-    return candidates.some(({ form, length }) => text.endsWith(form.slice(0, length)))
+    if (candidates.some(({ head, length }) => text.endsWith(head.slice(0, length)))) return true
+    const last = text.length > longestHead ? this.#find(text).at(-1) : undefined
+    return last !== undefined && last.end === text.length && !last.isWhole
   }
 
   #find(text: string): Found[] {
-    if (!this.#pattern) return []
-    return [...text.matchAll(this.#pattern)].map(({ 0: form, index }) => ({
-      start: index,
-      end: index + form.length,
-      name: this.#names.get(form) ?? '',
-    }))
+    const found: Found[] = []
+    const pattern = this.#pattern
+    if (!pattern) return found
+    pattern.lastIndex = 0
+    for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
+      const one = longestAt(text, match.index, this.#secrets.get(match[0]) ?? [])
+      found.push(one)
+      pattern.lastIndex = one.end
+    }
+    return found
   }
 }
 
-type Found = { start: number; end: number; name: string }
+// As much of a secret as stands there: the whole of it, or what a cut has left.
+function longestAt(text: string, start: number, secrets: Secret[]): Found {
+  let longest: Found = { start, end: start, name: '', isWhole: false }
+  for (const { form, name } of secrets) {
+    const most = Math.min(form.length, text.length - start)
+    let length = Math.min(longestHead, most)
+    while (length < most && form[length] === text[start + length]) length += 1
+    if (start + length > longest.end) longest = { start, end: start + length, name, isWhole: length === form.length }
+  }
+  return longest
+}
 
 function cover(text: string, offset: number, found: Found[]): string {
   let shown = ''

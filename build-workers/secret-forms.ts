@@ -1,6 +1,7 @@
 import { isPublicName } from '../registry/env-vars.ts'
 
-export const shortestSecret = 8
+const shortestSecret = 8
+const largestWithAllForms = 8192
 // Values that are words of every build log; masking them would hide the log and protect nothing.
 const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1'])
 
@@ -30,18 +31,24 @@ function passwordOf(value: string): string[] {
 function formsOf(value: string): string[] {
   const lines = value.split(/\r?\n/)
   if (lines.length === 1 && plainWords.has(value)) return []
-  const url = encodeURIComponent(value.toWellFormed())
-  return [
+  const base64 = Buffer.from(value).toString('base64').replace(/=+$/, '')
+  const forms = [
     // A value with several lines: each of them, and all in a row, for short ones are hidden only where the others are.
     ...(lines.length > 1
       ? [...lines.map((line) => line.trim()), lines.map((line) => line.trimEnd()).join('')]
       : [value]),
+    base64,
+    JSON.stringify(value).slice(1, -1),
+  ]
+  // A dozen forms of megabytes are too much to hold, and nobody has a file of that size in a password.
+  if (value.length > largestWithAllForms) return forms
+  const url = encodeURIComponent(value.toWellFormed())
+  return [
+    ...forms,
     ...[0, 1, 2].flatMap((offset) => base64Within(value, offset)),
-    Buffer.from(value).toString('base64').replace(/=+$/, ''),
     Buffer.from(value).toString('base64url'),
     Buffer.from(value).toString('hex'),
     ...[url, url.replace(/%../g, (code) => code.toLowerCase()), url.replaceAll('%20', '+')],
-    JSON.stringify(value).slice(1, -1),
   ]
 }
 
