@@ -73,7 +73,7 @@ async function runAttempt(
 ): Promise<void> {
   const { sql, log, cleanup } = deps
   const lines: string[] = []
-  let mask = new Mask({})
+  const mask = new Mask({})
   const steps = new StepLog(
     async (written) => {
       const shown = written.map((line) => mask.line(line))
@@ -85,22 +85,26 @@ async function runAttempt(
   const claimKeeping = keepClaim(claim, controller, { sql, log })
   cleanup.defer(() => claimKeeping.close())
   try {
-    const secrets = openSecrets(claim, deps.key)
-    const hide = (more: Record<string, string>) => {
-      mask = new Mask({ ...more, ...secrets })
-    }
-    hide({})
+    mask.hide(openSecrets(claim, deps.key))
+    const hide = (more: Record<string, string>) => mask.hide(more)
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     await deps.isolation.demand()
     const attempt = new RunningAttempt(claim, sql)
     const goOn = async (built: Claim) => {
-      await runBeforeDeployAgain(built, { ...deps, log: steps, hide, signal: controller.signal })
+      await runBeforeDeployAgain(built, { ...deps, log: steps, hide, mask, signal: controller.signal })
       await attempt.built()
       await attempt.uploading()
     }
     if (!claim.buildId) {
       const logText = () => lines.map((line) => `${line}\n`).join('')
-      const made = await makeBuild(claim, attempt, { ...deps, log: steps, logText, hide, signal: controller.signal })
+      const made = await makeBuild(claim, attempt, {
+        ...deps,
+        log: steps,
+        logText,
+        hide,
+        mask,
+        signal: controller.signal,
+      })
       if ('builtBefore' in made) {
         if (!(await adoptBuild(sql, claim, made.builtBefore)))
           throw new Fenced('the attempt was given to another worker')

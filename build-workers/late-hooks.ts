@@ -105,10 +105,8 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
   )
   const scope = { app: deployment.appId, environment: deployment.environment }
   const secrets = openEnvSnapshot(deployment.envSnapshot, { scope, key, purpose: 'run' })
-  let mask = new Mask(secrets)
-  const hide = (more: Record<string, string>) => {
-    mask = new Mask({ ...more, ...secrets })
-  }
+  const mask = new Mask(secrets)
+  const hide = (more: Record<string, string>) => mask.hide(more)
   const steps = new StepLog(
     (lines) =>
       appendBuildLog(
@@ -124,7 +122,7 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
     if (run.attempt > maxHookAttempts) return await giveUp(run, steps, deps)
     if (run.attempt > 1) steps.line(`-----> Again       ${run.hook} was cut short; it begins anew`)
     const signal = AbortSignal.any([stopping, fenced.signal])
-    await runInSource(run, deployment, { ...deps, steps, hide, signal })
+    await runInSource(run, deployment, { ...deps, steps, hide, mask, signal })
     await steps.flush()
     await endHook(sql, run, null)
     log.info({ app: deployment.appId, deployment: deployment.id, hook: run.hook }, 'hook ran')
@@ -141,7 +139,7 @@ async function runLateHook(run: HookRun, deps: LateHooksDeps, stopping: AbortSig
 async function runInSource(
   run: HookRun,
   deployment: Deployment,
-  deps: LateHooksDeps & Pick<AppDatabaseDeps, 'hide'> & { steps: StepLog; signal: AbortSignal },
+  deps: LateHooksDeps & Pick<AppDatabaseDeps, 'hide'> & { steps: StepLog; mask: Mask; signal: AbortSignal },
 ): Promise<void> {
   const { sql, steps, appNetworks, isolation } = deps
   await isolation.demand()

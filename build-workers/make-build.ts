@@ -20,6 +20,7 @@ import { deployCommands, provisionOf, runBeforeDeploy } from './deploy-commands.
 import { EncodingMemory } from './encodings.ts'
 import type { HostNpm } from './host-npm.ts'
 import { describeBuild } from './manifest-facts.ts'
+import type { Mask } from './mask.ts'
 import { refusePointers, withMissing } from './missing-files.ts'
 import { type OpenedSource, openSource } from './open-source.ts'
 import { packPages } from './pack-pages.ts'
@@ -52,6 +53,7 @@ export type MakeDeps = {
   logText: () => string
   /** Keeps values out of the log from now on. */
   hide: (secrets: Record<string, string>) => void
+  mask: Mask
   /** Takes what is to be removed when the deployment has ended; users do not wait for it. */
   cleanup: AsyncDisposableStack
   signal: AbortSignal

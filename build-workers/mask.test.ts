@@ -120,3 +120,13 @@ describe('B10 a secret', () => {
     }
   })
 })
+
+test('B10: a value that becomes known later is hidden from then on, beside those before', () => {
+  const growing = new Mask({ FIRST: 'correct-horse-battery' })
+  const lines: string[] = []
+  const stream = growing.stream((line) => lines.push(line))
+  growing.hide({ DATABASE_URL: 'made-for-this-app' })
+  for (const line of ['correct-horse-battery', 'made-for-this-app', 'made-for', '-this-app']) stream.push(line)
+  stream.end()
+  expect(lines).toEqual(['[FIRST]', '[DATABASE_URL]', '[DATABASE_URL]', '[DATABASE_URL]'])
+})

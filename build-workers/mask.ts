@@ -14,16 +14,22 @@ type Found = { start: number; end: number; name: string; isWhole: boolean }
 /** Hides the values of an app's variables in what is shown: each of its `secretForms` becomes `[name]`, also as much of it as a line was cut to. */
 export class Mask {
   readonly #secrets = new Map<string, Secret[]>()
-  readonly #pattern: RegExp | null
+  #pattern: RegExp | null = null
   // The beginnings of heads by their last characters: most lines end with none of them.
   readonly #beginnings = new Map<string, { head: string; length: number }[]>()
 
   constructor(env: Record<string, string>) {
+    this.hide(env)
+  }
+
+  /** From now on these too, also in what is on its way through it. */
+  hide(env: Record<string, string>): void {
     for (const [form, name] of secretForms(env)) {
       const head = form.slice(0, longestHead)
       this.#secrets.set(head, [...(this.#secrets.get(head) ?? []), { form, name }])
     }
     const heads = [...this.#secrets.keys()].sort((a, b) => b.length - a.length)
+    this.#beginnings.clear()
     this.#pattern = heads.length > 0 ? new RegExp(heads.map((head) => RegExp.escape(head)).join('|'), 'g') : null
     for (const head of heads)
       for (let length = shortestBeginning; length < head.length; length++) {

@@ -16,7 +16,7 @@ import { detectFramework, whatIsLookedFor } from './framework.ts'
 import { FrameworkCache } from './framework-cache.ts'
 import { describeClash } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
-import { Mask } from './mask.ts'
+import type { Mask } from './mask.ts'
 import { describeMissing, type MissingFiles } from './missing-files.ts'
 import { describeNodeOf } from './node-version.ts'
 import { type OpenedInstaller, openInstaller, toolBin } from './open-installer.ts'
@@ -44,6 +44,7 @@ export type OpenDeps = {
   runEnv: Record<string, string>
   hookEnv: Record<string, string>
   missing: MissingFiles
+  mask: Mask
   signal: AbortSignal
 }
 
@@ -57,7 +58,7 @@ export async function openContext(
   deps: OpenDeps,
   { quiet = false }: { quiet?: boolean } = {},
 ): Promise<Opened> {
-  const { config, log, signal, appEnv, runEnv, hookEnv, network, missing, caches } = deps
+  const { config, log, signal, appEnv, runEnv, hookEnv, mask, network, missing, caches } = deps
   const runtime = await prepareRuntime(config.home)
   const programs = new Programs({
     workspace,
@@ -66,7 +67,7 @@ export async function openContext(
     writable: [caches.downloads],
     network,
     onLine: (line) => log.output(line),
-    mask: new Mask(runEnv),
+    mask,
     signal,
   })
   const bins = [runtime.bin, toolBin(workspace)]

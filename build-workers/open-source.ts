@@ -13,6 +13,7 @@ import { leaseUser } from '../sandbox/users.ts'
 import type { BuildCaches } from './build-caches.ts'
 import { hookEnv } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
+import type { Mask } from './mask.ts'
 import { findMissingFiles, withMissing } from './missing-files.ts'
 import { type Opened, openContext } from './open-context.ts'
 import { unpack } from './source.ts'
@@ -27,6 +28,7 @@ export type OpenSourceDeps = {
   networks: BuildNetworks
   caches: BuildCaches
   log: StepLog
+  mask: Mask
   /** Takes what is to be removed when the deployment has ended; users do not wait for it. */
   cleanup: AsyncDisposableStack
   signal: AbortSignal
