@@ -130,6 +130,20 @@ test('above what all apps may keep together it is the same, whoever’s they are
   expect(places.map(({ modules }) => existsSync(join(modules, 'kept')))).toEqual([false, false, true, true])
 })
 
+test('what a worker that was killed left half made goes when the next one starts, and nothing else', async () => {
+  const app = await worker.createApp()
+  const folder = 'node_modules/.cache'
+  await worker.deploy(app, counting(folder))
+  const { use, modules } = await opened(app)
+  await use[Symbol.asyncDispose]()
+  await mkdir(join(modules, '.making-x'), { recursive: true })
+  await mkdir(join(await frameworksOf(app), 'half'))
+  await caches.sweep()
+  expect(existsSync(join(modules, '.making-x'))).toBe(false)
+  expect(await readdir(await frameworksOf(app))).not.toContain('half')
+  expect(countOf(await worker.deploy(app, counting(folder)))).toBe('build 2')
+})
+
 test('the caches of an app that is gone go', async () => {
   const app = await worker.createApp()
   await worker.deploy(app, counting('node_modules/.cache'))
