@@ -52,13 +52,27 @@ export async function makeAppDatabase(
   })
 }
 
-/** Drops the database, whoever is connected to it, and its role. One that is gone is no failure. Throws PROVISION_FAILED. */
+/**
+ * Drops the database, whoever is connected to it, and its role; a role that other apps have granted something stays, and may not sign in any more. One
+ * that is gone is no failure. Throws PROVISION_FAILED.
+ */
 export async function dropAppDatabase(config: ServerConfig, name: string): Promise<void> {
   await onServer(config, async (sql) => {
-    if (await exists(sql, 'role', name)) await sql.unsafe(`alter role ${plain(name)} nologin`)
+    if (await exists(sql, 'role', name)) await sql.unsafe(`alter role ${plain(name)} nologin password null`)
+    // Its owner may have made a template of it, which nobody can drop.
+    if (await exists(sql, 'database', name)) await sql.unsafe(`alter database ${plain(name)} is_template false`)
     await sql.unsafe(`drop database if exists ${plain(name)} with (force)`)
-    await sql.unsafe(`drop role if exists ${plain(name)}`)
+    await dropRole(sql, name)
   })
+}
+
+// 2BP01: another app's database names it in its grants, in a database that is not ours to look into.
+async function dropRole(sql: Sql, name: string): Promise<void> {
+  try {
+    await sql.unsafe(`drop role if exists ${plain(name)}`)
+  } catch (thrown) {
+    if (codeOf(thrown) !== '2BP01') throw thrown
+  }
 }
 
 /** Size and sessions of those databases that are there. Throws PROVISION_FAILED. */

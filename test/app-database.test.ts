@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { databaseServerOf, dropAppDatabase, makeAppDatabase, readDatabaseFacts } from '../registry/database-server.ts'
@@ -34,11 +35,16 @@ function named(password: string): DatabaseAccess {
 }
 
 async function relayTo(access: DatabaseAccess, limits: Partial<RelayLimits> = {}): Promise<number> {
+  return (await openRelay(access, limits)).at
+}
+
+async function openRelay(access: DatabaseAccess, limits: Partial<RelayLimits>) {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const relay = new DatabaseRelay(server, access, { ...relayLimits, ...limits })
   closing.push(() => relay.close())
-  return (server.address() as AddressInfo).port
+  const count = promisify(server.getConnections.bind(server))
+  return { at: (server.address() as AddressInfo).port, count }
 }
 
 function urlOf({ name, password }: DatabaseAccess, at: number, database = name): string {
@@ -247,6 +253,26 @@ describe('E5 E6 what clients send to the relay', () => {
     await expect.poll(() => ask(urlOf(access, tight), 'select 1')).toMatch(/^28P01 /)
   })
 
+  test('who is refused and does not hang up is cut', async () => {
+    const { at, count } = await openRelay(mine, { startupMs: 300 })
+    const socket = connectTo({ port: at, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => socket.destroy())
+    closing.push(() => socket.destroy())
+    socket.resume().write(startup({ user: 'postgres' }))
+    await once(socket, 'end')
+    expect(socket.writable).toBe(true)
+    await expect.poll(() => count()).toBe(0)
+  })
+
+  test('connections that say nothing take no more than so many descriptors', async () => {
+    const { at, count } = await openRelay(mine, { connections: 2, startupMs: 600_000 })
+    let closed = 0
+    const sockets = Array.from({ length: 40 }, () => raw(at).resume())
+    for (const socket of sockets) socket.once('close', () => closed++)
+    await expect.poll(() => closed).toBe(32)
+    expect(await count()).toBe(8)
+  })
+
   test('a cancel request ends a query of this app, and never one of another', async () => {
     const query = async (access: DatabaseAccess, at: number) => {
       const client = new pg.Client({ connectionString: urlOf(access, at) })
@@ -288,6 +314,8 @@ describe('E5 E6 what clients send to the relay', () => {
       return { client, socket, rows }
     }
     const stuck = await ask()
+    // Its answer has begun.
+    await once(stuck.socket, 'data')
     stuck.socket.pause()
     const sessions = async () =>
       (await admin`select 1 from pg_stat_activity where datname = ${mine.name} and query like '%repeat%'`).length
@@ -340,6 +368,26 @@ describe('who makes databases', () => {
       ),
     })
     for (const role of ['maker', 'idler']) await admin.unsafe(`drop role ${role}_${mine.name}`)
+  })
+
+  test('neither an app nor its neighbour can keep its database from being dropped', async () => {
+    const [gone, neighbour] = [named('gone'), named('neighbour')]
+    for (const access of [gone, neighbour]) await makeAppDatabase(config, access)
+    expect(await ask(urlOf(gone, await relayTo(gone)), `alter database ${gone.name} is_template true`)).toEqual([])
+    const at = urlOf(neighbour, await relayTo(neighbour))
+    expect(await ask(at, `grant connect on database ${neighbour.name} to ${gone.name}`)).toEqual([])
+    expect(await ask(at, 'create table held (id int)')).toEqual([])
+    expect(await ask(at, `grant select on held to ${gone.name}`)).toEqual([])
+    await dropAppDatabase(config, gone.name)
+    await dropAppDatabase(config, gone.name)
+    expect(await admin`select 1 from pg_database where datname = ${gone.name}`).toEqual([])
+    // What was granted to the role is the neighbour's to take back; what is left of it opens nothing.
+    expect(await admin`select rolcanlogin, rolpassword from pg_authid where rolname = ${gone.name}`).toEqual([
+      { rolcanlogin: false, rolpassword: null },
+    ])
+    await dropAppDatabase(config, neighbour.name)
+    await dropAppDatabase(config, gone.name)
+    expect(await admin`select 1 from pg_roles where rolname = ${gone.name}`).toEqual([])
   })
 
   test('a server that is down is said in one sentence', async () => {

@@ -20,7 +20,7 @@ export type RelayLimits = {
   /** Connections to one database, and to all, of this process. */
   connections: number
   allConnections: number
-  /** Until the startup packet is whole; until the server has let the session in. */
+  /** Until the startup packet is whole, and until who was refused hangs up; until the server has let the session in. */
   startupMs: number
   signInMs: number
   /** How long a client may read nothing of what it is sent. */
@@ -56,6 +56,8 @@ export class DatabaseRelay {
     this.#server = server
     this.#access = access
     this.#limits = limits
+    // What is not admitted takes a descriptor of this process as long as it is answered, and an app can open as many as it likes.
+    server.maxConnections = 4 * limits.connections
     server.on('connection', (socket: Socket) => this.#take(socket))
     server.on('error', () => undefined)
   }
@@ -87,7 +89,12 @@ export class DatabaseRelay {
         client.off('data', hear).pause()
         clearTimeout(slow)
         if (release) this.#begin(client, first.packet, waiting)
-        else refuse(client, '53300', `too many connections; ${this.#limits.connections} to this database are the most`)
+        else
+          this.#refuse(
+            client,
+            '53300',
+            `too many connections; ${this.#limits.connections} to this database are the most`,
+          )
         return
       }
     }
@@ -101,7 +108,7 @@ export class DatabaseRelay {
     }
     const asked = this.#judge(packet)
     if (asked.kind === 'refused') {
-      refuse(client, asked.code, asked.reason)
+      this.#refuse(client, asked.code, asked.reason)
       return
     }
     const { name } = this.#access
@@ -175,8 +182,16 @@ export class DatabaseRelay {
         if (client.destroyed) return void server.destroy()
         begin(server)
       },
-      () => refuse(client, '57P03', 'the database server cannot be reached just now'),
+      () => this.#refuse(client, '57P03', 'the database server cannot be reached just now'),
     )
+  }
+
+  #refuse(client: Socket, code: string, message: string): void {
+    if (client.destroyed) return
+    // Not read on: what it still sends is nobody's, and the answer must not be lost to a reset.
+    client.resume().end(writeError(code, message))
+    const late = setTimeout(() => client.destroy(), this.#limits.startupMs)
+    client.once('close', () => clearTimeout(late))
   }
 
   #keep(socket: Socket): void {
@@ -199,12 +214,6 @@ export class DatabaseRelay {
       else open.delete(name)
     }
   }
-}
-
-function refuse(client: Socket, code: string, message: string): void {
-  if (client.destroyed) return
-  // Not read on: what it still sends is nobody's, and the answer must not be lost to a reset.
-  client.resume().end(writeError(code, message))
 }
 
 const sslRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
