@@ -169,7 +169,7 @@ export class BuildCaches {
   async #measure(path: string, of: string): Promise<number> {
     const known = this.#sizes.get(path)
     if (known?.of === of) return known.bytes
-    const bytes = await diskUsage([path])
+    const bytes = await diskUsage([path], this.#deps.config.buildCaches.appMb * mb)
     this.#sizes.set(path, { of, bytes })
     return bytes
   }
