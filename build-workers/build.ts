@@ -125,7 +125,7 @@ async function runAttempt(
 async function describeBuiltBefore({ buildId, version }: Claim, sql: Sql): Promise<string> {
   const before = buildId && (await readBuildVersion(sql, buildId))
   if (!before || before === version) return 'built before, nothing to build'
-  return `the same files as ${shortVersion(before)}, built before: nothing to build`
+  return `the same files as ${shortVersion(before)}, built before: nothing to build; to build all the same: git push -o force-build, or now atelier redeploy --build`
 }
 
 // In every deploy's log, for it is the people who deploy whose secrets are at stake.

@@ -13,7 +13,7 @@ test('a commit that changes no file is live under its own name without a build',
   expect(second).not.toBe(first)
   const pushed = await repo.push(atOnce)
   expect(pushed.remote[0]).toContain(
-    `${second.slice(0, 7)} · the same files as ${first.slice(0, 7)}, built before: nothing to build`,
+    `${second.slice(0, 7)} · the same files as ${first.slice(0, 7)}, built before: nothing to build; to build all the same: git push -o force-build, or now atelier redeploy --build`,
   )
   expect(pushed.remote.join('\n')).not.toMatch(/Bundling|Uploading/)
   const { body, headers } = await atelier.get(app, '/')
