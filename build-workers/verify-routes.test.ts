@@ -136,6 +136,14 @@ test('routes that hang or never end are told and hold nobody up', async () => {
   expect(stepIn(built.log, 'Verifying')).toContain('GET / → 200, 2 of 4 routes below 500')
 })
 
+test('no time that an app may take has to be a whole number of milliseconds', async () => {
+  const built = await deploy(
+    { 'GET /': page, 'GET /a': page },
+    { deployments: { healthCheck: { timeoutSec: 9.0005 } } },
+  )
+  expect(built.deployment.stateReason).toBeNull()
+})
+
 test('a page or listed path that gives no answer twice fails the deploy', async () => {
   const built = await deploy(
     { 'GET /': page, 'GET /hangs': 'new Promise(() => {})' },

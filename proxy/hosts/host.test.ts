@@ -155,7 +155,7 @@ test('F2: edge processes are told when it is up, where, and when it comes back a
     { is: 'up', sockets: [started[1]?.socketPath], speaks: 'http' },
     { is: 'crashed', forMs: expect.closeTo(30_000, -3) },
   ])
-  await expect(host.whenUp(20)).rejects.toMatchObject({ code: 'APP_CRASHED' })
+  await expect(host.whenUp(20.5)).rejects.toMatchObject({ code: 'APP_CRASHED' })
   await host.stop()
   expect(states.at(-1)).toEqual({ is: 'stopped' })
 })

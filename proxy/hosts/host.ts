@@ -152,7 +152,7 @@ export class Host {
 
   /** Waits for the app to be up. Throws APP_CRASHED. */
   async whenUp(timeoutMs: number): Promise<Place> {
-    const tooLate = AbortSignal.timeout(timeoutMs)
+    const tooLate = AbortSignal.timeout(Math.ceil(timeoutMs))
     const { promise: late, resolve } = Promise.withResolvers<void>()
     tooLate.addEventListener('abort', () => resolve(), { once: true })
     for (;;) {

@@ -49,7 +49,7 @@ export async function probe(question: Omit<Question, 'mostBytes' | 'userAgent'>)
 export async function ask(question: Question): Promise<Answer> {
   const { path, timeoutMs, mostBytes } = question
   const started = performance.now()
-  const signal = AbortSignal.timeout(timeoutMs)
+  const signal = AbortSignal.timeout(Math.ceil(timeoutMs))
   try {
     const { status, pairs, body } = await (question.speaks === 'channel' ? call : get)(question, signal)
     const start = await readStart(body, mostBytes)
