@@ -110,13 +110,20 @@ test('what by its name does something is not asked, nor what the config leaves o
     '/webhooks/stripe',
     '/api/job.run',
     '/reset',
+    ...['/api/sendMail', '/deleteUser', '/account/resetPassword', '/api/runJob'],
   ]
-  const plain = ['/getting-started', '/jobless', '/senders', '/blog/cronology']
+  const plain = ['/getting-started', '/sendersList', '/jobless', '/senders', '/blog/cronology']
   expect(pathsOf(sampled([...acting, ...plain].map((path) => route(path))))).toEqual(plain)
   const routes = ['/a', '/admin/x', '/b/c', '/files/one', '/two'].map((path) => route(path))
   expect(
     pathsOf(sampled(routes, { except: ['/admin/*', '/:any/c'], files: ['files/one/index.html', 'two.html'] })),
   ).toEqual(['/a'])
+})
+
+test('what is there to be shown of a failure, or to fail, is not asked', () => {
+  const failing = ['/404', '/500', '/en/500', '/error', '/auth/error', '/api/sentry-example-api', '/debug-sentry']
+  const plain = ['/sentry-example-page', '/terrors', '/blog/1500', '/errorless']
+  expect(pathsOf(sampled([...failing, ...plain].map((path) => route(path))))).toEqual(plain)
 })
 
 test('listed paths are asked of the app unless a file answers', () => {

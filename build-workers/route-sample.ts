@@ -30,9 +30,13 @@ export type SampleWishes = {
 const acts =
   /(^|[-_./])(cron|jobs?|tasks?|queues?|(web)?hooks?|callbacks?|send|mails?|emails?|notify|delete|remove|destroy|reset|clear|purge|flush|revalidate|refresh|seed|migrate|sync|import|export|trigger|run|start|stop|restart|shutdown|exit|kill|deploy|publish|pay|checkout|charge|order|subscribe|unsubscribe|confirm|verify|activate|log-?out|sign-?out|log-?off)(?=$|[-_./])/i
 
+// A page that is shown when something fails, or that is there to fail: `/500` of Astro, the example that Sentry puts into an app.
+const fails = /(^|[-_./])([45]\d\d|errors?|crash|throws?|panic|sentry-example-api|debug-sentry)(?=$|[-_./])/i
+
 /**
  * A few of the known routes, of every kind some, the same ones for the same list. A route with parameters is asked with those that the build knew,
- * or not at all; an API only where a GET is known to be answered; one whose name says that it does something, never.
+ * or not at all; an API only where a GET is known to be answered; one whose name says that it does something, or that it
+ * fails, never.
  */
 export function sampleRoutes(
   { routes, static: made }: Pick<RouteList, 'routes' | 'static'>,
@@ -47,7 +51,7 @@ export function sampleRoutes(
   const isAsked = (route: string, path: string) =>
     path !== health &&
     !files.has(path) &&
-    !acts.test(route) &&
+    !isLeftAlone(route) &&
     !except.some((one) => one.pattern === route || one.path.match(path))
   const candidates = routes
     .filter(({ kind, methods }) => kind !== 'file' && (methods?.includes('GET') ?? false))
@@ -67,6 +71,11 @@ export function sampleRoutes(
 export function hasFileFor(path: string, pages: Page[]): boolean {
   const plain = plainOf(path)
   return pages.some((page) => addressesOf(page.path).includes(plain))
+}
+
+function isLeftAlone(route: string): boolean {
+  const inWords = route.replace(/([a-z0-9])([A-Z])/g, '$1-$2')
+  return acts.test(inWords) || fails.test(inWords)
 }
 
 function plainOf(path: string): string {
