@@ -83,6 +83,26 @@ test('names that are types alone are left out in TypeScript, and a type of no na
   expect((await readOf(source, { entry: 'index.ts' })).read).toEqual(['sun.js'])
 })
 
+test.each<[string, string, Record<string, string | object>?]>([
+  ['declared beside others', 'export const other = 1, Mars = "mars"'],
+  ['taken out of an object', 'export const { Mars } = { Mars: "mars" }'],
+  ['another module hands on to one with code', 'export const other = 1; export * from "./mars.js"'],
+  [
+    'another package has',
+    'export * from "mars"',
+    { 'node_modules/mars/package.json': { type: 'module', main: '../icons/mars.js' } },
+  ],
+])('a name that is %s is no type, also in TypeScript', async (_, star, files = {}) => {
+  const more = {
+    ...files,
+    'node_modules/icons/mars.js': 'export const Mars = "mars"',
+    'node_modules/icons/index.js': 'export * from "./star.js"',
+    'node_modules/icons/star.js': star,
+  }
+  const found = await readOf('import { Mars } from "icons"; export default Mars', { entry: 'index.ts', more })
+  expect(found.value).toBe('mars')
+})
+
 test('modules are the same ones for everybody who imports them', async () => {
   const more = {
     'other.js': 'import { Sun, state } from "icons/state.js"; export const other = state',
@@ -96,10 +116,13 @@ test('modules are the same ones for everybody who imports them', async () => {
 })
 
 test('a name that is not there is told as ever', async () => {
-  const files = { ...icons, 'index.js': '\nimport { Mars } from "icons"; export default Mars' }
+  const source = '\nimport { Mars } from "icons"; export default Mars'
+  const files = { ...icons, 'index.js': source }
   const [with_, without] = [await bundleFiles(files, on), await bundleFiles(files, null)]
   expect(with_.errors).toEqual(without.errors)
   expect(with_.errors[0]).toContain('No matching export in "node_modules/icons/index.js" for import "Mars"')
+  const typed = await bundleFiles({ ...icons, 'index.ts': source }, on, { entry: 'index.ts' })
+  expect(typed.errors[0]).toContain('for import "Mars"')
 })
 
 test('a package that may have side effects is left alone, unless the config lists it', async () => {

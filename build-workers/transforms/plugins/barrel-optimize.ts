@@ -56,14 +56,14 @@ async function replace(args: OnResolveArgs, { build, modules, listed }: Deps): P
   const lines: string[] = []
   for (const name of [...names].sort()) {
     const place = modules.find(barrel.path, name)
-    if (!place && !mayBeType) return undefined
+    if (!place && (!mayBeType || modules.mayHave(barrel.path, name))) return undefined
     if (place) lines.push(exportLine(name, place))
   }
   return {
     path: `${barrel.path}?${[...names].sort().join(',')}`,
     namespace: 'barrel',
     sideEffects: false,
-    pluginData: { contents: lines.join('\n'), resolveDir: dirname(barrel.path) },
+    pluginData: { contents: ['export {}', ...lines].join('\n'), resolveDir: dirname(barrel.path) },
   }
 }
 
@@ -114,6 +114,21 @@ class Modules {
       if (found) return found
     }
     return null
+  }
+
+  /** Whether a name that was not found may be there all the same; where not, it is at most a type. */
+  mayHave(file: string, name: string, above: string[] = []): boolean {
+    if (name === 'default') return true
+    if (above.includes(file)) return false
+    const barrel = this.barrel(file)
+    if (!barrel) {
+      const text = this.text(file) ?? ''
+      return /\bexport\s*\*|\bexports\b/.test(text) || (text.includes(name) && text.split(/[^\w$]+/).includes(name))
+    }
+    return barrel.stars.some((star) => {
+      const target = star.startsWith('.') ? this.#fileAt(join(dirname(file), star)) : null
+      return target === null || this.mayHave(target, name, [...above, file])
+    })
   }
 
   #ownExports(file: string): Set<string> {
