@@ -81,6 +81,19 @@ plainTest('Ctrl-C ends gateway, worker and registry, then the proxy, then Postgr
   expect((await platform.addresses()).pid).toBeNull()
 })
 
+plainTest.runIf(process.platform === 'linux')(
+  'databases of apps are where they are to be, for every part',
+  async () => {
+    const url = 'postgres://maker:pw@db.example/postgres'
+    await using platform = await Platform.prepare({ env: { ATELIER_APPS_DATABASE_URL: url } })
+    await platform.start()
+    for (const role of ['proxy', 'registry', 'worker'] as const) {
+      const env = await readFile(`/proc/${await platform.pidOf(role)}/environ`, 'utf8')
+      expect(env.split('\0')).toContain(`ATELIER_APPS_DATABASE_URL=${url}`)
+    }
+  },
+)
+
 plainTest('Ctrl-C lets a request in flight end', async () => {
   await using atelier = await Atelier.start()
   const repo = await atelier.clone(await atelier.createApp('slow'))

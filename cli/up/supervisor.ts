@@ -118,8 +118,9 @@ export class Supervisor {
     if (this.#postgres) await this.#terminal.during('starting the database', this.#postgres)
     const access = await this.#prepareDatabase(databaseUrl)
     this.#stopping.signal.throwIfAborted()
-    // The proxy and the gateway need not be able to make databases.
-    const apps = this.#passwords ? { ATELIER_APPS_DATABASE_URL: embeddedAppsUrl(this.#home, this.#passwords) } : {}
+    // The proxy and the gateway need not be able to make databases. Where they are to be elsewhere, that goes before, for the proxy goes there too.
+    const isHere = this.#passwords && this.#config.appsDatabaseUrl === null
+    const apps = isHere ? { ATELIER_APPS_DATABASE_URL: embeddedAppsUrl(this.#home, this.#passwords) } : {}
     const roles = (['registry', 'gateway', 'worker'] as const).map((name) =>
       this.#startRole(name, name === 'gateway' ? env : { ...env, ...apps }),
     )
