@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { findPresentApps } from '../registry/apps.ts'
 import type { Config } from '../registry/config.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
@@ -116,8 +117,7 @@ export class BuildCaches {
   async #trim(): Promise<void> {
     const { config, sql } = this.#deps
     const names = await namesIn(this.#apps)
-    const present = await sql<{ id: string }[]>`select id from apps where id = any(${names})`
-    const living = new Set(present.map(({ id }) => id))
+    const living = new Set(await findPresentApps(sql, names))
     const entries: Entry[] = []
     for (const app of names) {
       if (this.#inUse.has(app)) entries.push(...(await this.#entriesOf(app)))

@@ -76,6 +76,12 @@ export async function deleteApp(sql: Db, id: string): Promise<App | null> {
   return app ?? null
 }
 
+/** Of these names, those that are an app's now. */
+export async function findPresentApps(sql: Db, names: string[]): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`select id from apps where id = any(${names})`
+  return rows.map(({ id }) => id)
+}
+
 /** Removes an app of which no deployment was ever begun: what a first push leaves that was refused. False: it is in use, or gone. */
 export async function deleteUnusedApp(sql: Db, id: string): Promise<boolean> {
   const removed = await sql`
