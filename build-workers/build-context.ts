@@ -6,6 +6,7 @@ import type { FrameworkCache } from './framework-cache.ts'
 import type { Installer } from './install.ts'
 import type { MissingFiles } from './missing-files.ts'
 import type { PackageManager } from './package-manager.ts'
+import type { PartsDigests } from './parts-digest.ts'
 import type { App } from './plan.ts'
 import type { Programs } from './programs.ts'
 import type { Workspace } from './workspace.ts'
@@ -30,7 +31,7 @@ export type BuildContext = {
   /** Whether anything that runs in it can tell which version it is making. */
   isToldVersion: boolean
   /** What it is made from, where that is a part of its repository and not told the version; null: otherwise. */
-  partsSha256: string | null
+  partsSha256: PartsDigests | null
   /** Of what runs when the version is deployed: with what is for run time only, and without the relay of builds. */
   deployEnv: Record<string, string>
   /** What hooks are told, over all else (hook-env.ts). */

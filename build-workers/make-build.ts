@@ -65,6 +65,7 @@ export type MadeBuild = Published & {
   framework: string
   publicEnvHash: string
   isToldVersion: boolean
+  readsRunEnv: boolean
   partsSha256: string | null
   keepVersions: number
   rolloutPolicy: RolloutPolicy | 'skip' | null
@@ -129,6 +130,7 @@ async function makeFrom(
     pages: packed.pages,
     rules,
   })
+  const readsRunEnv = Boolean(proved.packed.staticPaths)
   const memory = await EncodingMemory.open(deps.caches.encodings(claim.appId))
   const published = await publish(
     proved.packed,
@@ -142,7 +144,8 @@ async function makeFrom(
     framework: facts.framework,
     publicEnvHash: facts.public_env_hash,
     isToldVersion: context.isToldVersion,
-    partsSha256: context.partsSha256,
+    readsRunEnv,
+    partsSha256: context.partsSha256?.[readsRunEnv ? 'run' : 'build'] ?? null,
     keepVersions: context.app.config.deployments.keepVersions,
     rolloutPolicy: context.app.config.deployments.canary ?? null,
     deployCommands: deployCommands(context.app.config),
@@ -154,7 +157,10 @@ async function findUnchanged(
   { partsSha256, root }: BuildContext,
   { sql, log }: MakeDeps,
 ): Promise<string | null> {
-  const before = partsSha256 && !options.forceBuild ? await findBuildOfParts(sql, { app, partsSha256 }) : null
+  const before =
+    partsSha256 && !options.forceBuild
+      ? await findBuildOfParts(sql, { app, partsSha256: Object.values(partsSha256) })
+      : null
   if (!before) return null
   log.line(
     `       nothing that ${root} uses has changed since ${shortVersion(before.version)}, built before: nothing to build`,

@@ -6,6 +6,9 @@ import { digestInputs } from '../registry/reusable-builds.ts'
 import { type AppParts, isWithin } from './app-parts.ts'
 import type { SourceTree } from './source-tree.ts'
 
+/** As in digestInputs: of a build that reads no variables for run time only, and of one that does. */
+export type PartsDigests = { build: string; run: string }
+
 /**
  * A digest of all that a build is made from but for its version, where the app uses a part of its repository: two deployments with the same one have the
  * same build. Null: it uses everything, or a file is too large to be looked at. `folder` holds the tree as it was unpacked.
@@ -13,7 +16,7 @@ import type { SourceTree } from './source-tree.ts'
 export function digestParts(
   { environment, branch, label, envSnapshot }: Deployment,
   { tree, folder, root, parts }: { tree: SourceTree; folder: string; root: string; parts: AppParts },
-): string | null {
+): PartsDigests | null {
   if (parts.unused.length === 0) return null
   const hash = createHash('sha256').update(root)
   const isUsed = (path: string) => !isWithin(path, parts.unused)
@@ -25,6 +28,12 @@ export function digestParts(
   }
   const links = tree.links().filter(([path]) => isUsed(path))
   hash.update(JSON.stringify(links.sort(([a], [b]) => (a < b ? -1 : 1))))
-  const target = { environment, branch, label }
-  return digestInputs({ version: '', sourceTree: `parts ${hash.digest('hex')}`, target, env: envSnapshot }).treeSha256
+  const inputs = {
+    version: '',
+    sourceTree: `parts ${hash.digest('hex')}`,
+    target: { environment, branch, label },
+    env: envSnapshot,
+  }
+  const digest = (reads: 'build' | 'run') => digestInputs(inputs, { reads }).treeSha256 ?? ''
+  return { build: digest('build'), run: digest('run') }
 }

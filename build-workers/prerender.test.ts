@@ -104,6 +104,27 @@ test('pages may read the database as the migrations leave it', async () => {
   expect(await bodyOf(built, 'index.html')).toBe('home')
 })
 
+test('pages that a variable for run time only is in are rendered again when that is another', async () => {
+  const files = {
+    'apps/web/package.json': { name: 'web', type: 'module', main: 'main.js' },
+    'apps/web/main.js': `
+      export const staticPaths = ['/text']
+      export default { fetch: (_, env) => Response.json(env.SAID) }
+    `,
+    'apps/other/package.json': { name: 'other' },
+    'atelier.config.json': { build: { root: 'apps/web' } },
+  }
+  const id = await worker.createApp()
+  const deploySaying = async (text: string) => {
+    await worker.setEnv(id, { SAID: text }, { runtimeOnly: true })
+    return worker.deploy(id, files)
+  }
+  const first = await deploySaying('one')
+  expect(await bodyOf(first, 'text')).toBe('"one"')
+  expect((await worker.deploy(id, files)).deployment.buildId).toBe(first.deployment.buildId)
+  expect(await bodyOf(await deploySaying('two'), 'text')).toBe('"two"')
+})
+
 test('what is for one visitor, leads elsewhere or is a file already is left to the app, with the reason', async () => {
   const headers = (more: object) =>
     `new Response('x', { headers: ${JSON.stringify({ 'content-type': 'text/html', ...more })} })`

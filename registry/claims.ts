@@ -1,6 +1,7 @@
 import type { DeployCommands } from './deploy-commands.ts'
 import type { Deployment } from './deployments.ts'
 import { codeOf } from './errors.ts'
+import { digestInputs } from './reusable-builds.ts'
 import type { RolloutPolicy } from './rollout-policy.ts'
 import type { Db, Sql } from './sql.ts'
 
@@ -110,6 +111,8 @@ export type NewBuild = {
   rolloutPolicy?: RolloutPolicy | 'skip' | null
   /** Whether its making could tell the version: then it is no build of another version with the same files. Default: it could. */
   isToldVersion?: boolean
+  /** Whether the app was started for it, to render its pages: then it is no build for other values of what is for run time only. */
+  readsRunEnv?: boolean
   /** What it was made from, of an app that uses a part of its repository (findBuildOfParts). */
   partsSha256?: string | null
   /** What runs when it is deployed, now or later. */
@@ -128,11 +131,14 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
       for update
     `
     if (held.length === 0) return false
+    const digests = build.readsRunEnv
+      ? digestInputs({ ...claim, target: claim, env: claim.envSnapshot }, { reads: 'run' })
+      : claim
     await tx`
       insert into builds (id, app_id, version, input_sha256, tree_sha256, parts_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)
       values (
-        ${build.id}, ${claim.appId}, ${claim.version}, ${claim.inputSha256},
-        ${build.isToldVersion === false ? claim.treeSha256 : null}, ${build.partsSha256 ?? null}, ${build.kind}, ${build.framework}, ${build.manifestKey},
+        ${build.id}, ${claim.appId}, ${claim.version}, ${digests.inputSha256},
+        ${build.isToldVersion === false ? digests.treeSha256 : null}, ${build.partsSha256 ?? null}, ${build.kind}, ${build.framework}, ${build.manifestKey},
         ${build.manifestSha256}, ${build.publicEnvHash}, ${build.bundleSize}, ${build.durationMs}, ${build.keepVersions ?? 10},
         ${build.rolloutPolicy ? tx.json(build.rolloutPolicy) : null},
         ${build.deployCommands ? tx.json(build.deployCommands) : null}

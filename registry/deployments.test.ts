@@ -101,10 +101,10 @@ describe('the same files in another commit', () => {
       },
       ...{ sourceTree, options },
     })
-  const built = async (deployment: Deployment, isToldVersion: boolean) => {
+  const built = async (deployment: Deployment, isToldVersion: boolean, readsRunEnv = false) => {
     const claim = await claimBuild(sql, deployment.id, 'w')
     if (!claim) throw new Error('not claimed')
-    const build = { ...buildOf(), isToldVersion }
+    const build = { ...buildOf(), isToldVersion, readsRunEnv }
     expect(await recordBuild(sql, claim, build)).toBe(true)
     await cancelDeployment(sql, deployment.id, { by: 'ada', reason: 'test' })
     return build.id
@@ -128,6 +128,21 @@ describe('the same files in another commit', () => {
     await built(second, false)
     await setEnv(sql, { app, environment: 'production' }, { values: { A: '1' }, by: 'ada', key: randomBytes(32) })
     expect((await push('1.0.2', tree)).buildId).toBeNull()
+  })
+
+  test('are a build of their own for other values for run time only, where its making has read these', async () => {
+    const setForRunTime = (value: string) =>
+      setEnv(sql, { app, environment: 'production' }, { values: { A: value }, runtimeOnly: true, by: 'ada', key })
+    const key = randomBytes(32)
+    await setForRunTime('1')
+    const [unread, read] = [await built(await push('1.0.0', tree), false), 'b'.repeat(40)]
+    const made = await built(await push('2.0.0', read), false, true)
+    expect((await push('2.0.0', null)).buildId).toBe(made)
+    expect((await push('2.0.1', read)).buildId).toBe(made)
+    await setForRunTime('2')
+    expect((await push('1.0.1', tree)).buildId).toBe(unread)
+    expect((await push('2.0.0', null)).buildId).toBeNull()
+    expect((await push('2.0.2', read)).buildId).toBeNull()
   })
 
   test('are taken from where they are kept already', async () => {

@@ -136,9 +136,12 @@ export async function createDeployment(
     `
     const envSnapshot = await snapshotEnv(tx, { app: wanted.app, environment: wanted.target.environment })
     const sourceTree = wanted.sourceTree ?? null
-    const digests = digestInputs({ ...wanted, sourceTree, env: envSnapshot })
+    const inputs = { ...wanted, sourceTree, env: envSnapshot }
+    const digests = digestInputs(inputs, { reads: 'build' })
     const mayReuse = wanted.source === 'git' && !wanted.options?.forceBuild
-    const reusable = mayReuse ? await findReusableBuild(tx, wanted, digests) : null
+    const reusable = mayReuse
+      ? await findReusableBuild(tx, wanted, [digests, digestInputs(inputs, { reads: 'run' })])
+      : null
     const buildId = wanted.buildId ?? reusable?.id ?? null
     if (wanted.buildId && !(await holdBuild(tx, wanted.buildId))) throw goneMeanwhile(wanted)
     if (wanted.sourceKey) await holdSource(tx, wanted.sourceKey)

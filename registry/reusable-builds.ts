@@ -11,32 +11,38 @@ export type InputDigests = { inputSha256: string; treeSha256: string | null }
 /**
  * A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production
  * unless someone promotes it. Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
+ * `reads`: the variables that count; `run` is for a build that starts the app, whose pages may show those for run time only.
  */
-export function digestInputs({ version, sourceTree, target, env }: BuildInputs): InputDigests {
-  const buildTime = Object.entries(env)
-    .filter(([, entry]) => !entry.runtime_only)
+export function digestInputs(
+  { version, sourceTree, target, env }: BuildInputs,
+  { reads }: { reads: 'build' | 'run' },
+): InputDigests {
+  const values = Object.entries(env)
+    .filter(([, entry]) => reads === 'run' || !entry.runtime_only)
     .sort(([a], [b]) => (a < b ? -1 : 1))
   const digest = (source: string[]) =>
     createHash('sha256')
-      .update(JSON.stringify([...source, target.environment, target.branch, buildTime, process.version, process.arch]))
+      .update(JSON.stringify([...source, target.environment, target.branch, values, process.version, process.arch]))
       .digest('hex')
   return { inputSha256: digest([version]), treeSha256: sourceTree && digest(['tree', sourceTree]) }
 }
 
 /**
- * The newest build of an app from the same version, or from the same files where it could not tell the version; null: there is none. It is not pruned
- * before the transaction ends.
+ * The newest build of an app from the same version, or from the same files where it could not tell the version; null: there is none. Each build is kept
+ * under what it has read: the deployment's digests of either kind find it. It is not pruned before the transaction ends.
  */
 export async function findReusableBuild(
   sql: Db,
   { app, version }: { app: string; version: string },
-  { inputSha256, treeSha256 }: InputDigests,
+  digests: InputDigests[],
 ): Promise<{ id: string; version: string } | null> {
+  const inputs = digests.map(({ inputSha256 }) => inputSha256)
+  const trees = digests.flatMap(({ treeSha256 }) => treeSha256 ?? [])
   const [build] = await sql<{ id: string; version: string }[]>`
     select id, version
     from builds
     where app_id = ${app}
-      and (version = ${version} and input_sha256 = ${inputSha256} or tree_sha256 = ${treeSha256})
+      and (version = ${version} and input_sha256 = any(${inputs}) or tree_sha256 = any(${trees}))
       and pruned_at is null
     order by created_at desc
     limit 1
@@ -45,16 +51,16 @@ export async function findReusableBuild(
   return build ?? null
 }
 
-/** The newest build of an app from the same part of its repository; null: there is none. */
+/** The newest build of an app from the same part of its repository, by any of its digests; null: there is none. */
 export async function findBuildOfParts(
   sql: Db,
-  { app, partsSha256 }: { app: string; partsSha256: string },
+  { app, partsSha256 }: { app: string; partsSha256: string[] },
 ): Promise<{ id: string; version: string } | null> {
   const [build] = await sql<{ id: string; version: string }[]>`
     select id, version
     from builds
     where app_id = ${app}
-      and parts_sha256 = ${partsSha256}
+      and parts_sha256 = any(${partsSha256})
       and pruned_at is null
     order by created_at desc
     limit 1
