@@ -120,15 +120,14 @@ export async function ensureRoute(sql: Db, app: string, { environment, branch, l
   }
 }
 
-/** Of these ids, those that are no route's. */
-export async function findGoneRoutes(sql: Db, ids: string[]): Promise<string[]> {
+/** Of these ids, those that are no route's, and when this database was begun: of what is older it knows nothing. */
+export async function findGoneRoutes(sql: Db, ids: string[]): Promise<{ id: string; begunAt: Date }[]> {
   if (ids.length === 0) return []
-  const rows = await sql<{ id: string }[]>`
-    select given.id
+  return sql<{ id: string; begunAt: Date }[]>`
+    select given.id, (select min(applied_at) from migrations) as begun_at
     from unnest(${ids}::text[]) as given (id)
     where not exists (select from routes r where r.id = given.id)
   `
-  return rows.map(({ id }) => id)
 }
 
 function routed(sql: Db, column: 'r.live_deployment' | 'r.candidate_deployment' | 'o.from_deployment') {

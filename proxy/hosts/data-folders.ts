@@ -23,6 +23,7 @@ export class DataFolders {
   readonly #root: string
   readonly #deps: DataFoldersDeps
   readonly #used = new Map<string, Used>()
+  readonly #left = new Set<string>()
   #present: string[] = []
   readonly #looking: ReturnType<typeof every>
 
@@ -54,11 +55,10 @@ export class DataFolders {
 
   /** Removes the folders of routes that are gone, and tells apps whose folder is too large; done every minute by itself. */
   async look(): Promise<void> {
-    const ids = await readdir(this.#root).catch((thrown: unknown) => {
-      if (codeOf(thrown) === 'ENOENT') return []
-      throw thrown
-    })
-    for (const id of await findGoneRoutes(this.#deps.sql, ids)) await this.#remove(id)
+    const ids = (await readdir(this.#root).catch(nullIfGone)) ?? []
+    for (const { id, begunAt } of await findGoneRoutes(this.#deps.sql, ids))
+      if (await this.#isOlder(id, begunAt)) this.#leave(id)
+      else await this.#remove(id)
     this.#present = ids
     for (const [id, used] of this.#used) await this.#measure(id, used)
   }
@@ -76,6 +76,19 @@ export class DataFolders {
     await this.#looking.close()
   }
 
+  // A database that was begun after the folder was made is not the one its route was in: another one by mistake, or made anew after a loss.
+  async #isOlder(id: string, begunAt: Date): Promise<boolean> {
+    const made = await lstat(join(this.#root, id)).catch(nullIfGone)
+    // 0: the file system does not say.
+    return made !== null && made.birthtimeMs > 0 && made.birthtime < begunAt
+  }
+
+  #leave(id: string): void {
+    if (this.#left.has(id)) return
+    this.#left.add(id)
+    this.#deps.log.warn({ route: id }, 'data is older than the database and of no route in it: left, remove it by hand')
+  }
+
   async #remove(id: string): Promise<void> {
     const { log } = this.#deps
     const folder = join(this.#root, id)
@@ -84,9 +97,7 @@ export class DataFolders {
       const isRoot = process.getuid?.() === 0
       // Root's own is one that no app was ever given. The folder itself is in one of the platform's, and stays for the platform to remove.
       if (!isRoot || uid !== 0) await removeAs(isRoot ? { uid, gid } : { uid: null, gid: null }, [folder], folder)
-      await rmdir(folder).catch((thrown: unknown) => {
-        if (codeOf(thrown) !== 'ENOENT') throw thrown
-      })
+      await rmdir(folder).catch(nullIfGone)
       this.#used.delete(id)
       log.info({ route: id }, 'data of a removed app or preview removed')
     } catch (err) {
@@ -114,6 +125,11 @@ async function isMade(folder: string): Promise<boolean> {
     if (codeOf(thrown) === 'EEXIST') return false
     throw thrown
   }
+}
+
+function nullIfGone(thrown: unknown): null {
+  if (codeOf(thrown) === 'ENOENT') return null
+  throw thrown
 }
 
 function nameOf(routeId: string): string {
