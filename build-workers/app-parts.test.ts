@@ -31,6 +31,7 @@ test.each<[string, Record<string, string>, string[]?]>([
   ['a scoped name anywhere', { 'apps/web/next.config.ts': "transpilePackages: ['@acme/unused']" }],
   ['a dependency of a dependency', { 'packages/theme/package.json': pkg('@acme/theme', { '@acme/unused': '1' }) }],
   ['a dependency of the top', { 'package.json': pkg('top', { '@acme/unused': '*' }) }],
+  ['what an install runs', { 'package.json': '{"scripts":{"postinstall":"node packages/unused/patch.js"}}' }],
   ['a path in the code', { 'apps/web/a.ts': "readFileSync('../../packages/unused/data.txt')" }],
   ['a path from the top', { 'atelier.config.ts': "migrations: 'packages/unused/migrations'" }],
   ['a path in a script', { 'apps/web/package.json': '{"scripts":{"build":"cd ../../packages/unused && make"}}' }],

@@ -80,8 +80,16 @@ function readPackage(text: string, folder: string): Package {
   return {
     name: typeof name === 'string' ? name : null,
     names: all.map(([dependency]) => dependency),
-    folders: local.map((path) => posix.join(folder, path)),
+    folders: [...local, ...(folder === '' ? placesInScripts(rest['scripts']) : [])].map((path) =>
+      posix.join(folder, path),
+    ),
   }
+}
+
+// Those that an install runs. The top's others are most often there for each of the packages.
+function placesInScripts(scripts: unknown): string[] {
+  const own = Object.entries(Object(scripts)).filter(([name]) => /^(pre|post)?(install|prepare|prepublish)$/.test(name))
+  return own.flatMap(([, script]) => String(script).split(/[\s"'=;&|()]+/)).filter((word) => word.includes('/'))
 }
 
 function parse(text: string): Record<string, unknown> {
