@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Target } from './branches.ts'
 import type { EnvSnapshot } from './env-vars.ts'
 import type { Db } from './sql.ts'
@@ -8,6 +10,9 @@ export type BuildInputs = { version: string; sourceTree: string | null; target: 
 /** `treeSha256` leaves the version out. */
 export type InputDigests = { inputSha256: string; treeSha256: string | null }
 
+/** What makes builds: of another version of the platform, or on another Node, the same files make another one. */
+const builder = { platform: readPlatformVersion(), node: process.version, arch: process.arch }
+
 /**
  * A build is told where it will be served (ATELIER_ENVIRONMENT, ATELIER_BRANCH): what was made for a preview is not taken for production
  * unless someone promotes it. Values are compared sealed: the same value set again counts as another one, which costs a build and never serves a wrong one.
@@ -15,14 +20,14 @@ export type InputDigests = { inputSha256: string; treeSha256: string | null }
  */
 export function digestInputs(
   { version, sourceTree, target, env }: BuildInputs,
-  { reads }: { reads: 'build' | 'run' },
+  { reads, by = builder }: { reads: 'build' | 'run'; by?: typeof builder },
 ): InputDigests {
   const values = Object.entries(env)
     .filter(([, entry]) => reads === 'run' || !entry.runtime_only)
     .sort(([a], [b]) => (a < b ? -1 : 1))
   const digest = (source: string[]) =>
     createHash('sha256')
-      .update(JSON.stringify([...source, target.environment, target.branch, values, process.version, process.arch]))
+      .update(JSON.stringify([...source, target.environment, target.branch, values, by.platform, by.node, by.arch]))
       .digest('hex')
   return { inputSha256: digest([version]), treeSha256: sourceTree && digest(['tree', sourceTree]) }
 }
@@ -89,4 +94,9 @@ export async function findSource(
     limit 1
   `
   return kept?.sourceKey ?? null
+}
+
+function readPlatformVersion(): string {
+  const text = readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')
+  return /"version": "([^"]+)"/.exec(text)?.[1] ?? 'unknown'
 }

@@ -95,11 +95,17 @@ function chainsIn(listing: unknown): Chain[] {
   })
 }
 
+// nft fails when a table goes between its looks: the guard is everybody's, and another platform on this machine may be closing.
 async function guardedLinks(): Promise<string[]> {
-  const nft = needed('nft', 'nftables')
-  if (!(await tableNames()).includes(guardTable)) return []
-  const text = await runTool(nft, ['list', 'table', 'inet', guardTable])
-  return [...text.matchAll(/iifname "([^"*]+)"/g)].map(([, link = '']) => link)
+  for (let attempt = 1; ; attempt++) {
+    if (!(await tableNames()).includes(guardTable)) return []
+    try {
+      const text = await runTool(needed('nft', 'nftables'), ['list', 'table', 'inet', guardTable])
+      return [...text.matchAll(/iifname "([^"*]+)"/g)].map(([, link = '']) => link)
+    } catch (thrown) {
+      if (attempt === 5) throw thrown
+    }
+  }
 }
 
 /** Names of the inet tables there are. */
