@@ -86,7 +86,7 @@ export async function prove(claim: Claim, packed: Packed & { rules: SiteRules },
       ...{ settings, health: health.path, published: all },
       isAnswered: (path) => isRedirected(path, rules),
     })
-    await verifyServer(host, { health, sample, log })
+    await verifyServer(host, { health, sample, isWithoutData: dataDir !== undefined, log })
   } finally {
     // Users do not wait for its end.
     void host.close()

@@ -77,6 +77,21 @@ test('a route that fails fails the deploy, with its name, its status and the las
   expect((await worker.read(live.deployment)).deployment.state).toBe('live')
 })
 
+test('a route that fails over an empty /data is told and does not count, unless the config lists it', async () => {
+  const answers = { 'GET /': page, 'GET /log': 'Promise.reject(new Error("no such file: /data/log"))' }
+  const built = await deploy(answers, { data: true })
+  expect(built.deployment).toMatchObject({ state: 'live', stateReason: null })
+  expect(built.log.join('\n')).toMatch(
+    /GET \/log answered 500 \(Internal Server Error\); it does not count, for \/data is empty here/,
+  )
+  expect(stepIn(built.log, 'Verifying')).toMatch(/1 of 2 routes below 500/)
+
+  const listed = await deploy(answers, { data: true, ...routesOnly({ paths: ['/log'] }) })
+  expect(listed.deployment).toMatchObject({ state: 'failed', errorCode: 'ROUTE_UNHEALTHY' })
+  const over = await deploy({ ...answers, 'GET /end': 'process.exit(3)' }, { data: true })
+  expect(over.deployment).toMatchObject({ state: 'failed', errorCode: 'APP_CRASHED' })
+})
+
 test.each<[string, object | false]>([
   ['left out by name', { except: ['/report'] }],
   ['left out by a pattern', { except: ['/re*'] }],

@@ -45,19 +45,27 @@ export async function verifyPages(pages: Page[], { folder, listed, isAnswered, l
   })
 }
 
+export type ServerCheck = {
+  health: Manifest['health']
+  sample: RouteSample
+  /** The folder it keeps at /data is an empty one here. */
+  isWithoutData: boolean
+  log: StepLog
+}
+
 /**
  * Asks what was packed for its health page and for a sample of its routes. Throws APP_CRASHED, APP_NOT_LISTENING, APP_UNHEALTHY, ROUTE_UNHEALTHY
  * with the likely cause and the app's last words.
  */
 export async function verifyServer(
   host: TrialHost,
-  { health, sample, log }: { health: Manifest['health']; sample: RouteSample; log: StepLog },
+  { health, sample, isWithoutData, log }: ServerCheck,
 ): Promise<void> {
   await log.step('Verifying', `GET ${health.path}`, (step) =>
     host.use(async () => {
       const healthy = `GET ${health.path} → ${await askHealth(host, health)}`
       step.detail(healthy)
-      const asked = await askRoutes(host, sample, { timeoutMs: health.timeout_sec * 1000 })
+      const asked = await askRoutes(host, sample, { timeoutMs: health.timeout_sec * 1000, isWithoutData })
       for (const remark of asked.remarks) step.output(remark)
       step.detail([healthy, ...describeSample(sample, asked)].join(', '))
     }, step.output),
