@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { RouteMethod } from '../../registry/route-list.ts'
+import { readJson } from '../read-json.ts'
 import type { RouteFiles } from './files.ts'
-import { readJson } from './read-json.ts'
 import { under } from './route-path.ts'
 import { type FoundRoute, nothingFound, type Scan } from './route-set.ts'
 import { exportedNames, plainTitle } from './source-marks.ts'

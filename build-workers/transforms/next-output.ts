@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { BuildContext } from '../build-context.ts'
 import { namesInside, readInside } from '../inside.ts'
+import { readJson } from '../read-json.ts'
 
 /** What `next build` has left; paths are relative to the workspace's `app`, URLs begin with `/`. */
 export type NextOutput =
@@ -66,7 +67,7 @@ export function findNextOutput(context: BuildContext, dist: string): NextOutput 
 
 function readOutput({ workspace, root }: BuildContext, dist: string, distName: string): NextOutput | null {
   const read = <T>(schema: z.ZodType<T>, path: string) =>
-    parse(schema, readInside(workspace.app, join(dist, path), 8e6))
+    readJson(schema, readInside(workspace.app, join(dist, path), 8e6))
   const files = read(serverFiles, 'required-server-files.json')
   if (!files) return null
   const { basePath, assetPrefix, output } = files.config
@@ -97,16 +98,6 @@ function comesBeforeFiles({ redirects, headers, rewrites }: z.infer<typeof rules
 function looksAtVisitors({ redirects, headers, rewrites, i18n }: z.infer<typeof rules>): boolean {
   const all = [...redirects, ...headers, ...rewrites.beforeFiles, ...rewrites.afterFiles, ...rewrites.fallback]
   return all.some(({ has, missing }) => has !== undefined || missing !== undefined) || (i18n ?? null) !== null
-}
-
-function parse<T>(schema: z.ZodType<T>, text: string | null): T | null {
-  if (text === null) return null
-  try {
-    return schema.safeParse(JSON.parse(text)).data ?? null
-  } catch (thrown) {
-    if (thrown instanceof SyntaxError) return null
-    throw thrown
-  }
 }
 
 function trimmed(prefix: string): string {
