@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import type { Config, EgressRule } from '../registry/config.ts'
+import { Egress } from '../registry/egress/egress.ts'
+import { readHostProxy } from '../registry/egress/host-proxy.ts'
 import { BuildNetworks } from '../sandbox/network/build-network.ts'
-import { Egress } from '../sandbox/network/egress.ts'
-import { readHostProxy } from '../sandbox/network/host-proxy.ts'
 import { type HostNpm, withNpmProxies } from './host-npm.ts'
 
 type Env = Record<string, string | undefined>

@@ -63,6 +63,8 @@ export type Config = {
   }
   /** What builds and apps may reach beyond the public internet. */
   egressAllow: EgressRule[]
+  /** What the platform itself may call beyond the public internet: receivers of webhooks, git hosts. */
+  outboundAllow: EgressRule[]
   /** Whose x-forwarded-* headers are believed. */
   trustedProxies: Network[]
 }
@@ -136,6 +138,7 @@ const environment = z.object({
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
   ATELIER_EGRESS_ALLOW: egressAllow.optional(),
+  ATELIER_OUTBOUND_ALLOW: egressAllow.optional(),
   ATELIER_TRUSTED_PROXIES: networks.optional(),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
@@ -210,6 +213,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       cacheEntryBytes: settings.ATELIER_CACHE_ENTRY_MB * 1_048_576,
     },
     egressAllow: settings.ATELIER_EGRESS_ALLOW ?? [],
+    outboundAllow: settings.ATELIER_OUTBOUND_ALLOW ?? [],
     trustedProxies: settings.ATELIER_TRUSTED_PROXIES ?? [],
     pushLimits: {
       packMb: settings.ATELIER_PUSH_MAX_MB,

@@ -37,6 +37,9 @@ export const ERRORS = {
   ORIGIN_FOREIGN: { status: 403, fault: 'user', summary: 'the request came from another site' },
   REQUEST_INVALID: { status: 400, fault: 'user', summary: 'the request is not valid' },
   REQUEST_TOO_LARGE: { status: 413, fault: 'user', summary: 'the request is too large' },
+  // what the platform calls
+  OUTBOUND_REFUSED: { status: 403, fault: 'user', summary: 'the platform does not call that address' },
+  OUTBOUND_FAILED: { status: 502, fault: 'user', summary: 'what the platform called did not answer properly' },
   // source, build
   SOURCE_INVALID: { status: 400, fault: 'user', summary: 'the source cannot be unpacked' },
   CONFIG_INVALID: { status: 400, fault: 'user', summary: 'atelier.config.ts is not valid' },

@@ -37,7 +37,7 @@ const allowed: Record<string, string[]> = {
   'registry/api/': ['registry/'],
   'registry/console/': ['registry/'],
   'registry/rollouts/': ['registry/'],
-  'sandbox/': ['sandbox/', 'registry/config.ts', 'registry/errors.ts', 'registry/log.ts'],
+  'sandbox/': ['sandbox/', 'registry/config.ts', 'registry/errors.ts', 'registry/log.ts', 'registry/egress/'],
   'cli/': ['cli/'],
   'cli/up/': [
     'cli/',

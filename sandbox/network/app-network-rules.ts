@@ -1,4 +1,4 @@
-import { privateIpv4 } from './address-policy.ts'
+import { privateIpv4 } from '../../registry/egress/address-policy.ts'
 
 /** A part of IPv4, as nftables takes it, and the port that counts; null: all. */
 export type AllowedRange = {

@@ -5,11 +5,11 @@ import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import type { EgressRule } from '../../registry/config.ts'
+import { Egress } from '../../registry/egress/egress.ts'
+import { readHostProxy } from '../../registry/egress/host-proxy.ts'
 import { openOnLoopback } from '../../test/support/loopback-only.ts'
 import { ThrowAwayHome } from '../throw-away-home.ts'
 import { BuildNetworks } from './build-network.ts'
-import { Egress } from './egress.ts'
-import { readHostProxy } from './host-proxy.ts'
 import { closeNamespace, isInUse, makeListeningNamespace } from './network.ts'
 
 const home = await ThrowAwayHome.make()

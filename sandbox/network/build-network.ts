@@ -1,6 +1,6 @@
+import type { Egress } from '../../registry/egress/egress.ts'
 import { messageOf } from '../../registry/errors.ts'
 import { createLog } from '../../registry/log.ts'
-import type { Egress } from './egress.ts'
 import { EgressRelay, type EgressUse, type RelaySession } from './egress-proxy.ts'
 import {
   closeNamespace,

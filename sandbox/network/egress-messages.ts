@@ -1,5 +1,4 @@
-import { isIP } from 'node:net'
-import type { Place } from './egress-rules.ts'
+import { bareHost, type Place, placeOf } from '../../registry/egress/egress-rules.ts'
 
 /**
  * What CONNECT names (RFC 9110 §9.3.6); null: it is no host with a port. The URL parser turns every spelling of an address (0x7f.1,
@@ -10,14 +9,14 @@ export function parseAuthority(text: string): Place | null {
   const url = URL.parse(`http://${host}/`)
   const port = Number(digits)
   if (!host || !url || port < 1 || port > 65_535) return null
-  return { host: bare(url.hostname), port }
+  return { host: bareHost(url.hostname), port }
 }
 
 /** The URL of a request to a proxy (RFC 9112 §3.2.2) and where it leads; null: it is not one for http://, or carries credentials. */
 export function parseAbsolute(text: string): { url: URL; place: Place } | null {
   const url = /^http:\/\//i.test(text) ? URL.parse(text) : null
   if (!url || url.username || url.password || url.port === '0') return null
-  return { url, place: { host: bare(url.hostname), port: Number(url.port || 80) } }
+  return { url, place: placeOf(url) }
 }
 
 /**
@@ -45,8 +44,3 @@ export function reasonPhrase(sentence: string): string {
 }
 
 const hopByHop = new Set(['connection', 'keep-alive', 'te', 'trailer', 'upgrade', 'expect', 'host', 'http2-settings'])
-
-function bare(hostname: string): string {
-  const host = hostname.replace(/^\[|\]$/g, '')
-  return isIP(host) ? host : host.replace(/\.$/, '')
-}

@@ -6,10 +6,10 @@ import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EgressRule } from '../../registry/config.ts'
+import { Egress, type EgressDeps, type EgressSettings } from '../../registry/egress/egress.ts'
+import { readHostProxy } from '../../registry/egress/host-proxy.ts'
 import { openOnLoopback } from '../../test/support/loopback-only.ts'
-import { Egress, type EgressDeps, type EgressSettings } from './egress.ts'
 import { EgressRelay, type RelayLimits, type RelaySession, relayLimits } from './egress-proxy.ts'
-import { readHostProxy } from './host-proxy.ts'
 
 const opened: (() => unknown)[] = []
 afterEach(async () => {

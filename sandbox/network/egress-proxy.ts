@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { type Server as NetServer, Socket } from 'node:net'
 import { type Duplex, pipeline } from 'node:stream'
+import { type Egress, EgressRefused, type Place } from '../../registry/egress/egress.ts'
 import { messageOf } from '../../registry/errors.ts'
 import { createLog } from '../../registry/log.ts'
-import { type Egress, EgressRefused, type Place } from './egress.ts'
 import { endToEnd, parseAbsolute, parseAuthority, reasonPhrase } from './egress-messages.ts'
 
 export type RelayLimits = {

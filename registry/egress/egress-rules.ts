@@ -1,9 +1,20 @@
 import { BlockList, isIP } from 'node:net'
-import type { EgressRule } from '../../registry/config.ts'
+import type { EgressRule } from '../config.ts'
 
 export type Place = { host: string; port: number }
 
-/** Asks the rules of ATELIER_EGRESS_ALLOW, and the package registry's, which is one of them, about a place. */
+/** Where a URL leads. The URL parser has turned every spelling of an address (0x7f.1, 2130706433) into the usual one by then. */
+export function placeOf(url: URL): Place {
+  return { host: bareHost(url.hostname), port: Number(url.port || (url.protocol === 'https:' ? 443 : 80)) }
+}
+
+/** A URL's host name without brackets, and without the dot at the end of a name. */
+export function bareHost(hostname: string): string {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  return isIP(host) ? host : host.replace(/\.$/, '')
+}
+
+/** Asks rules such as those of ATELIER_EGRESS_ALLOW about a place. */
 export class EgressRules {
   readonly #named: Exclude<EgressRule, { kind: 'network' }>[]
   readonly #networks: { list: BlockList; port: number | null }[]

@@ -2,8 +2,8 @@ import { lookup, Resolver } from 'node:dns/promises'
 import { once } from 'node:events'
 import { type BlockList, connect, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import type { EgressRule } from '../../registry/config.ts'
-import { codeOf, messageOf } from '../../registry/errors.ts'
+import type { EgressRule } from '../config.ts'
+import { codeOf, messageOf } from '../errors.ts'
 import { ownAddresses, refusalOf } from './address-policy.ts'
 import { EgressRules, type Place } from './egress-rules.ts'
 import { connectThrough, type HostProxy } from './host-proxy.ts'
@@ -24,9 +24,19 @@ export class EgressRefused extends Error {
 /** What may be reached beyond the public internet, and how. */
 export type EgressSettings = { rules: readonly EgressRule[]; hostProxy: HostProxy }
 
+/** For whom it is: what `ports` are open without a rule, and what an operator does about a refusal, in words. */
+export type EgressUser = { ports: 'web' | 'any'; whatToSet: string }
+
+export const forBuilds: EgressUser = {
+  ports: 'web',
+  whatToSet: 'to let builds reach it, name it in ATELIER_EGRESS_ALLOW on the server',
+}
+
 export type EgressDeps = {
   /** Asked for each connection. */
   settings: () => EgressSettings | Promise<EgressSettings>
+  /** Default: builds. */
+  user?: EgressUser
   /** Addresses of a name by DNS alone; may be replaced where there is no DNS. */
   resolve?: (name: string) => Promise<string[]>
   own?: () => BlockList
@@ -38,15 +48,17 @@ export type EgressDeps = {
 const webPorts = [80, 443]
 const connectTimeoutMs = 10_000
 
-/** The one way from a build to the world: to addresses on the public internet, and to what the rules let through. */
+/** The one way from a build, and from the platform where people say whom to call, to the world: to addresses on the public internet, and to what the rules let through. */
 export class Egress {
   readonly #settings: EgressDeps['settings']
+  readonly #user: EgressUser
   readonly #resolve: (name: string) => Promise<string[]>
   readonly #own: () => BlockList
   readonly #open: NonNullable<EgressDeps['open']>
 
-  constructor({ settings, resolve = resolveByDns, own = ownAddresses, open = openTo }: EgressDeps) {
+  constructor({ settings, user = forBuilds, resolve = resolveByDns, own = ownAddresses, open = openTo }: EgressDeps) {
     this.#settings = settings
+    this.#user = user
     this.#resolve = resolve
     this.#own = own
     this.#open = open
@@ -77,12 +89,15 @@ export class Egress {
     const addresses = isAddress ? [host] : await this.#addressesOf(host, isTrusted, isProxied)
     const own = this.#own()
     const refusals = addresses.map((address) =>
-      isTrusted || rules.allowAddress(address, port) ? null : whyNot(address, port, own),
+      isTrusted || rules.allowAddress(address, port) ? null : whyNot(address, port, own, this.#user),
     )
     const passed = addresses.filter((_, at) => refusals[at] === null)
     if (passed.length > 0 || (isProxied && !isAddress && addresses.length === 0)) return passed
     const address = isAddress || addresses.length === 0 ? '' : ` (${addresses[0]})`
-    throw new EgressRefused(403, `${shown(place)}${address} ${refusals[0] ?? 'has no address'}; ${whatToSet}`)
+    throw new EgressRefused(
+      403,
+      `${shown(place)}${address} ${refusals[0] ?? 'has no address'}; ${this.#user.whatToSet}`,
+    )
   }
 
   // Names of the rules are the operator's: they may stand in /etc/hosts, end in a search domain, come from anywhere the host's own
@@ -99,13 +114,11 @@ export class Egress {
   }
 }
 
-function whyNot(address: string, port: number, own: BlockList): string | null {
+function whyNot(address: string, port: number, own: BlockList, { ports }: EgressUser): string | null {
   const what = refusalOf(address, own)
   if (what) return `is ${what}`
-  return webPorts.includes(port) ? null : 'is on a port other than 80 and 443'
+  return ports === 'any' || webPorts.includes(port) ? null : 'is on a port other than 80 and 443'
 }
-
-const whatToSet = 'to let builds reach it, name it in ATELIER_EGRESS_ALLOW on the server'
 
 const openTo: NonNullable<EgressDeps['open']> = (_addresses, options) => connect(options)
 
