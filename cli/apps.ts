@@ -23,7 +23,7 @@ export function register(program: Command): void {
 type Options = { json?: true }
 
 async function list(_: Options, command: Command): Promise<void> {
-  const reply = await (await connect()).call('GET', 'apps')
+  const reply = await (await connect()).call('GET apps')
   if (command.optsWithGlobals().json) return printJson(reply)
   const apps = readList(reply, 'apps', (app) => readFields(app, { id: 'string', url: 'string', created_at: 'string' }))
   if (apps.length === 0) return print('No apps yet; make one with: atelier link <app>')
@@ -34,7 +34,7 @@ async function list(_: Options, command: Command): Promise<void> {
 }
 
 async function create(name: string, _: Options, command: Command): Promise<void> {
-  const reply = await (await connect()).call('POST', 'apps', { json: { name } })
+  const reply = await (await connect()).call('POST apps', { json: { name } })
   if (command.optsWithGlobals().json) return printJson(reply)
   const { id, git_url } = readFields(reply, { id: 'string', git_url: 'string' })
   print(`Created ${id}; connect a repository to it with: atelier link ${id}`)
@@ -43,7 +43,7 @@ async function create(name: string, _: Options, command: Command): Promise<void>
 
 async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
   const client = await connect()
-  await client.call('GET', `apps/${encodeURIComponent(name)}`)
+  await client.call('GET apps/{app}', { params: { app: name } })
   const given = await databasesOf(client, name)
   if (!yes) {
     const answer = await ask(
@@ -52,13 +52,13 @@ async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
     )
     if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')
   }
-  await client.call('DELETE', `apps/${encodeURIComponent(name)}`)
+  await client.call('DELETE apps/{app}', { params: { app: name } })
   print(`Removed ${name}${given}`)
 }
 
 // Asked for at the one moment when it still matters.
 async function databasesOf(client: Client, name: string): Promise<string> {
-  const reply = await client.call('GET', `apps/${encodeURIComponent(name)}/databases`, { query: { facts: 'false' } })
+  const reply = await client.call('GET apps/{app}/databases', { params: { app: name }, query: { facts: false } })
   const names = readList(reply, 'databases', (one) => readFields(one, { name: 'string' }).name)
   if (names.length === 0) return ''
   return `, and ${names.length === 1 ? 'the database' : `the ${names.length} databases`} it was given (${names.join(', ')})`

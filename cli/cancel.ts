@@ -15,7 +15,7 @@ export function register(program: Command): void {
 
 async function cancel(name: string | undefined, options: AppOptions): Promise<void> {
   const { client, deployment } = await choose(name, options)
-  const reply = await client.call('POST', `deployments/${deployment.id}/cancel`)
+  const reply = await client.call('POST deployments/{id}/cancel', { params: { id: deployment.id } })
   if (options.json) return printJson(reply)
   const { app_id, version, number } = readDeployment(reply)
   print(`${app_id} ${shortVersion(version)} (v${number}) is cancelled; what was live stays live`)

@@ -2,21 +2,37 @@ import { lookup } from 'node:dns'
 import type { IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import type { Readable } from 'node:stream'
+import type { Api } from './api-types.ts'
 import { Failure } from './failure.ts'
 import type { Platform } from './platform.ts'
 
-export type Query = Record<string, string | number | boolean | null | undefined>
+/** Every route of the API by its name: `GET apps/{app}/env`. */
+export type RouteName = keyof Api
+type Part<N extends RouteName, K extends string> = K extends keyof Api[N] ? Api[N][K] : never
+
+/** What the answer to a route is as one JSON document, and what each of its lines is. As the platform says; nothing has looked at it yet. */
+export type Answer<N extends RouteName> = Part<N, 'answer'>
+export type ApiEvent<N extends RouteName> = Part<N, 'events'>
+
+/** What a route takes: its parameters, its query, what is sent as JSON, or what is sent as it is, in chunks. */
+export type Asked<N extends RouteName> = Pick<Api[N], keyof Api[N] & ('params' | 'query' | 'json')> & {
+  stream?: { body: Readable; type: Extract<Part<N, 'upload'>, string> }
+  signal?: AbortSignal
+}
+type Args<N extends RouteName> = object extends Asked<N> ? [asked?: Asked<N>] : [asked: Asked<N>]
 
 type Request = {
-  query?: Query
-  /** Sent as JSON. */
+  params?: Record<string, string | number>
+  query?: Record<string, string | number | boolean | null | undefined>
   json?: unknown
-  /** Sent as it is, in chunks. */
   stream?: { body: Readable; type: string }
   signal?: AbortSignal
 }
 
-/** The API over HTTP: requests and their JSON answers, or answers that come line by line. Every failure is a Failure with its exit code. */
+/**
+ * The API over HTTP: requests and their JSON answers, or answers that come line by line. Routes, what they take and what they answer are
+ * those of the OpenAPI document (api-types.ts). Every failure is a Failure with its exit code.
+ */
 export class Client {
   readonly platform: Platform
 
@@ -24,17 +40,20 @@ export class Client {
     this.platform = platform
   }
 
-  /** The JSON answer, not yet read by a schema. Fails with the platform's own message when it refuses. */
-  async call(method: string, path: string, request: Request = {}): Promise<unknown> {
-    const response = await this.#send(method, path, request)
+  /** The JSON answer; null where the route answers nothing. Fails with the platform's own message when it refuses. */
+  async call<N extends RouteName>(route: N, ...asked: Args<N>): Promise<Answer<N>> {
+    const response = await this.#send(route, requestOf(asked))
     const text = (await Array.fromAsync(this.#chunksOf(response))).join('')
-    if (response.statusCode === 204) return null
-    return this.#accept(response, text)
+    return (response.statusCode === 204 ? null : this.#accept(response, text)) as Answer<N>
   }
 
-  /** The answer's lines of JSON as they come, not yet read by a schema; blank lines keep the connection alive and are skipped. */
-  async *stream(method: string, path: string, request: Request = {}): AsyncGenerator<unknown> {
-    const response = await this.#send(method, path, request)
+  /** The answer's lines of JSON as they come; blank lines keep the connection alive and are skipped. */
+  async *stream<N extends RouteName>(route: N, ...asked: Args<N>): AsyncGenerator<ApiEvent<N>> {
+    for await (const event of this.#lines(route, requestOf(asked))) yield event as ApiEvent<N>
+  }
+
+  async *#lines(route: string, request: Request): AsyncGenerator<unknown> {
+    const response = await this.#send(route, request)
     if (!isSuccess(response)) this.#accept(response, (await Array.fromAsync(this.#chunksOf(response))).join(''))
 
     let rest = ''
@@ -55,8 +74,10 @@ export class Client {
     }
   }
 
-  async #send(method: string, path: string, request: Request): Promise<IncomingMessage> {
-    const url = new URL(`/api/platform/${path}`, this.platform.api)
+  async #send(route: string, request: Request): Promise<IncomingMessage> {
+    const [method = '', path = ''] = route.split(' ')
+    const named = path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(request.params?.[name] ?? ''))
+    const url = new URL(`/api/platform/${named}`, this.platform.api)
     for (const [name, value] of Object.entries(request.query ?? {}))
       if (value !== null && value !== undefined) url.searchParams.set(name, String(value))
     const { Agent, request: open } = url.protocol === 'https:' ? await import('node:https') : await import('node:http')
@@ -126,6 +147,11 @@ export class Client {
     const message = `the platform at ${this.platform.api} cannot be reached (${reason}); ${next}`
     return new Failure(message, { exitCode: 3, code: 'UNREACHABLE' })
   }
+}
+
+// Within the client all routes are alike.
+function requestOf([asked = {}]: [asked?: Request]): Request {
+  return asked
 }
 
 // Browsers, curl and git send *.localhost to this machine; Node asks the resolver, which does not know the name.

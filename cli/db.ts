@@ -12,7 +12,7 @@ export function register(program: Command): void {
 
 async function show(named: string | undefined, options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp({ ...options, ...(named && { app: named }) })
-  const reply = await client.call('GET', `apps/${encodeURIComponent(app)}/databases`)
+  const reply = await client.call('GET apps/{app}/databases', { params: { app } })
   if (options.json) return printJson(reply)
   const databases = readList(reply, 'databases', (one) =>
     readFields(one, {

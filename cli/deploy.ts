@@ -39,9 +39,12 @@ async function deploy(folder: string, options: Options): Promise<void> {
   const body = await packFolder(folder)
   const until = options.follow ? 'verdict' : 'traffic'
   const canary = options.skipCanary ? 'skip' : undefined
-  const [force, unlock] = [options.forceBuild, options.unlock].map((isSet) => (isSet ? 'true' : undefined))
-  const query = { app, version, branch, until, canary, force, unlock }
-  const start = () => client.stream('POST', 'deploy', { query, stream: { body, type: 'application/gzip' } })
+  const { forceBuild: force, unlock } = options
+  const start = () =>
+    client.stream('POST deploy', {
+      query: { app, version, branch, until, canary, force, unlock },
+      stream: { body, type: 'application/gzip' },
+    })
   const deployment = await follow(client, start, { json, until })
   if (json) printJson(deployment)
   else if (deployment.environment === 'preview')

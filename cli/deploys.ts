@@ -13,7 +13,7 @@ export function register(program: Command): void {
 
 async function list(options: AppOptions & { limit: number }): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('GET', 'deploys', { query: { app, limit: options.limit } })
+  const reply = await client.call('GET deploys', { query: { app, limit: options.limit } })
   if (options.json) return printJson(reply)
   const deployments = readList(reply, 'deployments', (one) => ({
     ...readDeployment(one),

@@ -16,7 +16,7 @@ export function register(program: Command): void {
 
 async function diff(from: string, to: string, options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('GET', `apps/${encodeURIComponent(app)}/diff`, { query: { from, to } })
+  const reply = await client.call('GET apps/{app}/diff', { params: { app }, query: { from, to } })
   if (options.json) return printJson(reply)
   const parts: [string, string[]][] = [
     ['commits', readList(reply, 'commits', commitLine)],

@@ -46,7 +46,7 @@ function withChange(command: Command): Command {
 async function list(options: Options): Promise<void> {
   const { client, app } = await connectToApp(options)
   const environment = environmentOf(options)
-  const reply = await client.call('GET', `apps/${encodeURIComponent(app)}/env`, { query: { environment } })
+  const reply = await client.call('GET apps/{app}/env', { params: { app }, query: { environment } })
   if (options.json) return printJson(reply)
   const variables = readList(reply, 'variables', (one) =>
     readFields(one, { name: 'string', runtime_only: 'boolean', updated_at: 'string', updated_by: 'string' }),
@@ -64,7 +64,8 @@ async function set(pairs: string[], options: SetOptions): Promise<void> {
   const names = Object.keys(values)
   if (names.length === 0) throw usage('there is nothing to set; write NAME=value, or --file <path>')
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('PUT', `apps/${encodeURIComponent(app)}/env`, {
+  const reply = await client.call('PUT apps/{app}/env', {
+    params: { app },
     json: { environment: environmentOf(options), values, runtime_only: options.runtimeOnly ?? false },
   })
   await afterChange(`Set ${names.join(', ')}`, { client, app, reply }, options)
@@ -73,7 +74,7 @@ async function set(pairs: string[], options: SetOptions): Promise<void> {
 async function unset(names: string[], options: ChangeOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
   const query = { environment: environmentOf(options), names: names.join(',') }
-  const reply = await client.call('DELETE', `apps/${encodeURIComponent(app)}/env`, { query })
+  const reply = await client.call('DELETE apps/{app}/env', { params: { app }, query })
   const removed = readList(reply, 'removed', String)
   const missing = names.filter((name) => !removed.includes(name))
   if (missing.length > 0)

@@ -41,7 +41,10 @@ export function followFrom(
   deploymentId: string,
   { after = 0, until }: { after?: number; until: Until },
 ): AsyncIterable<unknown> {
-  return client.stream('GET', `deployments/${deploymentId}/logs`, { query: { follow: true, after, until } })
+  return client.stream('GET deployments/{id}/logs', {
+    params: { id: deploymentId },
+    query: { follow: true, after, until },
+  })
 }
 
 // Null: the events ended, or could not be had, before the deployment did.

@@ -55,10 +55,10 @@ async function provideApp(client: Client, app: string): Promise<Linked> {
     return { app: id, url, gitUrl: git_url, isNew }
   }
   try {
-    return read(await client.call('GET', `apps/${encodeURIComponent(app)}`), false)
+    return read(await client.call('GET apps/{app}', { params: { app } }), false)
   } catch (thrown) {
     if (!(thrown instanceof Failure) || thrown.code !== 'APP_NOT_FOUND') throw thrown
-    return read(await client.call('POST', 'apps', { json: { name: app } }), true)
+    return read(await client.call('POST apps', { json: { name: app } }), true)
   }
 }
 

@@ -11,7 +11,7 @@ export function register(program: Command): void {
 
 async function lock(options: AppOptions & { message: string }): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('POST', 'lock', { json: { app_id: app, message: options.message } })
+  const reply = await client.call('POST lock', { json: { app_id: app, message: options.message } })
   if (options.json) return printJson(reply)
   print(`${app} is locked: ${options.message}`)
   print('to lift it: atelier unlock')

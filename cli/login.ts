@@ -18,7 +18,7 @@ export function register(program: Command): void {
 
 async function login(address: string | undefined, { token, json }: { token?: string; json?: true }): Promise<void> {
   const platform = await choosePlatform(address, token)
-  const reply = await new Client(platform).call('GET', 'whoami')
+  const reply = await new Client(platform).call('GET whoami')
   const who = readFields(reply, { name: 'string', scope: 'string', app_id: 'string?' })
   const file = saveLogin(platform.api, platform.token)
   if (json) return printJson({ api: platform.api, ...who })

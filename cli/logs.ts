@@ -48,17 +48,17 @@ async function buildLog(client: Client, id: string, { follow: isFollowed, json }
     await follow(client, () => followFrom(client, id, { until: 'verdict' }), { until: 'verdict' })
     return
   }
-  const query = { follow: isFollowed, until: 'verdict' }
-  for await (const event of client.stream('GET', `deployments/${id}/logs`, { query })) {
+  const query = { follow: isFollowed, until: 'verdict' } as const
+  for await (const event of client.stream('GET deployments/{id}/logs', { params: { id }, query })) {
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
     else print(readFields(event, { text: 'string' }).text)
   }
 }
 
 async function appLog(client: Client, app: string, { follow: isFollowed, tail, json }: Options): Promise<void> {
-  const query = { follow: isFollowed, tail }
+  const query = { follow: isFollowed, tail: Number(tail) }
   let isSilent = true
-  for await (const event of client.stream('GET', `apps/${encodeURIComponent(app)}/logs`, { query })) {
+  for await (const event of client.stream('GET apps/{app}/logs', { params: { app }, query })) {
     isSilent = false
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
     else if (field(event, 'type') === 'log') printAppLine(event)

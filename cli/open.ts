@@ -14,7 +14,7 @@ export function register(program: Command): void {
 }
 
 async function open(options: Options): Promise<void> {
-  const reply = options.console ? await (await connect()).call('POST', 'console-links') : await appReply(options)
+  const reply = options.console ? await (await connect()).call('POST console-links') : await appReply(options)
   const { url } = readFields(reply, { url: 'string' })
   if (options.json) return printJson({ url })
   print(url)
@@ -23,7 +23,7 @@ async function open(options: Options): Promise<void> {
 
 async function appReply(options: Options): Promise<unknown> {
   const { client, app } = await connectToApp(options)
-  return client.call('GET', `apps/${encodeURIComponent(app)}`)
+  return client.call('GET apps/{app}', { params: { app } })
 }
 
 // The address is printed already: where there is no browser, that has to do.

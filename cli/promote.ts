@@ -21,7 +21,7 @@ async function promote(to: string, options: OrderOptions): Promise<void> {
   let moved: unknown = null
   const start = async function* () {
     const order = { app_id: app, to, of: options.of, reason: options.message }
-    for await (const event of client.stream('POST', 'promote', { json: order })) {
+    for await (const event of client.stream('POST promote', { json: order })) {
       if (field(event, 'type') === 'end') moved = field(event, 'moved_since') ?? null
       yield event
     }

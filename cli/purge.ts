@@ -23,9 +23,7 @@ async function purge(options: PurgeOptions): Promise<void> {
   if (!all && tag.length + path.length === 0) throw usage('say what to forget: --tag <tag>, --path </path>, or --all')
   if (all && tag.length + path.length > 0) throw usage('--all is everything: leave --tag and --path out')
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('POST', `apps/${encodeURIComponent(app)}/purge`, {
-    json: { tags: tag, paths: path, all },
-  })
+  const reply = await client.call('POST apps/{app}/purge', { params: { app }, json: { tags: tag, paths: path, all } })
   const { edges, missing } = readFields(reply, { edges: 'number', missing: 'number' })
   if (options.json) printJson(reply)
   else print(`${app}: ${named({ tag, path, all })} purged on ${edges} ${edges === 1 ? 'edge' : 'edges'}`)

@@ -42,5 +42,5 @@ export function redeployApp(
   },
   json: boolean,
 ): Promise<Deployment> {
-  return follow(client, () => client.stream('POST', 'redeploy', { json: request }), { json, until: request.until })
+  return follow(client, () => client.stream('POST redeploy', { json: request }), { json, until: request.until })
 }

@@ -13,7 +13,7 @@ export function register(program: Command): void {
 
 async function rollback(version: string | undefined, options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('POST', 'rollback', { json: { app_id: app, version } })
+  const reply = await client.call('POST rollback', { json: { app_id: app, version } })
   if (options.json) return printJson(reply)
   const open = field(reply, 'on_its_way')
   const [live, previous] = [readDeployment(field(reply, 'live')), readDeployment(field(reply, 'previous'))]

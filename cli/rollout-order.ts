@@ -21,7 +21,7 @@ export async function order(
   tell: (moved: Moved) => string[],
 ): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('POST', what, { json: { app_id: app, reason: options.message, of: options.of } })
+  const reply = await client.call(`POST ${what}`, { json: { app_id: app, reason: options.message, of: options.of } })
   if (options.json) return printJson(reply)
   const { percent } = readFields(reply, { percent: 'number' })
   for (const line of tell({ app, deployment: readDeployment(field(reply, 'deployment')), percent, reply })) print(line)

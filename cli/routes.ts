@@ -15,7 +15,7 @@ export function register(program: Command): void {
 async function routes(version: string | undefined, options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
   const query = version === undefined ? {} : { version }
-  const reply = await client.call('GET', `apps/${encodeURIComponent(app)}/routes`, { query })
+  const reply = await client.call('GET apps/{app}/routes', { params: { app }, query })
   if (options.json) return printJson(reply)
   const of = readFields(reply, { version: 'string', number: 'number', framework: 'string' })
   const rows = readList(reply, 'routes', rowOf)

@@ -16,8 +16,8 @@ export function register(program: Command): void {
 
 async function status(options: AppOptions & { once?: true }): Promise<void> {
   const { client, linkedApp } = await connectHere()
-  const app = options.app ?? linkedApp
-  const reply = await client.call('GET', 'status', { query: { app } })
+  const app = options.app ?? linkedApp ?? undefined
+  const reply = await client.call('GET status', { query: { app } })
   if (options.json) return printJson(reply)
 
   const platform = readFields(field(reply, 'platform'), { edges: 'number', queued: 'number', running: 'number' })

@@ -3,7 +3,7 @@ import { connect, listsByDefault, withJson } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
 import { readFields, readList } from './reply.ts'
 
-type CreateOptions = { scope: string; app?: string; expires?: number; json?: true }
+type CreateOptions = { scope: 'read' | 'deploy' | 'admin'; app?: string; expires?: number; json?: true }
 
 export function register(program: Command): void {
   const tokens = listsByDefault(
@@ -29,7 +29,7 @@ export function register(program: Command): void {
 }
 
 async function list(_: unknown, command: Command): Promise<void> {
-  const reply = await (await connect()).call('GET', 'tokens')
+  const reply = await (await connect()).call('GET tokens')
   if (command.optsWithGlobals().json) return printJson(reply)
   const tokens = readList(reply, 'tokens', (token) =>
     readFields(token, {
@@ -56,14 +56,14 @@ async function list(_: unknown, command: Command): Promise<void> {
 
 async function create(name: string, { scope, app, expires }: CreateOptions, command: Command): Promise<void> {
   const json = { name, scope, app_id: app, expires_in_days: expires }
-  const reply = await (await connect()).call('POST', 'tokens', { json })
+  const reply = await (await connect()).call('POST tokens', { json })
   if (command.optsWithGlobals().json) return printJson(reply)
   // Alone on its line, and alone on stdout: it can be piped to where it is needed.
   print(readFields(reply, { secret: 'string' }).secret)
 }
 
 async function remove(id: string): Promise<void> {
-  await (await connect()).call('DELETE', `tokens/${encodeURIComponent(id)}`)
+  await (await connect()).call('DELETE tokens/{id}', { params: { id } })
   print(`Removed the token ${id}`)
 }
 

@@ -11,7 +11,7 @@ export function register(program: Command): void {
 
 async function unlock(options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('POST', 'unlock', { json: { app_id: app } })
+  const reply = await client.call('POST unlock', { json: { app_id: app } })
   if (options.json) return printJson(reply)
   const lifted = readList(reply, 'lifted', readLock)
   if (lifted.length === 0) return print(`${app} was not locked`)

@@ -8,8 +8,7 @@ import { outcomeOf, rolloutLines } from './rollout-text.ts'
 /** Shows the rollout of an app in place as it goes on, until it is over. Only for a terminal; Ctrl-C ends the watching and not the rollout. */
 export async function watchRollout(client: Client, app: string): Promise<void> {
   const view = new LiveLines()
-  const path = `apps/${encodeURIComponent(app)}/rollout`
-  for await (const event of client.stream('GET', path, { query: { follow: true } })) {
+  for await (const event of client.stream('GET apps/{app}/rollout', { params: { app }, query: { follow: true } })) {
     if (field(event, 'type') !== 'rollout') continue
     const rollout = readOptional(field(event, 'rollout'), readRollout)
     if (!rollout) return

@@ -63,7 +63,8 @@ const allowed: Record<string, string[]> = {
   'test/': [''],
   'bench/': [''],
   'demo/': ['demo/', 'test/support/', 'registry/errors.ts'],
-  'scripts/': ['scripts/'],
+  // What is made from the API's own description.
+  'scripts/': ['scripts/', 'registry/config.ts', 'registry/api/openapi.ts'],
 }
 // Inside registry/, the modules never reach up into the parts built on them; main.ts wires them.
 const neverFromOutside = ['registry/api/', 'registry/console/', 'registry/rollouts/', 'registry/main.ts']
@@ -86,6 +87,7 @@ for (const file of globSync(`{${rooms.join(',')}}/**/*.ts`, { cwd: root }).filte
       file.startsWith(sealed) ||
       file === 'registry/main.ts' ||
       rule === 'cli/serve.ts' ||
+      rule === 'scripts/' ||
       rule === 'test/' ||
       rule === 'bench/'
     if (!mayEnter || !allowed[rule]?.some((prefix) => target.startsWith(prefix)))

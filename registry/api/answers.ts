@@ -1,16 +1,29 @@
 import { type RouteConfig, z } from '@hono/zod-openapi'
+import { ERRORS, type ErrorCode } from '../errors.ts'
 
 type Answers = RouteConfig['responses']
 
-const errorJson = z
-  .object({ error: z.object({ code: z.string().openapi({ example: 'APP_NOT_FOUND' }), message: z.string() }) })
+const codes = Object.keys(ERRORS) as ErrorCode[]
+
+/** What every refusal is. The codes stay; their sentences may change. */
+export const errorJson = z
+  .object({
+    error: z.object({
+      code: z.enum(codes).openapi('ErrorCode', { example: 'APP_NOT_FOUND' }),
+      message: z.string(),
+    }),
+  })
   .openapi('Error')
 
-const refusals: Answers = {
-  400: describeJson('the request is not valid', errorJson),
-  401: describeJson('no valid token', errorJson),
-  403: describeJson('the token may not do that', errorJson),
-  404: describeJson('there is no such thing, or the token may not see it', errorJson),
+// One for each status, with the codes that have it.
+const refusals: Answers = Object.fromEntries(
+  Map.groupBy(codes, (code) => ERRORS[code].status)
+    .entries()
+    .map(([status, those]) => [status, describeJson(those.map(sentence).join('; '), errorJson)]),
+)
+
+function sentence(code: ErrorCode): string {
+  return `${code}: ${ERRORS[code].summary}`
 }
 
 /** A JSON answer, described for the OpenAPI document. */
@@ -22,14 +35,25 @@ export function answersNothing(description: string): Answers {
   return { 204: { description }, ...refusals }
 }
 
-/** Progress as lines of JSON, or as server-sent events for `accept: text/event-stream`. */
-export function answersStream(description: string): Answers {
-  const event = z.object({ type: z.enum(['start', 'log', 'end']) }).loose()
+/**
+ * Events as lines of JSON, or as server-sent events for `accept: text/event-stream`. `atOnce`: what is answered, with 202, to those who do not
+ * follow; `orJson`: what the same route answers as one JSON document.
+ */
+export function answersStream(
+  description: string,
+  event: z.ZodType,
+  { atOnce, orJson }: { atOnce?: z.ZodType; orJson?: z.ZodType } = {},
+): Answers {
   return {
     200: {
       description,
-      content: { 'application/x-ndjson': { schema: event }, 'text/event-stream': { schema: z.string() } },
+      content: {
+        ...(orJson && { 'application/json': { schema: orJson } }),
+        'application/x-ndjson': { schema: event },
+        'text/event-stream': { schema: z.string() },
+      },
     },
+    ...(atOnce && { 202: describeJson('it goes on without whoever asked', atOnce) }),
     ...refusals,
   }
 }

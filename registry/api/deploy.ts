@@ -6,9 +6,9 @@ import { AppError } from '../errors.ts'
 import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
-import { toJson } from './deployment-json.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName, branchName, canary, flag, line, until } from './fields.ts'
-import { followDeployment } from './progress.ts'
+import { followDeployment, progressJson } from './progress.ts'
 import { route } from './route.ts'
 import { storeUpload } from './upload.ts'
 
@@ -33,7 +33,9 @@ export const deployRoute = route({
     canary,
   }),
   streamedBody: { type: 'application/gzip' },
-  answers: answersStream('progress until the deployment is live or has failed'),
+  answers: answersStream('progress until the deployment is live or has failed', progressJson, {
+    atOnce: deploymentJson,
+  }),
   async handle({ query }, call) {
     const { sql, queue, caller, config, log } = call
     const { version, sourceKey } = await storeUpload(

@@ -14,7 +14,7 @@ import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, count, deploymentId, flag, until, versionName } from './fields.ts'
-import { followDeployment, logSoFar } from './progress.ts'
+import { followDeployment, logSoFar, progressJson } from './progress.ts'
 import { route } from './route.ts'
 
 const idInPath = z.object({ id: deploymentId })
@@ -101,7 +101,10 @@ export const deploymentLogRoute = route({
   policy: { action: 'read', on: 'deployment' },
   params: idInPath,
   query: z.strictObject({ after: count(0, 1_000_000_000).optional(), follow: flag.default(false), until }),
-  answers: answersStream('log lines; with follow=true a `start` event before and an `end` event after them'),
+  answers: answersStream(
+    'log lines; with follow=true a `start` event before and an `end` event after them',
+    progressJson,
+  ),
   async handle({ query }, call) {
     const lastEventId = Number(call.request.headers.get('last-event-id') ?? 0)
     const after = query.after ?? (Number.isSafeInteger(lastEventId) && lastEventId > 0 ? lastEventId : 0)

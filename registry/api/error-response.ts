@@ -2,7 +2,7 @@ import { AppError, ERRORS, type ErrorCode, messageOf, toAppError } from '../erro
 import type { Log } from '../log.ts'
 import { isUnreachable } from '../sql.ts'
 
-export type ErrorBody = { error: { code: string; message: string } }
+export type ErrorBody = { error: { code: ErrorCode; message: string } }
 
 /** Anything thrown, as the answer people see. */
 export function errorResponse(thrown: unknown, { log }: { log: Log }): Response {
@@ -12,7 +12,7 @@ export function errorResponse(thrown: unknown, { log }: { log: Log }): Response 
 }
 
 /** What people may know of anything thrown. The platform's own faults are logged, and details of the unforeseen stay in the log. */
-export function showError(thrown: unknown, { log }: { log: Log }): { error: { code: ErrorCode; message: string } } {
+export function showError(thrown: unknown, { log }: { log: Log }): ErrorBody {
   const error = translate(thrown)
   const { fault, summary } = ERRORS[error.code]
   if (fault === 'platform') log.error({ err: error, code: error.code }, 'request failed')
@@ -21,7 +21,7 @@ export function showError(thrown: unknown, { log }: { log: Log }): { error: { co
   }
 }
 
-export function errorBody(code: string, message: string): ErrorBody {
+export function errorBody(code: ErrorCode, message: string): ErrorBody {
   return { error: { code, message } }
 }
 

@@ -45,7 +45,7 @@ export const environment = z.enum(['production', 'preview'])
 
 /** A number in a query string. */
 export function count(low: number, high: number) {
-  return z.coerce.number().int().min(low).max(high)
+  return z.coerce.number().int().min(low).max(high).openapi({ type: 'integer', minimum: low, maximum: high })
 }
 
 /** `true` or `false` in a query string. */

@@ -3,7 +3,20 @@ import { type AppLogLine, followAppLog, readAppLog } from '../app-logs.ts'
 import { answersStream } from './answers.ts'
 import { type StreamEvent, streamEvents } from './event-stream.ts'
 import { appName, count, flag } from './fields.ts'
+import { endJson } from './progress.ts'
 import { route } from './route.ts'
+
+const lineJson = z
+  .object({
+    type: z.literal('log'),
+    id: z.number(),
+    at: z.string(),
+    deployment: z.string(),
+    version: z.string(),
+    stream: z.enum(['stdout', 'stderr', 'platform']),
+    text: z.string(),
+  })
+  .openapi('AppLogEvent')
 
 export const appLogRoute = route({
   method: 'get',
@@ -12,7 +25,7 @@ export const appLogRoute = route({
   policy: { action: 'read', on: 'params' },
   params: z.object({ app: appName }),
   query: z.strictObject({ tail: count(0, 10_000).default(200), follow: flag.default(false) }),
-  answers: answersStream('log lines, oldest first'),
+  answers: answersStream('log lines, oldest first', z.union([lineJson, endJson])),
   async handle({ query }, call) {
     const { app, sql } = call
     return streamEvents(call, async function* (signal) {

@@ -2,7 +2,7 @@ import { OpenAPIHono } from '@hono/zod-openapi'
 import { apiUrl, type Config } from '../config.ts'
 import { routeTable } from './route-table.ts'
 
-type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
+export type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
 
 let made: { servedAt: string; document: OpenApiDocument } | null = null
 
@@ -21,7 +21,7 @@ function describe(servedAt: string): OpenApiDocument {
     description: 'An API token (atl_…), as `atelier tokens create` prints it.',
   })
   for (const { openapi } of routeTable) described.openAPIRegistry.registerPath(openapi)
-  return described.getOpenAPI31Document({
+  const document = described.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {
       title: 'Atelier',
@@ -30,4 +30,21 @@ function describe(servedAt: string): OpenApiDocument {
     },
     servers: [{ url: servedAt }],
   })
+  return JSON.parse(JSON.stringify(document), (key, value) =>
+    key === 'pattern' ? plainPattern(value) : nullable(value),
+  )
+}
+
+// The generator writes a regular expression with flags as `…/u`, which JSON Schema would take for a part of it. There every pattern is of
+// the unicode kind already.
+function plainPattern(pattern: unknown): unknown {
+  return typeof pattern === 'string' ? pattern.replace(/\/u$/, '') : pattern
+}
+
+// `A or null` comes out of it as `A and (an object or null)`, which null is not.
+function nullable(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('allOf' in value) || !Array.isArray(value.allOf)) return value
+  const [named, { type, ...rest } = { type: null }] = value.allOf
+  if (value.allOf.length !== 2 || !Array.isArray(type) || !type.includes('null')) return value
+  return { ...rest, anyOf: [named, { type: 'null' }] }
 }

@@ -1,24 +1,39 @@
+import { z } from '@hono/zod-openapi'
 import { type LogLine, readBuildLog } from '../build-logs.ts'
 import type { Deployment } from '../deployments.ts'
 import { type FollowUntil, followBuildLog } from '../followed-log.ts'
-import type { MovedSince } from '../moved-since.ts'
+import { errorJson } from './answers.ts'
 import type { Call } from './call.ts'
-import { type DeploymentJson, toJson } from './deployment-json.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
 import { errorBody } from './error-response.ts'
 import { type StreamEvent, streamEvents } from './event-stream.ts'
 
+export const movedSinceJson = z
+  .object({
+    env: z.array(z.string()).openapi({ description: 'names of variables that are others now' }),
+    migrations: z.array(z.string()).openapi({ description: 'that were applied by later deployments' }),
+  })
+  .openapi('MovedSince')
+
+const startJson = z.object({ type: z.literal('start'), deployment: deploymentJson })
+
+const logJson = z.object({ type: z.literal('log'), seq: z.number(), at: z.string(), text: z.string() })
+
+/** The last event of every stream that has an end. */
+export const endJson = z
+  .object({
+    type: z.literal('end'),
+    deployment: deploymentJson.nullable(),
+    ok: z.boolean(),
+    error: errorJson.shape.error.optional().openapi({ description: 'when `ok` is false' }),
+    moved_since: movedSinceJson.optional().openapi({ description: 'of an earlier version that is live again' }),
+  })
+  .openapi('EndEvent')
+
 /** What a followed deployment says: its name first, then its log, then how it ended. */
-export type ProgressEvent =
-  | { type: 'start'; deployment: DeploymentJson }
-  | { type: 'log'; seq: number; at: string; text: string }
-  | {
-      type: 'end'
-      deployment: DeploymentJson | null
-      ok: boolean
-      error?: { code: string; message: string }
-      /** Of an earlier version that is live again. */
-      moved_since?: MovedSince
-    }
+export const progressJson = z.union([startJson, logJson, endJson]).openapi('ProgressEvent')
+
+export type ProgressEvent = z.infer<typeof progressJson>
 
 /** From which log line (a seq) on, and how far. */
 export type Following = { after?: number; until?: FollowUntil }

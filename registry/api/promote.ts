@@ -17,7 +17,7 @@ import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, line, ofVersion, reason } from './fields.ts'
-import { followDeployment, type ProgressEvent } from './progress.ts'
+import { followDeployment, type ProgressEvent, progressJson } from './progress.ts'
 import { differingPublicNames } from './public-env.ts'
 import { route } from './route.ts'
 
@@ -39,6 +39,7 @@ export const promoteRoute = route({
   }),
   answers: answersStream(
     'progress until the version is live or has failed; of an earlier version `end` says what has moved since it was made (`moved_since`)',
+    progressJson,
   ),
   async handle({ body }, call) {
     const to = String(body.to)

@@ -10,9 +10,9 @@ import type { Sql } from '../sql.ts'
 import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
-import { toJson } from './deployment-json.ts'
+import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName, branchName, canary, until, versionName } from './fields.ts'
-import { followDeployment } from './progress.ts'
+import { followDeployment, progressJson } from './progress.ts'
 import { changedPublicNames } from './public-env.ts'
 import { route } from './route.ts'
 
@@ -32,7 +32,9 @@ export const redeployRoute = route({
     until,
     canary,
   }),
-  answers: answersStream('progress until the deployment is live or has failed'),
+  answers: answersStream('progress until the deployment is live or has failed', progressJson, {
+    atOnce: deploymentJson,
+  }),
   async handle({ body }, call) {
     const { app, sql, store, queue, caller, config, log } = call
     const model = await findModel(sql, app.id, { version: body.version ?? null, branch: body.branch ?? null })

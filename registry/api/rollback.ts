@@ -6,6 +6,7 @@ import { answersJson } from './answers.ts'
 import { nameOf } from './call.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName, versionName } from './fields.ts'
+import { movedSinceJson } from './progress.ts'
 import { route } from './route.ts'
 
 // POST /api/platform/rollback   { "app_id": "marketing", "version": "3f2a91c" }    version omitted: the previous live one
@@ -27,10 +28,7 @@ export const rollbackRoute = route({
       live: deploymentJson,
       previous: deploymentJson,
       on_its_way: deploymentJson.nullable(),
-      moved_since: z.object({
-        env: z.array(z.string()).openapi({ description: 'names of variables that are others now' }),
-        migrations: z.array(z.string()).openapi({ description: 'that were applied by later deployments' }),
-      }),
+      moved_since: movedSinceJson,
     }),
   ),
   async handle({ body }, { app, sql, caller, config, log }) {

@@ -2,18 +2,22 @@ import { z } from '@hono/zod-openapi'
 import { findRolloutsToShow, readRolloutView } from '../rollout-view.ts'
 import { channels } from '../routes.ts'
 import { Wakeup } from '../wakeup.ts'
-import { answersJson } from './answers.ts'
+import { answersStream } from './answers.ts'
 import type { Call } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { errorBody } from './error-response.ts'
 import { type StreamEvent, streamEvents } from './event-stream.ts'
 import { appName, flag } from './fields.ts'
+import { endJson } from './progress.ts'
 import { rolloutJson, rolloutToJson } from './rollout-json.ts'
 import { route } from './route.ts'
 
 // GET /api/platform/apps/marketing/rollout?follow=true
 
 const everyMs = 1_000
+
+const shown = z.object({ rollout: rolloutJson.nullable() })
+const changeJson = shown.extend({ type: z.literal('rollout') }).openapi('RolloutEvent')
 
 export const showRolloutRoute = route({
   method: 'get',
@@ -28,7 +32,7 @@ export const showRolloutRoute = route({
         'true: a `rollout` event whenever something has changed, and `end` with the verdict, as lines of JSON or server-sent events',
     }),
   }),
-  answers: answersJson('the rollout, or null', z.object({ rollout: rolloutJson.nullable() })),
+  answers: answersStream('the rollout, or null', z.union([changeJson, endJson]), { orJson: shown }),
   async handle({ query }, call) {
     const [id = null] = await findRolloutsToShow(call.sql, call.app.id)
     if (query.follow) return streamEvents(call, (signal) => changesOf(call, id, signal))

@@ -1,0 +1,629 @@
+// Made from the OpenAPI document by `npm run api-types`; not to be changed by hand.
+
+export type App = {
+  id: string
+  url: string
+  git_url: string
+  production_branch: string | null
+  created_at: string
+  created_by: string
+}
+
+export type Error = {
+  error: {
+    code: ErrorCode
+    message: string
+  }
+}
+
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+
+export type ProgressEvent = {
+  type: 'start'
+  deployment: Deployment
+} | {
+  type: 'log'
+  seq: number
+  at: string
+  text: string
+} | EndEvent
+
+export type Deployment = {
+  id: string
+  app_id: string
+  number: number
+  version: string
+  environment: 'production' | 'preview'
+  branch: string
+  url: string
+  source: 'git' | 'upload' | 'redeploy'
+  subject: string | null
+  state: string
+  state_reason: string | null
+  state_since: string
+  error_code: string | null
+  created_at: string
+  created_by: string
+  live_at: string | null
+  host?: {
+    state: 'starting' | 'awake' | 'asleep' | 'crashed'
+    since: string
+    isolates: number
+    edges: number
+    awake_on: number
+  } | null | undefined
+}
+
+export type EndEvent = {
+  type: 'end'
+  deployment: Deployment | null
+  ok: boolean
+  error?: {
+    code: ErrorCode
+    message: string
+  } | undefined
+  moved_since?: MovedSince | undefined
+}
+
+export type MovedSince = {
+  env: (string)[]
+  migrations: (string)[]
+}
+
+export type Rollout = {
+  id: string
+  app_id: string
+  state: 'observing' | 'held' | 'paused' | 'reverting' | 'done' | 'aborted'
+  sentence: string | null
+  confidence: string | null
+  from: Deployment
+  to: Deployment
+  percent: number
+  stages: (number)[]
+  window_sec: number
+  min_requests: number
+  stage_left_sec: number | null
+  left_sec: number | null
+  candidate: RolloutArm
+  baseline: RolloutArm
+  evidence: {
+    errors: RolloutEvidence
+    latency: RolloutEvidence
+  }
+  remarks: (string)[]
+  by: string
+  started_at: string
+  ended_at: string | null
+  history: ({
+    at: string
+    kind: string
+    by: string
+    sentence: string
+  })[]
+  why: {
+    failing_paths: ({
+      path: string
+      status: number
+      count: number
+    })[]
+    stack_traces: (string)[]
+    commits: ({
+      sha: string
+      subject: string
+    })[]
+    next: string
+  } | null
+} | null
+
+export type RolloutArm = {
+  requests: number
+  errors: number
+  error_rate: number | null
+  refused: number
+  p50_ms: number | null
+  p95_ms: number | null
+}
+
+export type RolloutEvidence = {
+  evidence: string
+  bar: string
+  ln_evidence: number
+  ln_bar: number
+  is_material: boolean
+} | null
+
+export type RolloutEvent = {
+  rollout: Rollout
+  type: 'rollout'
+}
+
+export type Lock = {
+  kind: 'lock' | 'hold'
+  message: string
+  by: string
+  at: string
+}
+
+export type DeploymentEvent = {
+  at: string
+  from: string | null
+  to: string | null
+  rollout: string | null
+  by: string
+  reason: string | null
+  duration_ms: number | null
+}
+
+export type Differences = {
+  from: {
+    version: string
+    number: number
+    environment: string
+    state: string
+  }
+  to: {
+    version: string
+    number: number
+    environment: string
+    state: string
+  }
+  files: {
+    added: ({
+      path: string
+      from: number | null
+      to: number | null
+    })[]
+    removed: ({
+      path: string
+      from: number | null
+      to: number | null
+    })[]
+    changed: ({
+      path: string
+      from: number | null
+      to: number | null
+    })[]
+    total: number
+  }
+  server_code: {
+    from: number | null
+    to: number | null
+    changed: boolean
+  } | null
+  routes: {
+    added: (string)[]
+    removed: (string)[]
+  }
+  env: {
+    added: (string)[]
+    removed: (string)[]
+    changed: (string)[]
+  }
+  dependencies: {
+    added: ({
+      name: string
+      from: string | null
+      to: string | null
+    })[]
+    removed: ({
+      name: string
+      from: string | null
+      to: string | null
+    })[]
+    changed: ({
+      name: string
+      from: string | null
+      to: string | null
+    })[]
+    lockfile_changed: boolean
+  }
+  commits: ({
+    sha: string
+    subject: string
+  })[]
+}
+
+export type Routes = {
+  framework: string
+  read_from: 'build' | 'source' | 'app' | 'nothing'
+  routes: ({
+    path: string
+    kind: 'page' | 'api' | 'file'
+    methods: ('GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS')[] | null
+    source: string | null
+    rendering: 'static' | 'revalidated' | 'partial' | 'dynamic' | null
+    revalidate_sec: number | null
+    marks: ('static-params' | 'metadata' | 'generated-metadata' | 'use-cache' | 'ppr')[]
+    title: string | null
+  })[]
+  static: ({
+    path: string
+    route: string
+  })[]
+  notes: (string)[]
+  version: string
+  number: number
+  environment: string
+}
+
+export type AppLogEvent = {
+  type: 'log'
+  id: number
+  at: string
+  deployment: string
+  version: string
+  stream: 'stdout' | 'stderr' | 'platform'
+  text: string
+}
+
+export type Database = {
+  name: string
+  environment: 'production' | 'preview'
+  branch: string
+  created_at: string
+  bytes: number | null
+  connections: number | null
+  max_connections: number
+}
+
+export type Variable = {
+  name: string
+  runtime_only: boolean
+  updated_at: string
+  updated_by: string
+}
+
+export type Token = {
+  id: string
+  name: string
+  scope: 'admin' | 'deploy' | 'read'
+  app_id: string | null
+  created_at: string
+  expires_at: string | null
+  last_used_at: string | null
+}
+
+export type NewToken = Token & {
+  secret: string
+}
+
+export type AppState = {
+  app_id: string
+  environment: 'production' | 'preview'
+  branch: string
+  url: string
+  live: Deployment | null
+  latest: Deployment | null
+  rollout: Rollout & Record<string, unknown>
+  locks: (Lock)[]
+}
+
+export type Api = {
+  'POST apps': {
+    json: {
+      name: string
+    }
+    answer: App
+  }
+  'GET apps': {
+    answer: {
+      apps: (App)[]
+    }
+  }
+  'GET apps/{app}': {
+    params: {
+      app: string
+    }
+    answer: App
+  }
+  'DELETE apps/{app}': {
+    params: {
+      app: string
+    }
+    answer: null
+  }
+  'POST deploy': {
+    query: {
+      app: string
+      version?: string | undefined
+      branch?: string | undefined
+      follow?: boolean | undefined
+      force?: boolean | undefined
+      unlock?: boolean | undefined
+      until?: 'traffic' | 'verdict' | undefined
+      canary?: 'skip' | undefined
+    }
+    upload: 'application/gzip'
+    answer: Deployment
+    events: ProgressEvent
+  }
+  'POST redeploy': {
+    json: {
+      app_id: string
+      version?: string | null | undefined
+      branch?: string | null | undefined
+      build?: boolean | undefined
+      force?: boolean | undefined
+      follow?: boolean | undefined
+      until?: 'traffic' | 'verdict' | undefined
+      canary?: 'skip' | undefined
+    }
+    answer: Deployment
+    events: ProgressEvent
+  }
+  'POST rollback': {
+    json: {
+      app_id: string
+      version?: string | null | undefined
+    }
+    answer: {
+      live: Deployment
+      previous: Deployment
+      on_its_way: Deployment | null
+      moved_since: MovedSince
+    }
+  }
+  'POST promote': {
+    json: {
+      app_id: string
+      to: number | string
+      of?: string | null | undefined
+      reason?: string | null | undefined
+    }
+    events: ProgressEvent
+  }
+  'GET apps/{app}/rollout': {
+    params: {
+      app: string
+    }
+    query?: {
+      follow?: boolean | undefined
+    }
+    answer: {
+      rollout: Rollout
+    }
+    events: RolloutEvent | EndEvent
+  }
+  'POST pause': {
+    json: {
+      app_id: string
+      of?: string | null | undefined
+      reason?: string | null | undefined
+    }
+    answer: {
+      deployment: Deployment
+      state: string
+      percent: number
+    }
+  }
+  'POST resume': {
+    json: {
+      app_id: string
+      of?: string | null | undefined
+      reason?: string | null | undefined
+    }
+    answer: {
+      deployment: Deployment
+      state: string
+      percent: number
+    }
+  }
+  'POST abort': {
+    json: {
+      app_id: string
+      of?: string | null | undefined
+      reason?: string | null | undefined
+    }
+    answer: {
+      deployment: Deployment
+      state: string
+      percent: number
+      missing: number
+    }
+  }
+  'POST lock': {
+    json: {
+      app_id: string
+      message: string
+    }
+    answer: Lock
+  }
+  'POST unlock': {
+    json: {
+      app_id: string
+    }
+    answer: {
+      lifted: (Lock)[]
+    }
+  }
+  'GET deploys': {
+    query?: {
+      app?: string | undefined
+      version?: string | undefined
+      limit?: number | undefined
+    }
+    answer: {
+      deployments: (Deployment)[]
+    }
+  }
+  'GET deployments/{id}': {
+    params: {
+      id: string
+    }
+    answer: Deployment
+  }
+  'GET deployments/{id}/events': {
+    params: {
+      id: string
+    }
+    answer: {
+      events: (DeploymentEvent)[]
+    }
+  }
+  'GET deployments/{id}/logs': {
+    params: {
+      id: string
+    }
+    query?: {
+      after?: number | undefined
+      follow?: boolean | undefined
+      until?: 'traffic' | 'verdict' | undefined
+    }
+    events: ProgressEvent
+  }
+  'POST deployments/{id}/cancel': {
+    params: {
+      id: string
+    }
+    answer: Deployment
+  }
+  'GET apps/{app}/diff': {
+    params: {
+      app: string
+    }
+    query: {
+      from: string
+      to: string
+    }
+    answer: Differences
+  }
+  'GET apps/{app}/routes': {
+    params: {
+      app: string
+    }
+    query?: {
+      version?: string | undefined
+    }
+    answer: Routes
+  }
+  'POST apps/{app}/purge': {
+    params: {
+      app: string
+    }
+    json: {
+      tags?: (string)[] | undefined
+      paths?: (string)[] | undefined
+      all?: boolean | undefined
+    }
+    answer: {
+      id: string
+      app_id: string
+      tags: (string)[]
+      paths: (string)[]
+      all: boolean
+      by: string
+      at: string
+      edges: number
+      missing: number
+    }
+  }
+  'GET apps/{app}/logs': {
+    params: {
+      app: string
+    }
+    query?: {
+      tail?: number | undefined
+      follow?: boolean | undefined
+    }
+    events: AppLogEvent | EndEvent
+  }
+  'GET apps/{app}/databases': {
+    params: {
+      app: string
+    }
+    query?: {
+      facts?: boolean | undefined
+    }
+    answer: {
+      databases: (Database)[]
+    }
+  }
+  'GET apps/{app}/env': {
+    params: {
+      app: string
+    }
+    query?: {
+      environment?: 'production' | 'preview' | undefined
+    }
+    answer: {
+      variables: (Variable)[]
+    }
+  }
+  'PUT apps/{app}/env': {
+    params: {
+      app: string
+    }
+    json: {
+      environment?: 'production' | 'preview' | undefined
+      values: Record<string, string>
+      runtime_only?: boolean | undefined
+    }
+    answer: {
+      variables: (Variable)[]
+    }
+  }
+  'DELETE apps/{app}/env': {
+    params: {
+      app: string
+    }
+    query: {
+      environment?: 'production' | 'preview' | undefined
+      names: string
+    }
+    answer: {
+      removed: (string)[]
+    }
+  }
+  'GET tokens': {
+    answer: {
+      tokens: (Token)[]
+    }
+  }
+  'POST tokens': {
+    json: {
+      name: string
+      scope?: 'admin' | 'deploy' | 'read' | undefined
+      app_id?: string | null | undefined
+      expires_in_days?: number | null | undefined
+    }
+    answer: NewToken
+  }
+  'DELETE tokens/{id}': {
+    params: {
+      id: string
+    }
+    answer: null
+  }
+  'POST console-links': {
+    answer: {
+      url: string
+      expires_at: string
+    }
+  }
+  'GET status': {
+    query?: {
+      app?: string | undefined
+    }
+    answer: {
+      platform: {
+        isolation: {
+          setting: 'require' | 'warn'
+          mode: 'none' | 'users' | 'strong' | 'full' | null
+          summary: string | null
+          advice: (string)[]
+        }
+        edges: number
+        queued: number
+        running: number
+      }
+      apps: (AppState)[]
+    }
+  }
+  'GET whoami': {
+    answer: {
+      name: string
+      scope: string
+      app_id: string | null
+    }
+  }
+}
