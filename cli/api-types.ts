@@ -624,6 +624,11 @@ export type Api = {
       name: string
       scope: string
       app_id: string | null
+      person: {
+        name: string
+        platform_role: 'admin' | 'member' | 'guest'
+        roles: Record<string, 'owner' | 'deployer' | 'viewer'>
+      } | null
     }
   }
 }

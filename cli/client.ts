@@ -84,6 +84,7 @@ export class Client {
     const json = request.json === undefined ? null : Buffer.from(JSON.stringify(request.json))
     const headers = {
       authorization: `Bearer ${this.platform.token}`,
+      'user-agent': 'atelier-cli',
       accept: 'application/x-ndjson, application/json',
       ...(json && { 'content-type': 'application/json', 'content-length': json.length }),
       ...(request.stream && { 'content-type': request.stream.type }),

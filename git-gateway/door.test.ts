@@ -158,7 +158,7 @@ test('G2: a new app is advertised as empty to a token that may create it, and ma
 })
 
 describe('G6 whatever asking for the token does instead of answering, nobody gets in', () => {
-  const caller = { tokenId: 't', name: 'eve', scope: 'admin', appId: null } as const
+  const caller = { tokenId: 't', name: 'eve', scope: 'admin', limitedTo: null, person: null } as const
   const ways: Record<string, typeof authenticate> = {
     'rejects with an error': () => Promise.reject(new Error('no')),
     'rejects with nothing': () => Promise.reject(undefined),

@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { type App, findApp, parseSlug } from '../registry/apps.ts'
 import { AppError } from '../registry/errors.ts'
+import { type Caller, may } from '../registry/rights.ts'
 import type { Db } from '../registry/sql.ts'
-import { authenticate, type Caller, may } from '../registry/tokens.ts'
+import { authenticate } from '../registry/tokens.ts'
 import { answerOfDatabase } from './deadline.ts'
 
 export type Service = 'git-upload-pack' | 'git-receive-pack'

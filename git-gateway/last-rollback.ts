@@ -14,7 +14,7 @@ export async function linesOfLastRollback(
 ): Promise<string[]> {
   if (environment !== 'production') return []
   try {
-    const [last] = (await readRolloutsToShow(sql, appId)).filter(({ reasons }) => reasons !== null)
+    const [last] = (await readRolloutsToShow(sql, [appId])).filter(({ reasons }) => reasons !== null)
     if (!last?.reasons) return []
     const lines = reasonLines(last.reasons)
     return [

@@ -87,7 +87,7 @@ async function createByPush(
   { sql, log }: GatewayDeps,
 ): Promise<App> {
   try {
-    const app = await answerOfDatabase(createApp(sql, { id: slug, by: caller.name }))
+    const app = await answerOfDatabase(createApp(sql, { id: slug, by: caller.name, owner: caller.person?.id ?? null }))
     log.info({ app: slug, by: caller.name }, 'app created by its first push')
     await reply.say([`-----> Created     the app ${slug}`])
     return app

@@ -10,11 +10,11 @@ import type { Db, Sql } from './sql.ts'
 export type AppLock = { appId: string; kind: 'lock' | 'hold'; message: string; by: string; at: Date }
 
 /** Those in force, the lock before the hold; of one app, or with null of all. */
-export async function readLocks(sql: Db, app: string | null): Promise<AppLock[]> {
+export async function readLocks(sql: Db, apps: string[] | null): Promise<AppLock[]> {
   return sql<AppLock[]>`
     select app_id, kind, message, by, at
     from app_locks
-    where (${app}::text is null or app_id = ${app})
+    where (${apps}::text[] is null or app_id = any(${apps}))
       and lifted_at is null
     order by kind desc
   `
@@ -64,7 +64,7 @@ export async function passLocks(
   { app, by, door }: { app: string; by: string; door: Door },
 ): Promise<AppLock[]> {
   if (door === 'unlocking') return liftLocks(tx, { app, by, kinds: ['lock', 'hold'] })
-  const locks = await readLocks(tx, app)
+  const locks = await readLocks(tx, [app])
   refuseAt(locks)
   const [hold] = locks
   if (!hold) return []
@@ -80,7 +80,7 @@ export async function refuseIfLocked(sql: Sql, app: string, by: string): Promise
 
 /** The same, lifting nothing: the deployment that follows does. */
 export async function refuseWhileLocked(sql: Db, app: string): Promise<void> {
-  refuseAt(await readLocks(sql, app))
+  refuseAt(await readLocks(sql, [app]))
 }
 
 function refuseAt(locks: AppLock[]): void {

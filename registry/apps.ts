@@ -26,13 +26,25 @@ export function parseSlug(text: string): string {
   return text
 }
 
-/** Throws APP_NAME_ILLEGAL, NAME_TAKEN. */
-export async function createApp(sql: Db, { id, by }: { id: string; by: string }): Promise<App> {
+/** `owner`: the person whose it is from then on. Throws APP_NAME_ILLEGAL, NAME_TAKEN. */
+export async function createApp(
+  sql: Db,
+  { id, by, owner = null }: { id: string; by: string; owner?: string | null },
+): Promise<App> {
   try {
     const [app] = await sql<App[]>`
-      insert into apps (id, created_by)
-      values (${parseSlug(id)}, ${by})
-      returning id, production_branch, created_at, created_by
+      with app as (
+        insert into apps (id, created_by)
+        values (${parseSlug(id)}, ${by})
+        returning id, production_branch, created_at, created_by
+      ), membership as (
+        insert into members (app_id, person_id, role, added_by)
+        select app.id, p.id, 'owner', ${by}
+        from app
+        join people p on p.id = ${owner}
+      )
+      select id, production_branch, created_at, created_by
+      from app
     `
     if (!app) throw new AppError('INTERNAL', `creating ${id} returned no row`)
     return app
@@ -56,12 +68,12 @@ export async function findApp(sql: Db, id: string): Promise<App | null> {
   return app ?? null
 }
 
-/** All apps, or the one a token is limited to, by name. */
-export async function listApps(sql: Db, { only = null }: { only?: string | null } = {}): Promise<App[]> {
+/** All apps, or only these, by name. */
+export async function listApps(sql: Db, { only = null }: { only?: string[] | null } = {}): Promise<App[]> {
   return sql<App[]>`
     select id, production_branch, created_at, created_by
     from apps
-    where ${only}::text is null or id = ${only}
+    where ${only}::text[] is null or id = any(${only})
     order by id
   `
 }

@@ -181,13 +181,13 @@ export async function findDeployment(sql: Db, id: string): Promise<Deployment | 
 /** The newest first. `branch` limits to one route's. */
 export async function listDeployments(
   sql: Db,
-  { app = null, only = null, limit = 20 }: { app?: string | null; only?: string | null; limit?: number },
+  { app = null, only = null, limit = 20 }: { app?: string | null; only?: string[] | null; limit?: number },
 ): Promise<Deployment[]> {
   return sql<Deployment[]>`
     select *
     from deployments
     where (${app}::text is null or app_id = ${app})
-      and (${only}::text is null or app_id = ${only})
+      and (${only}::text[] is null or app_id = any(${only}))
     order by created_at desc, number desc
     limit ${limit}
   `

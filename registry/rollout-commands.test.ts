@@ -182,10 +182,10 @@ describe('a rollback during a rollout', () => {
     await promoteRollout(sql, app, { percent: 100, config, ...bea })
     await rollBack(sql, await findRollbackTarget(sql, app, '1.0.0'), bea)
     await plane.rollout(app, '1.0.2')
-    expect(await readLocks(sql, app)).toEqual([])
+    expect(await readLocks(sql, [app])).toEqual([])
     const { live } = await rollBack(sql, await findRollbackTarget(sql, app, '1.0.1'), bea)
     expect([live.id, await stateOf(old.id)]).toEqual([rollout.toDeployment, 'superseded'])
-    expect(await readLocks(sql, app)).toMatchObject([{ kind: 'hold', message: '1.0.2 (v3) was rolled back by bea' }])
+    expect(await readLocks(sql, [app])).toMatchObject([{ kind: 'hold', message: '1.0.2 (v3) was rolled back by bea' }])
   })
 
   test('to an older version still ends the rollout', async () => {
@@ -227,7 +227,7 @@ describe('the doors of an app', () => {
     await lockApp(sql, { app, by: 'bea', message: 'migrating' })
     const { id } = await deploy({ door: 'unlocking' })
     expect(await logOf(id)).toContain('the lock by bea (migrating) is lifted')
-    expect(await readLocks(sql, app)).toEqual([])
+    expect(await readLocks(sql, [app])).toEqual([])
   })
 
   test('that are automatic are held after a version was taken back, until somebody deploys by hand', async () => {
@@ -277,7 +277,7 @@ describe('the doors of an app', () => {
       // Not awaited: it waits for this transaction.
       const begun = { locking: lockApp(sql, { app, by: 'bea', message: 'x' }) }
       await expect.poll(waiting).toBe(1)
-      expect(await readLocks(sql, app)).toEqual([])
+      expect(await readLocks(sql, [app])).toEqual([])
       return begun
     })
     expect(await locking).toMatchObject({ kind: 'lock' })

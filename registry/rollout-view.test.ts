@@ -87,7 +87,7 @@ describe('what is seen of a rollout', () => {
   })
 
   test('is the one under way, or one that was taken back, until something else comes out', async () => {
-    const shown = async () => (await readRolloutsToShow(sql, app)).map(({ rollout: { id } }) => id)
+    const shown = async () => (await readRolloutsToShow(sql, [app])).map(({ rollout: { id } }) => id)
     expect(await shown()).toEqual([rollout.id])
     await abortRollout(sql, app, { by: 'bea' })
     await sql`update rollouts set state = 'aborted', ended_at = now() where id = ${rollout.id}`

@@ -67,20 +67,20 @@ const shownDecisions = 200
  * Of every app's production, or of one app's, the rollout that there is something to say of: the one under way, or one that was taken back and after which
  * nothing else came out.
  */
-export async function readRolloutsToShow(sql: Db, app: string | null): Promise<RolloutView[]> {
-  const found = await findRolloutsToShow(sql, app)
+export async function readRolloutsToShow(sql: Db, apps: string[] | null): Promise<RolloutView[]> {
+  const found = await findRolloutsToShow(sql, apps)
   const views = await Promise.all(found.map((id) => readRolloutView(sql, id)))
   return views.filter((view) => view !== null)
 }
 
 /** The ids of the same. */
-export async function findRolloutsToShow(sql: Db, app: string | null): Promise<string[]> {
+export async function findRolloutsToShow(sql: Db, apps: string[] | null): Promise<string[]> {
   const found = await sql<{ id: string }[]>`
     select distinct on (o.route_id) o.id
     from rollouts o
     join routes r on r.id = o.route_id
     join deployments c on c.id = o.to_deployment
-    where (${app}::text is null or r.app_id = ${app})
+    where (${apps}::text[] is null or r.app_id = any(${apps}))
       and r.environment = 'production'
       and (o.ended_at is null or o.state = 'aborted' and c.state in ('failed', 'rolled_back'))
       and not exists (

@@ -1,17 +1,7 @@
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
-import {
-  type Action,
-  authenticate,
-  type Caller,
-  createToken,
-  deleteToken,
-  ensureAdminToken,
-  may,
-  newSecret,
-  type Scope,
-} from './tokens.ts'
+import { authenticate, createToken, deleteToken, ensureAdminToken, newSecret } from './tokens.ts'
 
 const database = await createDatabase()
 const { sql } = database
@@ -19,7 +9,13 @@ afterAll(() => database[Symbol.asyncDispose]())
 
 test('a token opens with its secret until it is deleted, and the secret is not in the database', async () => {
   const { token, secret } = await createToken(sql, { name: 'ci', scope: 'deploy' })
-  expect(await authenticate(sql, secret)).toEqual({ tokenId: token.id, name: 'ci', scope: 'deploy', appId: null })
+  expect(await authenticate(sql, secret)).toEqual({
+    tokenId: token.id,
+    name: 'ci',
+    scope: 'deploy',
+    limitedTo: null,
+    person: null,
+  })
   const rows = await sql<{ row: string }[]>`select tokens::text as row from tokens`
   expect(JSON.stringify(rows)).not.toContain(secret)
   await deleteToken(sql, token.id)
@@ -51,23 +47,4 @@ test('deleting an app ends its tokens', async () => {
   const { secret } = await createToken(sql, { name: 'x', scope: 'deploy', appId: 'gone' })
   await sql`delete from apps where id = 'gone'`
   expect(await authenticate(sql, secret)).toBeNull()
-})
-
-describe('may', () => {
-  const caller = (scope: Scope, appId: string | null): Caller => ({ tokenId: 't', name: 't', scope, appId })
-  const actions: Action[] = ['read', 'deploy', 'create', 'admin']
-  test.each<[Scope, string | null, string | null, Action[]]>([
-    ['admin', null, null, ['read', 'deploy', 'create', 'admin']],
-    ['admin', null, 'hello', ['read', 'deploy', 'create', 'admin']],
-    ['deploy', null, 'hello', ['read', 'deploy', 'create']],
-    ['read', null, 'hello', ['read']],
-    ['admin', 'hello', 'hello', ['read', 'deploy']],
-    ['deploy', 'hello', 'hello', ['read', 'deploy']],
-    ['read', 'hello', 'hello', ['read']],
-    ['admin', 'hello', 'other', []],
-    ['deploy', 'hello', 'other', []],
-    ['deploy', 'hello', null, []],
-  ])('%s token limited to %s, asked about %s, may %j', (scope, limitedTo, about, allowed) => {
-    expect(actions.filter((action) => may(caller(scope, limitedTo), action, about))).toEqual(allowed)
-  })
 })

@@ -1,33 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
+import { type Caller, type CallerRow, personColumns, type Scope, toCaller } from './rights.ts'
 import type { Db, Sql } from './sql.ts'
 
-export type Scope = 'admin' | 'deploy' | 'read'
-export type Action = 'read' | 'deploy' | 'create' | 'admin'
+export type { Caller, Scope } from './rights.ts'
+
 export type Token = {
   id: string
   name: string
   scope: Scope
   appId: string | null
+  /** Whose it is: it never reaches further than they do. Null: it stands alone. */
+  personId: string | null
   createdAt: Date
   expiresAt: Date | null
   lastUsedAt: Date | null
-}
-/** Who is asking. `appId` null: the token is good for every app. */
-export type Caller = { tokenId: string; name: string; scope: Scope; appId: string | null }
-
-const allowedActions: Record<Scope, Action[]> = {
-  admin: ['read', 'deploy', 'create', 'admin'],
-  deploy: ['read', 'deploy', 'create'],
-  read: ['read'],
-}
-
-/** The one place that decides. `create` and `admin` need a token that is not limited to one app; `appId` null asks about the platform itself. */
-export function may(caller: Caller, action: Action, appId: string | null): boolean {
-  if (!allowedActions[caller.scope].includes(action)) return false
-  if (caller.appId === null) return true
-  return caller.appId === appId && (action === 'read' || action === 'deploy')
 }
 
 export function newSecret(): string {
@@ -41,14 +29,15 @@ export async function createToken(
     name,
     scope,
     appId = null,
+    personId = null,
     expiresAt = null,
-  }: { name: string; scope: Scope; appId?: string | null; expiresAt?: Date | null },
+  }: { name: string; scope: Scope; appId?: string | null; personId?: string | null; expiresAt?: Date | null },
 ): Promise<{ token: Token; secret: string }> {
   const secret = newSecret()
   const [token] = await sql<Token[]>`
-    insert into tokens (id, name, secret_sha256, scope, app_id, expires_at)
-    values (${newId()}, ${name}, ${hashOf(secret)}, ${scope}, ${appId}, ${expiresAt})
-    returning id, name, scope, app_id, created_at, expires_at, last_used_at
+    insert into tokens (id, name, secret_sha256, scope, app_id, person_id, expires_at)
+    values (${newId()}, ${name}, ${hashOf(secret)}, ${scope}, ${appId}, ${personId}, ${expiresAt})
+    returning id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
   `
   if (!token) throw new AppError('INTERNAL', 'creating a token returned no row')
   return { token, secret }
@@ -82,26 +71,28 @@ export async function makeFirstAdminToken(sql: Sql, secret: string): Promise<boo
 /** The caller a secret belongs to, or null: unknown, expired, malformed. Looks a hash up, so timing tells nothing of the secret. */
 export async function authenticate(sql: Db, secret: string): Promise<Caller | null> {
   if (!/^atl_[A-Za-z0-9_-]{43}$/.test(secret)) return null
-  const [token] = await sql<(Token & { stale: boolean })[]>`
-    select id, name, scope, app_id, last_used_at is null or last_used_at < now() - interval '1 minute' as stale
-    from tokens
-    where secret_sha256 = ${hashOf(secret)}
-      and (expires_at is null or expires_at > now())
+  const [token] = await sql<(CallerRow & { stale: boolean })[]>`
+    select t.id as token_id, t.name as token_name, t.scope, t.app_id, ${personColumns(sql)},
+           t.last_used_at is null or t.last_used_at < now() - interval '1 minute' as stale
+    from tokens t
+    left join people p on p.id = t.person_id
+    where t.secret_sha256 = ${hashOf(secret)}
+      and (t.expires_at is null or t.expires_at > now())
   `
   if (!token) return null
   if (token.stale) {
     await sql`
       update tokens
       set last_used_at = now()
-      where id = ${token.id}
+      where id = ${token.tokenId}
     `
   }
-  return { tokenId: token.id, name: token.name, scope: token.scope, appId: token.appId }
+  return toCaller(token)
 }
 
 export async function listTokens(sql: Db): Promise<Token[]> {
   return sql<Token[]>`
-    select id, name, scope, app_id, created_at, expires_at, last_used_at
+    select id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
     from tokens
     order by created_at
   `
@@ -111,7 +102,7 @@ export async function deleteToken(sql: Db, id: string): Promise<Token | null> {
   const [token] = await sql<Token[]>`
     delete from tokens
     where id = ${id}
-    returning id, name, scope, app_id, created_at, expires_at, last_used_at
+    returning id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
   `
   return token ?? null
 }

@@ -33,7 +33,7 @@ async function open(path: string) {
   return { page, problems }
 }
 
-const link = async () => `/#token=${(await createSignInCode(plane.sql, 'admin')).code}`
+const link = async () => `/#token=${(await createSignInCode(plane.sql, { tokenId: 'admin' })).code}`
 
 test('a sign-in link leads to the apps, is gone from the address, and lasts over a reload', async () => {
   const app = await plane.app()

@@ -12,7 +12,7 @@ export async function provideAccess(sql: Sql, adminTokenFile: string): Promise<{
   const secret = kept ?? newSecret()
   await ensureAdminToken(sql, secret)
   if (secret !== kept) await writePrivately(adminTokenFile, `${secret}\n`)
-  const { code } = await createSignInCode(sql, 'admin')
+  const { code } = await createSignInCode(sql, { tokenId: 'admin' })
   return { signInCode: code }
 }
 

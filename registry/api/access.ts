@@ -2,7 +2,8 @@ import { findApp, parseSlug } from '../apps.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import { findDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
-import { authenticate, type Caller, may } from '../tokens.ts'
+import { type Caller, may, mayAnywhere, mayToOwn } from '../rights.ts'
+import { authenticate } from '../tokens.ts'
 import type { ApiDeps, Subject } from './call.ts'
 import type { Policy } from './route.ts'
 
@@ -26,26 +27,42 @@ export async function authorise(
   { sql }: Pick<ApiDeps, 'sql'>,
 ): Promise<Subject> {
   const nothing: Subject = { app: null, deployment: null }
-  if (policy.on === 'platform') return permit(caller, policy, null, nothing)
-  if (policy.on === 'own' || (policy.on === 'query?' && subjectName === null))
-    return permit(caller, policy, caller.appId, nothing)
+  if (policy.on === 'platform' || policy.on === 'own' || (policy.on === 'query?' && subjectName === null))
+    return permit(caller, policy, nothing)
   if (subjectName === null) throw new AppError('REQUEST_INVALID', 'the request does not say which app it is about')
 
   if (policy.on === 'deployment') {
     const deployment = await answerOfDatabase(findDeployment(sql, subjectName))
     if (!deployment || !may(caller, 'read', deployment.appId))
       throw new AppError('DEPLOYMENT_NOT_FOUND', `there is no deployment ${subjectName}; see: atelier deploys`)
-    return permit(caller, policy, deployment.appId, { ...nothing, deployment })
+    return permit(caller, policy, { ...nothing, deployment })
   }
 
   const app = await answerOfDatabase(findApp(sql, subjectName))
-  if (app && may(caller, 'read', app.id)) return permit(caller, policy, app.id, { ...nothing, app })
+  if (app && may(caller, 'read', app.id)) return permit(caller, policy, { ...nothing, app })
   if (!app && policy.createsApp && may(caller, 'create', null) && parseSlug(subjectName)) return nothing
   throw new AppError('APP_NOT_FOUND', `there is no app ${subjectName}; see: atelier apps`)
 }
 
-function permit(caller: Caller, { action }: Policy, app: string | null, subject: Subject): Subject {
-  if (may(caller, action, app)) return subject
+/** Whether the caller may still do to the subject what the policy says: asked again while an answer is streamed. */
+export function isPermitted(caller: Caller, { action, on }: Policy, subject: Subject): boolean {
+  const app = appOf(subject)
+  if (app !== null) return may(caller, action, app)
+  if (on === 'own') return mayToOwn(caller, action)
+  return on === 'query?' ? mayAnywhere(caller, action) : may(caller, on === 'platform' ? action : 'create', null)
+}
+
+/** The app a request is about, through its deployment or by itself; null: none, or one that is yet to be created. */
+export function appOf({ app, deployment }: Subject): string | null {
+  return app?.id ?? deployment?.appId ?? null
+}
+
+function permit(caller: Caller, policy: Policy, subject: Subject): Subject {
+  if (isPermitted(caller, policy, subject)) return subject
+  const app = appOf(subject)
   const where = app ? `to ${app}` : 'on this platform'
-  throw new AppError('FORBIDDEN', `the token ${caller.name} may not ${action} ${where}; use one with a wider scope`)
+  const { name, person, tokenId } = caller
+  const who = person ? name : `the token ${name}`
+  const next = person && tokenId === null ? 'ask an owner or admin' : 'use one with a wider scope'
+  throw new AppError('FORBIDDEN', `${who} may not ${policy.action} ${where}; ${next}`)
 }

@@ -2,6 +2,7 @@ import { z } from '@hono/zod-openapi'
 import { type App, createApp, deleteApp, listApps } from '../apps.ts'
 import { appUrl, type Config, gitUrl } from '../config.ts'
 import { dropLeftDatabases } from '../reconcile.ts'
+import { appsWhere } from '../rights.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
 import { appName, line } from './fields.ts'
@@ -25,8 +26,9 @@ export const createAppRoute = route({
   policy: { action: 'create', on: 'platform' },
   body: z.strictObject({ name: line(64) }),
   answers: answersJson('the new app', appJson),
+  audit: ({ name }) => ({ name }),
   async handle({ body }, { sql, caller, config, log }) {
-    const app = await createApp(sql, { id: body.name, by: nameOf(caller) })
+    const app = await createApp(sql, { id: body.name, by: nameOf(caller), owner: caller.person?.id ?? null })
     log.info({ app: app.id, by: caller.name }, 'app created')
     return Response.json(toJson(app, config))
   },
@@ -39,7 +41,7 @@ export const listAppsRoute = route({
   policy: { action: 'read', on: 'own' },
   answers: answersJson('apps by name', z.object({ apps: z.array(appJson) })),
   async handle(_, { sql, caller, config }) {
-    const apps = await listApps(sql, { only: caller.appId })
+    const apps = await listApps(sql, { only: appsWhere(caller, 'read') })
     return Response.json({ apps: apps.map((app) => toJson(app, config)) })
   },
 })

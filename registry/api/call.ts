@@ -4,9 +4,9 @@ import type { Config } from '../config.ts'
 import type { Deployment } from '../deployments.ts'
 import type { Log } from '../log.ts'
 import type { BuildQueue } from '../queue.ts'
+import type { Caller } from '../rights.ts'
 import type { Key } from '../secrets.ts'
 import type { Sql } from '../sql.ts'
-import type { Caller } from '../tokens.ts'
 
 /** What the API is built on. `closing` ends the streams that would otherwise keep the role from stopping. */
 export type ApiDeps = {

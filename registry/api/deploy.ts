@@ -3,6 +3,7 @@ import { type App, createApp, findApp, settleProductionBranch } from '../apps.ts
 import { targetOfBranch } from '../branches.ts'
 import { createDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
+import type { Caller } from '../rights.ts'
 import type { Sql } from '../sql.ts'
 import { answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
@@ -43,7 +44,7 @@ export const deployRoute = route({
       { app: query.app, version: query.version ?? null },
       call,
     )
-    const app = call.app ?? (await provideApp(sql, query.app, nameOf(caller)))
+    const app = call.app ?? (await provideApp(sql, query.app, caller))
     const branch = query.branch ?? app.productionBranch ?? 'main'
     const productionBranch = await settleProductionBranch(sql, app.id, branch)
     const deployment = await createDeployment(sql, {
@@ -68,9 +69,9 @@ export const deployRoute = route({
 })
 
 // Two first uploads of one app may end at the same time.
-async function provideApp(sql: Sql, id: string, by: string): Promise<App> {
+async function provideApp(sql: Sql, id: string, caller: Caller): Promise<App> {
   try {
-    return await createApp(sql, { id, by })
+    return await createApp(sql, { id, by: nameOf(caller), owner: caller.person?.id ?? null })
   } catch (thrown) {
     const made = thrown instanceof AppError && thrown.code === 'NAME_TAKEN' ? await findApp(sql, id) : null
     if (made) return made

@@ -8,6 +8,7 @@ import {
   nextQueued,
 } from '../deployments.ts'
 import { readHosts } from '../edge-hosts.ts'
+import { appsWhere } from '../rights.ts'
 import { type Decision, readDecisions } from '../rollout-view.ts'
 import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
@@ -37,7 +38,7 @@ export const listDeploymentsRoute = route({
             ...(await findByVersion(sql, app.id, query.version)),
             ...(await findByVersion(sql, app.id, query.version, 'preview')),
           ]
-        : await listDeployments(sql, { app: app?.id ?? null, only: caller.appId, limit: query.limit })
+        : await listDeployments(sql, { app: app?.id ?? null, only: appsWhere(caller, 'read'), limit: query.limit })
     const shown = found.slice(0, query.limit)
     const hosts = await readHosts(sql, shown)
     return Response.json({ deployments: shown.map((deployment) => toJson(deployment, config, hosts)) })

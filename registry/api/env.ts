@@ -43,6 +43,7 @@ export const setEnvRoute = route({
     runtime_only: z.boolean().default(false).openapi({ description: 'keep these from builds' }),
   }),
   maxBodyBytes: 1_048_576,
+  audit: ({ values, ...rest }) => ({ ...rest, names: Object.keys(values) }),
   answers: answersJson('names as they are now', variablesJson),
   async handle({ body }, { app, sql, key, caller, log }) {
     const scope = { app: app.id, environment: body.environment }

@@ -26,6 +26,7 @@ export const lockRoute = route({
     "Let no new version into an app's production; what is on its way already goes on, and going back always works",
   policy: { action: 'deploy', on: 'body' },
   body: z.strictObject({ app_id: appName, message: reason }),
+  audit: (body) => body,
   answers: answersJson('the lock', lockJson),
   async handle({ body }, { app, sql, caller, log }) {
     const lock = await lockApp(sql, { app: app.id, message: body.message, by: nameOf(caller) })
@@ -40,6 +41,7 @@ export const unlockRoute = route({
   summary: 'Lift the lock of an app, and the hold on its automatic deployments',
   policy: { action: 'deploy', on: 'body' },
   body: z.strictObject({ app_id: appName }),
+  audit: (body) => body,
   answers: answersJson('what was lifted', z.object({ lifted: z.array(lockJson) })),
   async handle(_, { app, sql, caller, log }) {
     const lifted = await unlockApp(sql, { app: app.id, by: nameOf(caller) })

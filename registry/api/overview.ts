@@ -26,7 +26,7 @@ export async function readPlatformState(sql: Db): Promise<PlatformState> {
 type RouteRow = Omit<AppState, 'live' | 'latest'> & { liveId: string | null; latestId: string | null }
 
 /** One entry per address, production before previews; an app that was never deployed has one without deployments. */
-export async function readAppStates(sql: Db, { only }: { only: string | null }): Promise<AppState[]> {
+export async function readAppStates(sql: Db, { only }: { only: string[] | null }): Promise<AppState[]> {
   const rows = await sql<RouteRow[]>`
     select a.id as app_id,
            coalesce(r.environment, 'production') as environment,
@@ -42,7 +42,7 @@ export async function readAppStates(sql: Db, { only }: { only: string | null }):
            ) as latest_id
     from apps a
     left join routes r on r.app_id = a.id
-    where ${only}::text is null or a.id = ${only}
+    where ${only}::text[] is null or a.id = any(${only})
     order by a.id, environment desc, branch
   `
   const ids = rows.flatMap(({ liveId, latestId }) => [liveId, latestId]).filter((id) => id !== null)

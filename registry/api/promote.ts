@@ -37,6 +37,7 @@ export const promoteRoute = route({
     of: ofVersion,
     reason: reason.nullish(),
   }),
+  audit: (body) => body,
   answers: answersStream(
     'progress until the version is live or has failed; of an earlier version `end` says what has moved since it was made (`moved_since`)',
     progressJson,

@@ -35,6 +35,7 @@ export const purgeRoute = route({
       all: z.boolean().default(false),
     })
     .refine(({ tags, paths, all }) => all || tags.length + paths.length > 0, 'must name tags or paths, or say all'),
+  audit: (body) => body,
   answers: answersJson(
     'when every edge has forgotten them, or six seconds have passed: how many edges have, and how many have not said so',
     z.object({

@@ -32,6 +32,7 @@ export const redeployRoute = route({
     until,
     canary,
   }),
+  audit: (body) => body,
   answers: answersStream('progress until the deployment is live or has failed', progressJson, {
     atOnce: deploymentJson,
   }),

@@ -22,6 +22,7 @@ export const rollbackRoute = route({
         'without it: the version that was live before this one; ALREADY_BACK when the newest was taken back already',
     }),
   }),
+  audit: (body) => body,
   answers: answersJson(
     'what is live now, what was, what is on its way and will replace it, and what has moved since the version was made',
     z.object({

@@ -24,6 +24,7 @@ export const pauseRoute = route({
   summary: 'Stop the clock of a rollout; the new version keeps the share of the traffic it has',
   policy: { action: 'deploy', on: 'body' },
   body: order,
+  audit: (body) => body,
   answers,
   async handle({ body }, call) {
     return told(call, await pauseRollout(call.sql, call.app.id, orderOf(call, body)), 'rollout paused')
@@ -36,6 +37,7 @@ export const resumeRoute = route({
   summary: 'Let the clock of a paused rollout go on',
   policy: { action: 'deploy', on: 'body' },
   body: order,
+  audit: (body) => body,
   answers,
   async handle({ body }, call) {
     return told(call, await resumeRollout(call.sql, call.app.id, orderOf(call, body)), 'rollout resumed')
@@ -48,6 +50,7 @@ export const abortRoute = route({
   summary: 'End a rollout: all traffic is back at the old version when this answers and no proxy is missing',
   policy: { action: 'deploy', on: 'body' },
   body: order,
+  audit: (body) => body,
   answers: answersJson(
     'the same, and how many proxies have not followed within a second: these may still send visitors to the new version',
     ordered.extend({ missing: z.number() }),

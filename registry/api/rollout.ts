@@ -34,7 +34,7 @@ export const showRolloutRoute = route({
   }),
   answers: answersStream('the rollout, or null', z.union([changeJson, endJson]), { orJson: shown }),
   async handle({ query }, call) {
-    const [id = null] = await findRolloutsToShow(call.sql, call.app.id)
+    const [id = null] = await findRolloutsToShow(call.sql, [call.app.id])
     if (query.follow) return streamEvents(call, (signal) => changesOf(call, id, signal))
     const view = id === null ? null : await readRolloutView(call.sql, id)
     return Response.json({ rollout: view && rolloutToJson(view, call.config) })

@@ -1,7 +1,7 @@
 import type { RouteConfig, z } from '@hono/zod-openapi'
 import type { App } from '../apps.ts'
 import type { Deployment } from '../deployments.ts'
-import type { Action } from '../tokens.ts'
+import type { Action } from '../rights.ts'
 import type { Call, Subject } from './call.ts'
 import { readJson, readWith } from './request-input.ts'
 
@@ -40,6 +40,8 @@ type Definition<P extends Policy, Params, Query, Body> = {
   /** The body is read by the handler, as it comes. */
   streamedBody?: { type: string }
   answers: RouteConfig['responses']
+  /** What of the body stands in the audit log, which keeps path and query of every change; never a secret. */
+  audit?: (body: Body) => Record<string, unknown>
   handle: (input: { params: Params; query: Query; body: Body }, call: Call & SubjectOf<P>) => Promise<Response>
 }
 
@@ -52,7 +54,14 @@ export type Route = Pick<Definition<Policy, unknown, unknown, unknown>, 'method'
 export type Input = {
   /** The app or the deployment the policy is about, by the name the request gives it. */
   subjectName: string | null
+  /** What the audit log is to say of the request besides its subject. */
+  detail: Record<string, unknown>
   handle(call: Call, subject: Subject): Promise<Response>
+}
+
+/** `POST /rollback`: what the audit log calls it. */
+export function nameOfRoute({ method, path }: Pick<Route, 'method' | 'path'>): string {
+  return `${method.toUpperCase()} ${path}`
 }
 
 const defaultMaxBodyBytes = 65_536
@@ -75,6 +84,7 @@ export function route<const P extends Policy, Params = unknown, Query = unknown,
         : (undefined as Body)
       return {
         subjectName: nameSubject(policy, { params, query, body }),
+        detail: { ...params, ...query, ...definition.audit?.(body) },
         handle: (call, subject) =>
           definition.handle({ params, query, body }, { ...call, ...(subject as SubjectOf<P>) }),
       }

@@ -3,6 +3,7 @@ import { readLocks } from '../app-locks.ts'
 import { appUrl, type Config, isolationModes } from '../config.ts'
 import { readHosts } from '../edge-hosts.ts'
 import { readIsolation } from '../isolation.ts'
+import { appsWhere } from '../rights.ts'
 import { type RolloutView, readRolloutsToShow } from '../rollout-view.ts'
 import { answersJson } from './answers.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
@@ -53,7 +54,7 @@ export const statusRoute = route({
   query: z.strictObject({ app: appName.optional() }),
   answers: answersJson('the platform and its apps', statusJson),
   async handle(_, { app, sql, caller, config }) {
-    const only = app?.id ?? caller.appId
+    const only = app ? [app.id] : appsWhere(caller, 'read')
     const [platform, proved, states, rollouts, locks] = await Promise.all([
       readPlatformState(sql),
       readIsolation(sql),
@@ -101,8 +102,29 @@ export const whoamiRoute = route({
   path: '/whoami',
   summary: 'What the token is called and what it is good for',
   policy: { action: 'read', on: 'own' },
-  answers: answersJson('the token', z.object({ name: z.string(), scope: z.string(), app_id: z.string().nullable() })),
+  answers: answersJson(
+    'the token and whose it is',
+    z.object({
+      name: z.string(),
+      scope: z.string(),
+      app_id: z.string().nullable(),
+      person: z
+        .object({
+          name: z.string(),
+          platform_role: z.enum(['admin', 'member', 'guest']),
+          roles: z.record(z.string(), z.enum(['owner', 'deployer', 'viewer'])).openapi({ description: 'by app' }),
+        })
+        .nullable()
+        .openapi({ description: 'null: the token stands alone' }),
+    }),
+  ),
   async handle(_, { caller }) {
-    return Response.json({ name: caller.name, scope: caller.scope, app_id: caller.appId })
+    const { name, scope, limitedTo, person } = caller
+    return Response.json({
+      name,
+      scope,
+      app_id: limitedTo,
+      person: person && { name, platform_role: person.platformRole, roles: Object.fromEntries(person.roles) },
+    })
   },
 })

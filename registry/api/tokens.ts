@@ -42,6 +42,7 @@ export const createTokenRoute = route({
     app_id: appName.nullish(),
     expires_in_days: z.number().int().min(1).max(3650).nullish(),
   }),
+  audit: (body) => body,
   answers: answersJson('the token and its secret', tokenJson.extend({ secret: z.string() }).openapi('NewToken')),
   async handle({ body }, { sql, caller, log }) {
     if (body.app_id && !(await findApp(sql, body.app_id)))

@@ -5,13 +5,13 @@ import { findSession } from '../console-sessions.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import { AppError, ERRORS, toAppError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Caller } from '../rights.ts'
 import type { Sql } from '../sql.ts'
-import type { Caller } from '../tokens.ts'
 import { page } from './page.ts'
 import { cookieName, signIn, signInBodyLimit, signOut } from './sign-in.ts'
 
-/** A signed-in browser, as the API takes it instead of a bearer token. */
-export type SignedIn = { caller: Caller; stillGood: () => Promise<boolean> }
+/** A signed-in browser, as the API takes it instead of a bearer token; `again` asks whom its session stands for by now. */
+export type SignedIn = { caller: Caller; again: () => Promise<Caller | null> }
 
 export type ConsoleDeps = {
   sql: Sql
@@ -44,10 +44,7 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
     const secret = getCookie(context, cookieName(config)) ?? ''
     const caller = await answerOfDatabase(findSession(sql, secret))
     if (!caller) throw new AppError('UNAUTHENTICATED', 'sign in first; for a link run: atelier open --console')
-    const response = await api(context.req.raw, {
-      caller,
-      stillGood: async () => (await findSession(sql, secret)) !== null,
-    })
+    const response = await api(context.req.raw, { caller, again: () => findSession(sql, secret) })
     return new Response(response.body, response)
   })
   console.notFound((context) => context.text('There is nothing here. The console is at /', 404))

@@ -1,0 +1,51 @@
+import { afterAll, expect, test } from 'vitest'
+import { createDatabase } from '../test/support/database.ts'
+import { createApp, deleteApp } from './apps.ts'
+import { type Actor, listEntries, recordDeed, recordDone, recordOutcome } from './audit.ts'
+
+const database = await createDatabase()
+const { sql } = database
+afterAll(() => database[Symbol.asyncDispose]())
+
+const ada: Actor = { name: 'ada', personId: 'p1', tokenId: 't1', via: 'cli', address: '192.0.2.7' }
+const all = { apps: null, limit: 100 }
+
+test('an entry says who, what, from where and what came of it', async () => {
+  const deed = { action: 'POST /rollback', app: 'hello', detail: { version: '1.0.0' } }
+  await recordOutcome(sql, await recordDeed(sql, ada, deed), 'VERSION_NOT_FOUND')
+  expect((await listEntries(sql, all))[0]).toEqual({
+    ...{ id: expect.any(Number), at: expect.any(Date), action: 'POST /rollback', appId: 'hello', target: null },
+    ...{ detail: { version: '1.0.0' }, actor: 'ada', personId: 'p1', tokenId: 't1', via: 'cli' },
+    ...{ address: '192.0.2.7', outcome: 'VERSION_NOT_FOUND' },
+  })
+})
+
+test('what was begun and never ended stays without an outcome', async () => {
+  await recordDeed(sql, ada, { action: 'POST /promote', app: 'hello' })
+  expect((await listEntries(sql, all))[0]).toMatchObject({ action: 'POST /promote', outcome: null })
+})
+
+test('nothing in it can be changed or removed, and there is no second outcome', async () => {
+  await recordDone(sql, ada, { action: 'POST /lock', app: 'hello' })
+  const before = await listEntries(sql, all)
+  const refused = { code: '42501', message: expect.stringMatching(/is append-only$/) }
+  await expect(sql`update audit_entries set actor = 'eve'`).rejects.toMatchObject(refused)
+  await expect(sql`delete from audit_entries where actor = 'ada'`).rejects.toMatchObject(refused)
+  await expect(sql`truncate audit_entries cascade`).rejects.toMatchObject(refused)
+  await expect(sql`update audit_outcomes set outcome = 'done'`).rejects.toMatchObject(refused)
+  await expect(sql`delete from audit_outcomes`).rejects.toMatchObject(refused)
+  await expect(recordOutcome(sql, before[0]?.id ?? 0, 'INTERNAL')).rejects.toMatchObject({ code: '23505' })
+  expect(await listEntries(sql, all)).toEqual(before)
+})
+
+test('entries of an app that is gone are not shown to whoever has an app of that name now', async () => {
+  await createApp(sql, { id: 'again', by: 'ada' })
+  await recordDone(sql, ada, { action: 'POST /lock', app: 'again', detail: { message: 'ours' } })
+  await deleteApp(sql, 'again')
+  await createApp(sql, { id: 'again', by: 'eve' })
+  await recordDone(sql, ada, { action: 'POST /unlock', app: 'again' })
+  const own = await listEntries(sql, { apps: ['again'], limit: 100 })
+  expect(own.map(({ action }) => action)).toEqual(['POST /unlock'])
+  expect(await listEntries(sql, { apps: [], limit: 100 })).toEqual([])
+  expect((await listEntries(sql, all)).filter(({ appId }) => appId === 'again')).toHaveLength(2)
+})
