@@ -1,10 +1,13 @@
+import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
 import { deleteApp } from '../registry/apps.ts'
 import { leaseUser } from '../sandbox/users.ts'
-import { type Built, TestWorker } from '../test/support/build-worker.ts'
+import { type Built, type PushOptions, TestWorker } from '../test/support/build-worker.ts'
 
 const worker = await TestWorker.start({ ATELIER_BUILD_CACHE_MB: '8', ATELIER_BUILD_CACHE_TOTAL_MB: '20' })
 afterAll(() => worker[Symbol.asyncDispose]())
@@ -90,16 +93,56 @@ test('B9 links that a build plants in its cache lead nobody anywhere, and such a
 test('two builds of one app at once are both well, and the cache is there for the next', async () => {
   const app = await worker.createApp()
   const folder = 'node_modules/.cache'
-  await worker.deploy(app, counting(folder))
-  const pushes = [
-    await worker.push(app, counting(folder)),
-    await worker.push(app, counting(folder), { branch: 'pr/1' }),
-  ]
+  const push = (branch: string) => worker.push(app, counting(folder), { branch })
+  await worker.build(await push('pr/1'))
+  const pushes = [await push('pr/1'), await push('pr/2')]
   const builds = await Promise.all(pushes.map((pushed) => worker.build(pushed)))
   expect(builds.map(({ deployment }) => deployment.stateReason)).toEqual([null, null])
   // Whoever comes while the other has it begins without; whoever comes after takes what that one left.
   for (const count of builds.map(countOf)) expect(count).toMatch(/^build [123]$/)
-  expect(countOf(await worker.deploy(app, counting(folder)))).toMatch(/^build [234]$/)
+  expect(countOf(await worker.build(await push('pr/3')))).toMatch(/^build [234]$/)
+})
+
+test('B6 nothing that a preview’s or a fork’s build has kept or altered reaches production, nor another fork', async () => {
+  const app = await worker.createApp()
+  const tiny = await packageOf("module.exports = 'genuine!'")
+  // Of the same length, and with the time set back to the nanosecond: by its looks nobody could tell.
+  const poison = `copyFileSync(file, 'before'); execFileSync('touch', ['-r', file, 'before'])
+    writeFileSync(file, "module.exports = 'poisoned'"); execFileSync('touch', ['-r', 'before', file])
+    mkdirSync('node_modules/.cache', { recursive: true }); writeFileSync('node_modules/.cache/planted', '')
+    writeFileSync(join(process.env.npm_config_cache, '../planted'), '')`
+  const deploy = async (options: PushOptions, after = '') => {
+    const files = {
+      'package.json': { dependencies: { tiny: 'file:tiny-1.0.0.tgz' } },
+      'tiny-1.0.0.tgz': tiny,
+      'atelier.config.json': { build: { script: 'make.mjs', output: 'dist' } },
+      'make.mjs': `import { execFileSync } from 'node:child_process'
+        import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+        import { join } from 'node:path'
+        const file = 'node_modules/tiny/index.js'
+        const places = ['node_modules/.cache/planted', join(process.env.npm_config_cache, '../planted')]
+        console.log('tiny is', readFileSync(file, 'utf8'), places.filter((place) => existsSync(place)).length, 'planted')
+        mkdirSync('dist', { recursive: true })
+        writeFileSync('dist/index.html', 'x')
+        ${after}`,
+    }
+    const { log, deployment } = await worker.build(await worker.push(app, files, options))
+    expect(deployment.stateReason, log.join('\n')).toBeNull()
+    const said = log.join('\n')
+    return `${said.includes('(cache hit)') ? 'kept' : 'new'}, ${/tiny is .*'(.*)' (\d) planted/.exec(said)?.slice(1, 3)}`
+  }
+  const preview = { branch: 'pr/1' }
+  const fork = { branch: 'pr/2', isFork: true }
+  const otherFork = { branch: 'pr/3', isFork: true }
+  expect(await deploy({})).toBe('new, genuine!,0')
+  expect(await deploy({})).toBe('kept, genuine!,0')
+  expect(await deploy(preview, poison)).toBe('new, genuine!,0')
+  expect(await deploy(preview)).toBe('kept, poisoned,2')
+  expect(await deploy({ branch: 'other' })).toBe('kept, poisoned,2')
+  expect(await deploy(fork, poison)).toBe('new, genuine!,0')
+  expect(await deploy(fork)).toBe('kept, poisoned,2')
+  expect(await deploy(otherFork)).toBe('new, genuine!,0')
+  expect(await deploy({})).toBe('kept, genuine!,0')
 })
 
 test('a cache that is larger than an app may keep is not kept, and says so', async () => {
@@ -120,6 +163,26 @@ test('above what an app may keep the entries used least recently go, when no bui
   expect((await readdir(modules)).sort()).toEqual(['middle', 'new', 'old'])
   await other.use[Symbol.asyncDispose]()
   expect((await readdir(modules)).sort()).toEqual(['middle', 'new'])
+})
+
+test('what forks have left goes before what is the app’s own, however recently it was used', async () => {
+  const app = await worker.createApp()
+  const { use, modules } = await opened(app)
+  const user = await leaseUser(worker.deps.config, { purpose: 'build', app: `${app}+fork` })
+  const fork = await caches.use(app, { standing: { kind: 'fork', of: `${app}-pr-1` }, user, afresh: false })
+  await entry(join(modules, 'own'), 5, 1)
+  await entry(join(fork.modules, 'forks'), 5, 2)
+  await use[Symbol.asyncDispose]()
+  await fork[Symbol.asyncDispose]()
+  expect([existsSync(join(modules, 'own')), existsSync(join(fork.modules, 'forks'))]).toEqual([true, false])
+})
+
+test('caches of an app from before those of previews lay apart go', async () => {
+  const app = await worker.createApp()
+  await mkdir(join(apps, app, 'g01234567/modules/key'), { recursive: true })
+  await caches.trim()
+  expect(existsSync(join(apps, app))).toBe(true)
+  expect(existsSync(join(apps, app, 'g01234567'))).toBe(false)
 })
 
 test('above what all apps may keep together it is the same, whoever’s they are', async () => {
@@ -158,7 +221,7 @@ test('caches that are thrown away stay whole for a build that has them', async (
   const before = await opened(app)
   await entry(join(before.modules, 'kept'), 1, 1)
   const user = await leaseUser(worker.deps.config, { purpose: 'build', app })
-  const afresh = await caches.use(app, user, { afresh: true })
+  const afresh = await caches.use(app, { standing: { kind: 'production' }, user, afresh: true })
   expect(afresh.modules).not.toBe(before.modules)
   await afresh[Symbol.asyncDispose]()
   expect(existsSync(join(before.modules, 'kept/file'))).toBe(true)
@@ -169,7 +232,7 @@ test('caches that are thrown away stay whole for a build that has them', async (
 
 async function opened(app: string) {
   const user = await leaseUser(worker.deps.config, { purpose: 'build', app })
-  const use = await caches.use(app, user, { afresh: false })
+  const use = await caches.use(app, { standing: { kind: 'production' }, user, afresh: false })
   return { use, modules: use.modules }
 }
 
@@ -179,10 +242,23 @@ async function entry(place: string, megabytes: number, usedAt: number): Promise<
   await utimes(place, usedAt, usedAt)
 }
 
+async function packageOf(text: string): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), 'package-'))
+  try {
+    await mkdir(join(folder, 'package'))
+    await writeFile(join(folder, 'package/package.json'), JSON.stringify({ name: 'tiny', version: '1.0.0' }))
+    await writeFile(join(folder, 'package/index.js'), text)
+    const tar = await promisify(execFile)('tar', ['-cz', '-C', folder, 'package'], { encoding: 'buffer' })
+    return tar.stdout
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
 async function generationsOf(app: string): Promise<string[]> {
-  return (await readdir(join(apps, app))).filter((name) => /^g[0-9a-f]{8}$/.test(name))
+  return (await readdir(join(apps, app, 'production'))).filter((name) => /^g[0-9a-f]{32}$/.test(name))
 }
 
 async function frameworksOf(app: string): Promise<string> {
-  return join(apps, app, (await generationsOf(app))[0] ?? '', 'frameworks')
+  return join(apps, app, 'production', (await generationsOf(app))[0] ?? '', 'frameworks')
 }

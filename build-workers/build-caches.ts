@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { findPresentApps } from '../registry/apps.ts'
 import type { Config } from '../registry/config.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Sql } from '../registry/sql.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
-import { leaseUser, type SandboxUser } from '../sandbox/users.ts'
+import type { SandboxUser } from '../sandbox/users.ts'
 import { DependencyCache } from './dependency-cache.ts'
 import { FrameworkCache } from './framework-cache.ts'
+import { buildUser, cacheFolderOf, isCacheFolder, isOfFork, type Standing } from './standing.ts'
 import { makeFor, removeAs } from './workspace.ts'
 
-/** Where the builds of one app keep what makes the next one faster. */
+/** Where the builds of one app and standing keep what makes the next one faster. */
 export type AppCaches = {
   /** The build's own, and writable for it: what its package manager downloads. */
   downloads: string
@@ -23,15 +24,16 @@ export type AppCaches = {
 }
 
 /** What is kept or dropped as a whole. */
-type Entry = { app: string; path: string; usedAt: number; bytes: number }
+type Entry = { app: string; standing: string; path: string; usedAt: number; bytes: number }
 
 const usedFile = 'used'
 const mb = 1_048_576
 
 /**
- * The caches of all apps' builds on this machine, each app's apart from every other's. They are bounded, for an app and in all, and what was used
- * least recently goes first; never while a build of its app is under way. An app's caches lie in a folder that has a new name once they are thrown
- * away: whoever is still at work in the old one finds it whole.
+ * The caches of all apps' builds on this machine, each app's apart from every other's, and in an app those of each standing (standing.ts) apart: what one
+ * standing keeps is never given to another, for it is what builds have made of it. They are bounded, for an app and in all: what forks have left goes
+ * first, and what was used least recently; never while a build of its app is under way. Caches lie in a folder that has a new name
+ * once they are thrown away: whoever is still at work in the old one finds it whole.
  */
 export class BuildCaches {
   /** Package managers that were fetched, for all apps. */
@@ -53,8 +55,13 @@ export class BuildCaches {
     return join(this.#apps, app, 'encodings.json')
   }
 
-  /** The caches of an app for one build, until it is disposed. `afresh`: without what earlier builds have left, which is thrown away. */
-  async use(app: string, user: SandboxUser, { afresh }: { afresh: boolean }): Promise<AppCaches & AsyncDisposable> {
+  /**
+   * The caches of an app for one build, until it is disposed. `afresh`: without what earlier builds of that standing have left, which is thrown away.
+   */
+  async use(
+    app: string,
+    { standing, user, afresh }: { standing: Standing; user: SandboxUser; afresh: boolean },
+  ): Promise<AppCaches & AsyncDisposable> {
     this.#inUse.set(app, (this.#inUse.get(app) ?? 0) + 1)
     const release = async () => {
       const left = (this.#inUse.get(app) ?? 1) - 1
@@ -63,7 +70,8 @@ export class BuildCaches {
       if (left === 0) await this.trim()
     }
     try {
-      return { ...(await this.#open(app, user, afresh)), [Symbol.asyncDispose]: release }
+      const folder = join(this.#apps, app, cacheFolderOf(standing))
+      return { ...(await this.#open(folder, user, afresh)), [Symbol.asyncDispose]: release }
     } catch (thrown) {
       await release()
       throw thrown
@@ -78,11 +86,12 @@ export class BuildCaches {
   /** Removes what is left of a former self that was killed. No build may be under way. */
   async sweep(): Promise<void> {
     for (const app of await namesIn(this.#apps))
-      for (const generation of (await namesIn(join(this.#apps, app))).filter(isGeneration)) {
-        const { modules, frameworks } = placesIn(join(this.#apps, app, generation))
-        await new DependencyCache(modules).sweep()
-        await FrameworkCache.sweep(frameworks)
-      }
+      for (const standing of await this.#standingsOf(app))
+        for (const generation of (await namesIn(join(this.#apps, app, standing))).filter(isGeneration)) {
+          const { modules, frameworks } = placesIn(join(this.#apps, app, standing, generation))
+          await new DependencyCache(modules).sweep()
+          await FrameworkCache.sweep(frameworks)
+        }
     for (const name of await namesIn(this.tools))
       if (name.startsWith('.making-')) await rm(join(this.tools, name), { recursive: true, force: true })
   }
@@ -95,23 +104,23 @@ export class BuildCaches {
     return this.#trimming
   }
 
-  async #open(app: string, user: SandboxUser, afresh: boolean): Promise<AppCaches> {
-    const own = join(this.#apps, app)
+  async #open(own: string, user: SandboxUser, afresh: boolean): Promise<AppCaches> {
     await mkdir(own, { recursive: true })
-    if (afresh || !(await this.#generation(app)))
-      await writeWhole(join(own, 'generation'), `g${randomUUID().slice(0, 8)}`)
-    const generation = join(own, (await this.#generation(app)) ?? '')
+    // A name that no build of another standing can find out: where walls are weak, all builds may run as one user.
+    if (afresh || !(await generationIn(own)))
+      await writeWhole(join(own, 'generation'), `g${randomUUID().replaceAll('-', '')}`)
+    const generation = join(own, (await generationIn(own)) ?? '')
     await mkdir(generation, { recursive: true })
-    await Promise.all([this.#apps, own, generation].map((folder) => chmod(folder, 0o711)))
-    await chmod(join(this.#apps, '..'), 0o711)
+    const above = [join(this.#apps, '..'), this.#apps, dirname(own), own]
+    await Promise.all([...above, generation].map((folder) => chmod(folder, 0o711)))
     const places = placesIn(generation)
     await makeFor(user, places.downloads)
     return places
   }
 
-  async #generation(app: string): Promise<string | null> {
-    const text = await readFile(join(this.#apps, app, 'generation'), 'utf8').catch(ifMissing(''))
-    return isGeneration(text) ? text : null
+  /** The folders of those that have built. */
+  async #standingsOf(app: string): Promise<string[]> {
+    return (await foldersIn(join(this.#apps, app))).filter(isCacheFolder)
   }
 
   async #trim(): Promise<void> {
@@ -131,14 +140,13 @@ export class BuildCaches {
   }
 
   async #keepWithin(bytes: number, entries: Entry[]): Promise<Entry[]> {
-    const oldestFirst = entries.toSorted((a, b) => a.usedAt - b.usedAt)
     let sum = entries.reduce((total, entry) => total + entry.bytes, 0)
     const kept: Entry[] = []
-    for (const entry of oldestFirst) {
+    for (const entry of entries.toSorted(byWhatGoesFirst)) {
       if (sum <= bytes || this.#inUse.has(entry.app)) kept.push(entry)
       else {
         sum -= entry.bytes
-        await this.#remove(entry.app, [entry.path])
+        await this.#remove(entry.app, entry.standing, [entry.path])
         await rm(`${entry.path}.json`, { force: true })
         this.#deps.log.info({ app: entry.app, bytes: entry.bytes }, 'cache of builds dropped: over the limit')
       }
@@ -147,10 +155,16 @@ export class BuildCaches {
   }
 
   async #entriesOf(app: string): Promise<Entry[]> {
-    const { downloads, modules, frameworks } = placesIn(join(this.#apps, app, (await this.#generation(app)) ?? '-'))
+    const standings = await this.#standingsOf(app)
+    return (await Promise.all(standings.map((standing) => this.#entriesIn(app, standing)))).flat()
+  }
+
+  async #entriesIn(app: string, standing: string): Promise<Entry[]> {
+    const folder = join(this.#apps, app, standing)
+    const { downloads, modules, frameworks } = placesIn(join(folder, (await generationIn(folder)) ?? '-'))
     const entry = async (path: string, mark: string, isAsBefore: string): Promise<Entry> => {
       const usedAt = await usedAtOf(mark)
-      return { app, path, usedAt, bytes: await this.#measure(path, isAsBefore || String(usedAt)) }
+      return { app, standing, path, usedAt, bytes: await this.#measure(path, isAsBefore || String(usedAt)) }
     }
     return Promise.all([
       entry(downloads, `${downloads}.${usedFile}`, ''),
@@ -175,31 +189,50 @@ export class BuildCaches {
   }
 
   async #removeOldGenerations(app: string): Promise<void> {
-    const current = await this.#generation(app)
-    for (const name of await namesIn(join(this.#apps, app)))
-      if (/^g[0-9a-f]{8}$/.test(name) && name !== current) await this.#removeGeneration(app, name)
+    await this.#removeGenerations(app, beforeStandings)
+    for (const standing of await this.#standingsOf(app)) {
+      const current = await generationIn(join(this.#apps, app, standing))
+      await this.#removeGenerations(app, standing, current)
+    }
   }
 
   async #removeApp(app: string): Promise<void> {
-    for (const name of await foldersIn(join(this.#apps, app))) await this.#removeGeneration(app, name)
+    for (const standing of [beforeStandings, ...(await this.#standingsOf(app))])
+      await this.#removeGenerations(app, standing)
     await rm(join(this.#apps, app), { recursive: true, force: true })
   }
 
-  async #removeGeneration(app: string, name: string): Promise<void> {
-    const folder = join(this.#apps, app, name)
-    const { downloads, frameworks } = placesIn(folder)
-    await this.#remove(app, [downloads, ...(await foldersIn(frameworks)).map((as) => join(frameworks, as))])
-    await rm(folder, { recursive: true, force: true })
+  async #removeGenerations(app: string, standing: string, but: string | null = null): Promise<void> {
+    const folder = join(this.#apps, app, standing)
+    for (const name of (await foldersIn(folder)).filter((found) => isGeneration(found) && found !== but)) {
+      const { downloads, frameworks } = placesIn(join(folder, name))
+      const ofBuilds = [downloads, ...(await foldersIn(frameworks)).map((as) => join(frameworks, as))]
+      await this.#remove(app, standing || 'production', ofBuilds)
+      await rm(join(folder, name), { recursive: true, force: true })
+    }
   }
 
-  async #remove(app: string, paths: string[]): Promise<void> {
-    const user = await leaseUser(this.#deps.config, { purpose: 'build', app })
+  async #remove(app: string, standing: string, paths: string[]): Promise<void> {
+    const user = await buildUser(this.#deps.config, app, standing)
     await removeAs(user, paths, join(this.#apps, app))
     for (const path of paths) {
       await rm(path, { recursive: true, force: true })
       this.#sizes.delete(path)
     }
   }
+}
+
+/** Where an app's caches lay before those of previews lay apart. */
+const beforeStandings = ''
+
+// Builds of forks push nothing out that is an app's own.
+function byWhatGoesFirst(a: Entry, b: Entry): number {
+  return Number(isOfFork(b.standing)) - Number(isOfFork(a.standing)) || a.usedAt - b.usedAt
+}
+
+async function generationIn(folder: string): Promise<string | null> {
+  const text = await readFile(join(folder, 'generation'), 'utf8').catch(ifMissing(''))
+  return isGeneration(text) ? text : null
 }
 
 function placesIn(folder: string): AppCaches {
@@ -243,5 +276,5 @@ function ifMissing<Value>(value: Value): (thrown: unknown) => Value {
 
 // Beside these stand files.
 function isGeneration(name: string): boolean {
-  return /^g[0-9a-f]{8}$/.test(name)
+  return /^g([0-9a-f]{8}|[0-9a-f]{32})$/.test(name)
 }

@@ -9,7 +9,6 @@ import { AppError, codeOf } from '../registry/errors.ts'
 import type { Key } from '../registry/secrets.ts'
 import { sourceGone } from '../registry/sources.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
-import { leaseUser } from '../sandbox/users.ts'
 import type { BuildCaches } from './build-caches.ts'
 import { hookEnv } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
@@ -18,6 +17,7 @@ import { findMissingFiles, withMissing } from './missing-files.ts'
 import { type Opened, openContext } from './open-context.ts'
 import { unpack } from './source.ts'
 import type { SourceTree } from './source-tree.ts'
+import { buildUser, cacheFolderOf, type Standing, standingOf } from './standing.ts'
 import { Workspace } from './workspace.ts'
 
 export type OpenSourceDeps = {
@@ -47,10 +47,11 @@ export async function openSource(
   deps: OpenSourceDeps,
 ): Promise<OpenedSource> {
   const { config, key, cleanup, log } = deps
-  const { appId, environment, envSnapshot } = deployment
-  const user = await leaseUser(config, { purpose: 'build', app: appId })
-  const caches = cleanup.use(await deps.caches.use(appId, user, { afresh: deployment.options.clearCaches ?? false }))
-  if (deployment.options.clearCaches) log.line('       what earlier builds of the app have kept is thrown away')
+  const { appId, environment, envSnapshot, options } = deployment
+  const standing = standingOf(deployment)
+  const user = await buildUser(config, appId, cacheFolderOf(standing))
+  const caches = cleanup.use(await deps.caches.use(appId, { standing, user, afresh: options.clearCaches ?? false }))
+  if (options.clearCaches) log.line(`       ${describeCleared(standing)} have kept is thrown away`)
   const workspace = cleanup.use(await openWorkspace(config.home, name, user))
   const tree = await fetchSource(deployment, workspace, deps)
 
@@ -75,6 +76,11 @@ export async function openSource(
     if (opened.context.installer?.installer.hasRun) await deps.caches.markDownloads(caches)
   })
   return { ...opened, appEnv }
+}
+
+function describeCleared({ kind }: Standing): string {
+  if (kind === 'fork') return 'what earlier builds of this fork'
+  return kind === 'production' ? 'what earlier builds of the app' : 'what earlier builds of the app’s previews'
 }
 
 async function openWorkspace(home: string, name: string, user: Workspace['user']): Promise<Workspace> {

@@ -75,8 +75,8 @@ export type Deployment = {
 
 export type Commit = { sha: string; subject: string }
 
-/** `clearCaches`: what earlier builds of the app have kept is thrown away. */
-export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean; clearCaches?: boolean }
+/** `clearCaches`: what earlier builds of the app have kept is thrown away. `fork`: a stranger wrote it. */
+export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean; clearCaches?: boolean; fork?: boolean }
 
 export type NewDeployment = {
   app: string

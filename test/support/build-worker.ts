@@ -32,7 +32,7 @@ const strongest: Isolation = { mode: 'full', walls: null, holes: [], missing: []
 
 export type TestFiles = Record<string, string | Buffer | object>
 /** `canary: 'wanted'`: the deployment begins a rollout, which is the test's to lead. */
-export type PushOptions = { branch?: string; canary?: 'skip' | 'wanted'; isForced?: boolean }
+export type PushOptions = { branch?: string; canary?: 'skip' | 'wanted'; isForced?: boolean; isFork?: boolean }
 export type Built = { deployment: Deployment; log: string[]; manifest: Manifest | null; tookMs: number }
 
 const unproved = { current: () => Promise.resolve(strongest), demand: () => Promise.resolve() }
@@ -116,11 +116,7 @@ export class TestWorker {
   }
 
   /** Creates a deployment of these files, with a SHA made up for it. */
-  async push(
-    app: string,
-    files: TestFiles,
-    { branch = 'main', canary = 'skip', isForced = false }: PushOptions = {},
-  ): Promise<Deployment> {
+  async push(app: string, files: TestFiles, options: PushOptions = {}): Promise<Deployment> {
     const folder = await mkdtemp(join(tmpdir(), 'push-'))
     try {
       for (const [path, content] of Object.entries(files)) {
@@ -128,7 +124,7 @@ export class TestWorker {
         const bytes = typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content)
         await writeFile(join(folder, path), bytes, { mode: path.startsWith('bin/') ? 0o755 : 0o644 })
       }
-      return await this.pushFolder(app, folder, { branch, canary, isForced, leftOut: [] })
+      return await this.pushFolder(app, folder, { ...options, leftOut: [] })
     } finally {
       await rm(folder, { recursive: true })
     }
@@ -141,6 +137,7 @@ export class TestWorker {
       branch = 'main',
       canary = 'skip',
       isForced = false,
+      isFork = false,
       leftOut = ['node_modules'],
     }: PushOptions & { leftOut?: string[] } = {},
   ): Promise<Deployment> {
@@ -163,6 +160,7 @@ export class TestWorker {
       options: {
         ...(canary === 'skip' && { canary }),
         ...(isForced && { forceBuild: true, clearCaches: true }),
+        ...(isFork && { fork: true }),
       },
     })
   }
