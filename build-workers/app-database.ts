@@ -1,7 +1,14 @@
-import { attachDatabase, claimAppDatabase, listAppDatabases, openDatabasePassword } from '../registry/app-databases.ts'
+import {
+  type AppDatabase,
+  attachDatabase,
+  claimAppDatabase,
+  isWanted,
+  listAppDatabases,
+  openDatabasePassword,
+} from '../registry/app-databases.ts'
 import type { StepLog } from '../registry/build-logs.ts'
 import type { Config } from '../registry/config.ts'
-import { databaseServerOf, dropAppDatabase, makeAppDatabase } from '../registry/database-server.ts'
+import { databaseServerOf, dropAppDatabase, isNewEmbedded, makeAppDatabase } from '../registry/database-server.ts'
 import type { Deployment } from '../registry/deployments.ts'
 import { AppError } from '../registry/errors.ts'
 import type { Key } from '../registry/secrets.ts'
@@ -9,6 +16,7 @@ import type { Sql } from '../registry/sql.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { DatabaseAccess } from '../sandbox/network/database-relay.ts'
 import { leaseUser } from '../sandbox/users.ts'
+import { wakeAppsServer } from './apps-server.ts'
 import { copyDatabase } from './copy-database.ts'
 
 export type AppDatabaseDeps = {
@@ -36,17 +44,23 @@ export async function provideDatabase(
     log.line('-----> Database    DATABASE_URL is set and goes before database.provision')
     return null
   }
-  const database = await claimAppDatabase(sql, deployment, key)
-  const access = accessTo({ name: database.name, password: database.password.toString('base64') }, { config, key })
+  const database = await claimAppDatabase(sql, deployment, { key, embedded: isNewEmbedded(config) })
+  const access = accessTo(database, { config, key })
   hide({ DATABASE_URL: access.password })
   const isNew = database.madeAt === null
   const detail = `${isNew ? 'a new one for' : 'that of'} ${placeOf(deployment)}`
   return log.step('Database', detail, async (step) => {
-    const { serverMajor } = await makeAppDatabase(config, access)
-    if (isNew && wanted === 'template' && (await copyProduction(deployment, access, { serverMajor, deps })))
-      step.detail(`${detail}, with what is in production's`)
-    if (await attachDatabase(sql, database, deployment.id)) return access
-    await dropAppDatabase(config, access.name)
+    try {
+      if (database.embedded) await wakeAppsServer(config, deps.signal)
+      const { serverMajor } = await makeAppDatabase(config, { ...access, embedded: database.embedded })
+      if (isNew && wanted === 'template' && (await copyProduction(deployment, access, { serverMajor, deps })))
+        step.detail(`${detail}, with what is in production's`)
+      if (await attachDatabase(sql, database, deployment.id)) return access
+    } catch (thrown) {
+      if (await isWanted(sql, database)) throw thrown
+    }
+    // What was made is nobody's, and may have been looked for too early by whoever drops what is left.
+    await dropAppDatabase(config, database)
     throw new AppError('DEPLOYMENT_STATE', `${placeOf(deployment)} was removed while it was built`)
   })
 }
@@ -63,7 +77,7 @@ async function copyProduction(
     ({ environment, madeAt }) => environment === 'production' && madeAt !== null,
   )
   if (!production) return false
-  const from = accessTo({ name: production.name, password: production.password.toString('base64') }, { config, key })
+  const from = accessTo(production, { config, key })
   const user = await leaseUser(config, { purpose: 'build', app: deployment.appId })
   await copyDatabase({ from, to, serverMajor }, { appNetworks, user, limits: config.buildLimits, signal })
   return true
@@ -77,16 +91,21 @@ export async function databaseOf(
   if (deployment.database === null) return null
   const found = (await listAppDatabases(sql, deployment.appId)).find(({ name }) => name === deployment.database)
   if (!found) return null
-  const access = accessTo({ name: found.name, password: found.password.toString('base64') }, { config, key })
+  const access = accessTo(found, { config, key })
   hide({ DATABASE_URL: access.password })
   return access
 }
 
 function accessTo(
-  database: { name: string; password: string },
+  { name, password, embedded }: AppDatabase,
   { config, key }: Pick<AppDatabaseDeps, 'config' | 'key'>,
 ): DatabaseAccess {
-  return { server: databaseServerOf(config), name: database.name, password: openDatabasePassword(database, key) }
+  const sealed = password.toString('base64')
+  return {
+    server: databaseServerOf(config, { embedded }),
+    name,
+    password: openDatabasePassword({ name, password: sealed }, key),
+  }
 }
 
 function placeOf({ environment, branch }: Deployment): string {

@@ -18,7 +18,10 @@ const routedDeployment = z.object({
   manifestSha256: z.string().regex(/^[0-9a-f]{64}$/),
   envSnapshot: z.record(z.string(), z.object({ value: z.string(), runtime_only: z.boolean() })),
   routeId: z.string().nullable().default(null),
-  database: z.object({ name: z.string(), password: z.string() }).nullable().default(null),
+  database: z
+    .object({ name: z.string(), password: z.string(), embedded: z.boolean().default(false) })
+    .nullable()
+    .default(null),
 })
 const id = z.string().regex(/^[a-z0-9]{6,32}$/)
 const routedRollout = z.object({

@@ -15,28 +15,37 @@ export type AppDatabase = {
   routeId: string | null
   /** Sealed; `openDatabasePassword` opens it. */
   password: Buffer
+  /** On the server that `atelier up` brings for apps alone. */
+  embedded: boolean
   createdAt: Date
   /** Null: it was not finished yet. */
   madeAt: Date | null
 }
 
 /** What routes and preparations say of a deployment's database; the password is sealed, in base64. */
-export type RoutedDatabase = { name: string; password: string }
+export type RoutedDatabase = { name: string; password: string; embedded: boolean }
 
 /** The database of a deployment's route: the one there is, or a new row for one that is to be made. */
 export async function claimAppDatabase(
   sql: Db,
   { appId, environment, branch, routeId }: Pick<Deployment, 'appId' | 'environment' | 'branch' | 'routeId'>,
-  key: Key,
+  { key, embedded }: { key: Key; embedded: boolean },
 ): Promise<AppDatabase> {
   const name = `app_${newId()}`
   await sql`
-    insert into app_databases (name, app_id, environment, branch, route_id, password)
-    values (${name}, ${appId}, ${environment}, ${branch}, ${routeId}, ${seal(key, contextOf(name), newPassword())})
+    insert into app_databases (name, app_id, environment, branch, route_id, password, embedded)
+    select ${name}, ${appId}, ${environment}, ${branch}, id, ${seal(key, contextOf(name), newPassword())}, ${embedded}
+    from routes
+    where id = ${routeId}
+    for key share
     on conflict (route_id) do nothing
   `
   const database = routeId === null ? null : await findDatabaseOfRoute(sql, routeId)
-  if (!database) throw new AppError('DEPLOYMENT_STATE', 'the preview was removed while it was built')
+  if (!database)
+    throw new AppError(
+      'DEPLOYMENT_STATE',
+      `${environment === 'production' ? 'the app' : `the preview of ${branch}`} was removed while it was built`,
+    )
   return database
 }
 
@@ -45,14 +54,12 @@ export async function findDatabaseOfRoute(sql: Db, routeId: string): Promise<App
   return database ?? null
 }
 
-/** It is there: the deployment runs with it. False: its app or preview was removed meanwhile, and nobody will drop it but the caller. */
+/** It is there, and the deployment runs with it. False: its app or preview was removed meanwhile. */
 export async function attachDatabase(sql: Db, { name }: AppDatabase, deploymentId: string): Promise<boolean> {
-  const made = await sql`
+  await sql`
     update app_databases
     set made_at = coalesce(made_at, now())
     where name = ${name}
-      and route_id is not null
-    returning name
   `
   await sql`
     update deployments
@@ -61,7 +68,12 @@ export async function attachDatabase(sql: Db, { name }: AppDatabase, deploymentI
     where id = ${deploymentId}
       and name = ${name}
   `
-  return made.length === 1
+  return isWanted(sql, { name })
+}
+
+/** False: its app or preview was removed. */
+export async function isWanted(sql: Db, { name }: Pick<AppDatabase, 'name'>): Promise<boolean> {
+  return (await sql`select 1 from app_databases where name = ${name} and route_id is not null`).length > 0
 }
 
 /** Of an app: production first, then previews by branch. Those whose route is gone are not among them. */
@@ -75,24 +87,37 @@ export async function listAppDatabases(sql: Db, app: string): Promise<AppDatabas
   `
 }
 
-/** Names of those to drop: their preview was removed, or their app was. */
-export async function findLeftDatabases(sql: Db): Promise<string[]> {
-  const rows = await sql<{ name: string }[]>`
-    select name
+/** Those to drop: their preview was removed, or their app was. */
+export async function findLeftDatabases(sql: Db): Promise<Pick<AppDatabase, 'name' | 'embedded'>[]> {
+  return sql<Pick<AppDatabase, 'name' | 'embedded'>[]>`
+    select name, embedded
     from app_databases
     where route_id is null
     order by created_at
   `
-  return rows.map(({ name }) => name)
 }
 
-/** It was dropped. */
-export async function forgetDatabase(sql: Db, name: string): Promise<void> {
-  await sql`delete from app_databases where name = ${name} and route_id is null`
+/** Whether the server that `atelier up` brings for apps has anything on it. */
+export async function hasEmbeddedDatabases(sql: Db): Promise<boolean> {
+  return (await sql`select 1 from app_databases where embedded limit 1`).length > 0
+}
+
+/**
+ * It was dropped. False: whoever was making it when its preview went may not have noticed yet, so it is dropped again, for as long as a build may take.
+ */
+export async function forgetDatabase(sql: Db, name: string): Promise<boolean> {
+  const forgotten = await sql`
+    delete from app_databases
+    where name = ${name}
+      and route_id is null
+      and (made_at is not null or created_at < now() - interval '2 hours')
+    returning name
+  `
+  return forgotten.length > 0
 }
 
 /** Throws INTERNAL when the platform's key is another one. */
-export function openDatabasePassword({ name, password }: RoutedDatabase, key: Key): string {
+export function openDatabasePassword({ name, password }: Pick<RoutedDatabase, 'name' | 'password'>, key: Key): string {
   return open(key, contextOf(name), Buffer.from(password, 'base64'))
 }
 

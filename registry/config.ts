@@ -12,6 +12,12 @@ export type { EgressRule } from './egress-allow.ts'
 export const isolationModes = ['none', 'users', 'strong', 'full'] as const
 export type IsolationMode = (typeof isolationModes)[number]
 
+/**
+ * Where `atelier up` keeps the databases of apps. `appsUrl`: on a server of their own. `elderUrl`: those that were made before there was one, on the
+ * platform's; with a role that may make databases and roles, for parts that do.
+ */
+export type EmbeddedServers = { appsUrl: string; elderUrl: string | null }
+
 export type Config = {
   /** Absolute path; everything the platform keeps on this machine is below it. */
   home: string
@@ -30,8 +36,10 @@ export type Config = {
   registryUrl: string | null
   /** `postgres://…`, with `host=` a directory for a unix socket. Null: the embedded Postgres has not been started yet. */
   databaseUrl: string | null
-  /** The same for the databases of apps, with a role that may make databases and roles; null: `databaseUrl`. */
+  /** The same for the databases of apps, with a role that may make databases and roles; null: `embedded`, or `databaseUrl`. */
   appsDatabaseUrl: string | null
+  /** Said by `atelier up` to its parts, where it brings the server; null: somebody else's. */
+  embedded: EmbeddedServers | null
   /** `redis://…`, or null for BullMQ on the same Postgres. */
   queueUrl: string | null
   /** `file:<absolute path>` or `s3://<bucket>?…`. */
@@ -124,6 +132,9 @@ const environment = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, 'must start with postgres://')
     .optional(),
+  // Not for people: `atelier up` says them to the parts it starts.
+  ATELIER_EMBEDDED_APPS_URL: z.string().optional(),
+  ATELIER_EMBEDDED_ELDER_URL: z.string().optional(),
   ATELIER_QUEUE_URL: z
     .string()
     .regex(/^rediss?:\/\//, 'must start with redis://')
@@ -187,6 +198,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     registryUrl: settings.ATELIER_REGISTRY_URL ?? null,
     databaseUrl: settings.ATELIER_DATABASE_URL ?? null,
     appsDatabaseUrl: settings.ATELIER_APPS_DATABASE_URL ?? null,
+    embedded: settings.ATELIER_EMBEDDED_APPS_URL
+      ? { appsUrl: settings.ATELIER_EMBEDDED_APPS_URL, elderUrl: settings.ATELIER_EMBEDDED_ELDER_URL ?? null }
+      : null,
     queueUrl: settings.ATELIER_QUEUE_URL ?? null,
     storeUrl: settings.ATELIER_STORE_URL ?? `file:${join(home, 'store')}`,
     s3Keys: s3Keys(settings),

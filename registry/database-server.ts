@@ -7,18 +7,26 @@ import { connect, type DatabaseAddress, isUnreachable, parseDatabaseUrl, type Sq
 export const roleConnections = 20
 const statementTimeout = '15min'
 const idleInTransaction = '10min'
+const lockTimeout = '5min'
 
 export type DatabaseFacts = { name: string; bytes: number; connections: number }
 
-type ServerConfig = Pick<Config, 'databaseUrl' | 'appsDatabaseUrl'>
+type ServerConfig = Pick<Config, 'databaseUrl' | 'appsDatabaseUrl' | 'embedded'>
+/** A database by its name, and whether it is on the server that `atelier up` brings for apps alone; default: where the configuration says. */
+type Placed = { name: string; embedded?: boolean }
 
-/** Where the databases of apps are, without who may make them. */
-export function databaseServerOf({
-  appsDatabaseUrl,
-  databaseUrl,
-}: ServerConfig): Pick<DatabaseAddress, 'host' | 'port' | 'ssl'> {
-  const { host, port, ssl } = parseDatabaseUrl(appsDatabaseUrl ?? databaseUrl)
+/** Where a database of an app is, without who may make them. */
+export function databaseServerOf(
+  config: ServerConfig,
+  { embedded = false }: Pick<Placed, 'embedded'> = {},
+): Pick<DatabaseAddress, 'host' | 'port' | 'ssl'> {
+  const { host, port, ssl } = parseDatabaseUrl(serverUrl(config, embedded))
   return { host, port, ssl }
+}
+
+/** Where a new database goes: to the server that `atelier up` brings for apps, unless another is named. */
+export function isNewEmbedded({ embedded, appsDatabaseUrl }: ServerConfig): boolean {
+  return embedded !== null && appsDatabaseUrl === null
 }
 
 /**
@@ -28,9 +36,9 @@ export function databaseServerOf({
  */
 export async function makeAppDatabase(
   config: ServerConfig,
-  { name, password }: { name: string; password: string },
+  { name, password, embedded = false }: Placed & { password: string },
 ): Promise<{ serverMajor: number }> {
-  return onServer(config, async (sql) => {
+  return onServer(config, embedded, async (sql) => {
     const [me] = await sql<{ name: string; isSuper: boolean; may: boolean; version: number }[]>`
       select rolname as name, rolsuper as is_super, rolsuper or (rolcreatedb and rolcreaterole) as may,
              current_setting('server_version_num')::integer as version
@@ -47,7 +55,7 @@ export async function makeAppDatabase(
     if (!(await exists(sql, 'database', name)))
       await sql.unsafe(`create database ${plain(name)} owner ${plain(name)} template template0`)
     await sql.unsafe(`revoke all on database ${plain(name)} from public`)
-    if (config.appsDatabaseUrl === null) await closeOwn(sql)
+    if (serverUrl(config, embedded) === config.databaseUrl) await closeOwn(sql)
     return { serverMajor: Math.floor(me.version / 10_000) }
   })
 }
@@ -56,8 +64,8 @@ export async function makeAppDatabase(
  * Drops the database, whoever is connected to it, and its role; a role that other apps have granted something stays, and may not sign in any more. One
  * that is gone is no failure. Throws PROVISION_FAILED.
  */
-export async function dropAppDatabase(config: ServerConfig, name: string): Promise<void> {
-  await onServer(config, async (sql) => {
+export async function dropAppDatabase(config: ServerConfig, { name, embedded = false }: Placed): Promise<void> {
+  await onServer(config, embedded, async (sql) => {
     if (await exists(sql, 'role', name)) await sql.unsafe(`alter role ${plain(name)} nologin password null`)
     // Its owner may have made a template of it, which nobody can drop.
     if (await exists(sql, 'database', name)) await sql.unsafe(`alter database ${plain(name)} is_template false`)
@@ -76,10 +84,18 @@ async function dropRole(sql: Sql, name: string): Promise<void> {
 }
 
 /** Size and sessions of those databases that are there. Throws PROVISION_FAILED. */
-export async function readDatabaseFacts(config: ServerConfig, names: string[]): Promise<DatabaseFacts[]> {
-  if (names.length === 0) return []
+export async function readDatabaseFacts(config: ServerConfig, databases: Placed[]): Promise<DatabaseFacts[]> {
+  const facts = [true, false].map((embedded) => {
+    const names = databases.filter((one) => (one.embedded ?? false) === embedded).map(({ name }) => name)
+    return names.length === 0 ? [] : readFactsOn(config, { names, embedded })
+  })
+  return (await Promise.all(facts)).flat()
+}
+
+function readFactsOn(config: ServerConfig, { names, embedded }: { names: string[]; embedded: boolean }) {
   return onServer(
     config,
+    embedded,
     async (sql) => sql<DatabaseFacts[]>`
       select datname as name, pg_database_size(oid)::bigint as bytes,
              (select count(*)::integer from pg_stat_activity a where a.datname = d.datname) as connections
@@ -103,6 +119,7 @@ async function makeRole(
   else await sql.unsafe(`alter role ${plain(name)} ${again}`)
   await sql.unsafe(`alter role ${plain(name)} set statement_timeout = '${statementTimeout}'`)
   await sql.unsafe(`alter role ${plain(name)} set idle_in_transaction_session_timeout = '${idleInTransaction}'`)
+  await sql.unsafe(`alter role ${plain(name)} set lock_timeout = '${lockTimeout}'`)
 }
 
 // The platform's own database, where it is the role's to close. What else is on a server of somebody's is that somebody's.
@@ -126,9 +143,24 @@ async function exists(sql: Sql, what: 'role' | 'database', name: string): Promis
   return found.length > 0
 }
 
-async function onServer<Result>(config: ServerConfig, task: (sql: Sql) => Promise<Result>): Promise<Result> {
-  const url = config.appsDatabaseUrl ?? config.databaseUrl
-  const sql = connect(url, { max: 1, name: 'atelier-databases', answerWithinMs: 125_000 })
+function serverUrl(
+  { databaseUrl, appsDatabaseUrl, embedded: servers }: ServerConfig,
+  embedded: boolean,
+): string | null {
+  if (!embedded) return appsDatabaseUrl ?? servers?.elderUrl ?? databaseUrl
+  if (servers) return servers.appsUrl
+  throw new AppError(
+    'PROVISION_FAILED',
+    "the database is on the server that atelier up brings for apps, and is not to be had where ATELIER_DATABASE_URL names the platform's",
+  )
+}
+
+async function onServer<Result>(
+  config: ServerConfig,
+  embedded: boolean,
+  task: (sql: Sql) => Promise<Result>,
+): Promise<Result> {
+  const sql = connect(serverUrl(config, embedded), { max: 1, name: 'atelier-databases', answerWithinMs: 125_000 })
   try {
     // To drop a database waits for every session of the server, and one that is just signing in is not to be hurried.
     await sql`set statement_timeout = '2min'`

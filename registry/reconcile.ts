@@ -42,11 +42,10 @@ export async function dropLeftDatabases({
   config,
   log,
 }: Pick<ReconcileDeps, 'sql' | 'config' | 'log'>): Promise<void> {
-  for (const name of await findLeftDatabases(sql)) {
+  for (const { name, embedded } of await findLeftDatabases(sql)) {
     try {
-      await dropAppDatabase(config, name)
-      await forgetDatabase(sql, name)
-      log.info({ database: name }, 'database of a removed app or preview dropped')
+      await dropAppDatabase(config, { name, embedded })
+      if (await forgetDatabase(sql, name)) log.info({ database: name }, 'database of a removed app or preview dropped')
     } catch (err) {
       log.warn({ err, database: name }, 'database not dropped, tried again later')
     }

@@ -145,7 +145,7 @@ function routed(sql: Db, column: 'r.live_deployment' | 'r.candidate_deployment' 
 
 function databaseOf(sql: Db) {
   return sql`(
-    select jsonb_build_object('name', a.name, 'password', translate(encode(a.password, 'base64'), E'\\n', ''))
+    select jsonb_build_object('name', a.name, 'password', translate(encode(a.password, 'base64'), E'\\n', ''), 'embedded', a.embedded)
     from app_databases a
     where a.name = d.database
   )`

@@ -38,6 +38,11 @@ export function tellNotice(sentence: string): void {
   process.send?.({ notice: sentence })
 }
 
+/** Has the supervisor, if there is one, start the server of the apps' databases, which lies still until somebody wants it. */
+export function wantAppsServer(): void {
+  process.send?.({ wants: 'apps server' })
+}
+
 /** Ends a role that cannot serve for a reason that starting it again does not mend: one sentence to the supervisor, or to the log. */
 export async function refuseToStart(thrown: unknown, { log }: { log: Log }): Promise<never> {
   const { code, message } = toAppError(thrown)

@@ -40,6 +40,7 @@ const allowed: Record<string, string[]> = {
   'sandbox/': ['sandbox/', 'registry/config.ts', 'registry/errors.ts', 'registry/log.ts', 'registry/egress/'],
   'cli/': ['cli/'],
   'cli/up/': [
+    'registry/app-databases.ts',
     'cli/',
     'registry/config.ts',
     'registry/errors.ts',

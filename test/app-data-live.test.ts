@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { test } from './support/atelier.ts'
+import { connectToApps } from './support/platform-database.ts'
 import { atOnce } from './support/repo.ts'
 
 // Reads and writes its database with a driver that knows nothing of Atelier.
@@ -104,7 +105,7 @@ test('each preview has a database of its own, which goes with it, and production
   }
   const [production = '', preview = ''] = await names()
   const isThere = async (name: string) => {
-    const sql = await atelier.platform.openDatabase()
+    const sql = await connectToApps(atelier.home)
     try {
       return (await sql`select 1 from pg_database where datname = ${name}`).length === 1
     } finally {
@@ -183,6 +184,6 @@ test.for(['server', 'process'])(
 )
 
 async function postmaster(home: string): Promise<number[]> {
-  const text = await readFile(join(home, 'postgres/postmaster.pid'), 'utf8').catch(() => '')
+  const text = await readFile(join(home, 'apps-postgres/postmaster.pid'), 'utf8').catch(() => '')
   return text ? [Number(text.split('\n')[0])] : []
 }

@@ -11,7 +11,7 @@ import { writeCancel, writeStartup } from '../sandbox/network/startup-packet.ts'
 import { createDatabase } from './support/database.ts'
 
 const platform = await createDatabase()
-const config = { databaseUrl: platform.url, appsDatabaseUrl: null }
+const config = { databaseUrl: platform.url, appsDatabaseUrl: null, embedded: null }
 const mine = named('of-one-app')
 const other = named('of-another')
 let port = 0
@@ -24,7 +24,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   for (const close of closing.splice(0)) close()
-  for (const { name } of [mine, other]) await dropAppDatabase(config, name)
+  for (const { name } of [mine, other]) await dropAppDatabase(config, { name })
   await platform[Symbol.asyncDispose]()
 })
 
@@ -185,7 +185,7 @@ describe('I1 the database an app was given', () => {
 
   test('lets as many sessions in as its role may have, and says so to one more', async () => {
     // Those of other tests leave the server a moment after their clients.
-    const sessions = async () => (await readDatabaseFacts(config, [other.name]))[0]?.connections
+    const sessions = async () => (await readDatabaseFacts(config, [other]))[0]?.connections
     await expect.poll(sessions).toBe(0)
     const clients = Array.from({ length: 20 }, () => new pg.Client({ connectionString: urlOf(other, otherPort) }))
     for (const client of clients) client.on('error', () => undefined)
@@ -345,7 +345,7 @@ describe('who makes databases', () => {
     }
     url.password = 'pw'
     url.username = `maker_${mine.name}`
-    const byMaker = { databaseUrl: url.href, appsDatabaseUrl: null }
+    const byMaker = { databaseUrl: url.href, appsDatabaseUrl: null, embedded: null }
     const made = named('made')
     await makeAppDatabase(byMaker, made)
     await makeAppDatabase(byMaker, { ...made, password: 'made-again' })
@@ -354,13 +354,13 @@ describe('who makes databases', () => {
     const client = new pg.Client({ connectionString: urlOf({ ...made, password: 'made-again' }, at) })
     client.on('error', () => undefined)
     await client.connect()
-    await dropAppDatabase(byMaker, made.name)
-    await dropAppDatabase(byMaker, made.name)
+    await dropAppDatabase(byMaker, made)
+    await dropAppDatabase(byMaker, made)
     expect(await admin`select 1 from pg_database where datname = ${made.name}`).toEqual([])
     expect(await admin`select 1 from pg_roles where rolname = ${made.name}`).toEqual([])
 
     url.username = `idler_${mine.name}`
-    const refusal = makeAppDatabase({ databaseUrl: url.href, appsDatabaseUrl: null }, made)
+    const refusal = makeAppDatabase({ databaseUrl: url.href, appsDatabaseUrl: null, embedded: null }, made)
     await expect(refusal).rejects.toMatchObject({
       code: 'PROVISION_FAILED',
       message: expect.stringMatching(
@@ -378,20 +378,20 @@ describe('who makes databases', () => {
     expect(await ask(at, `grant connect on database ${neighbour.name} to ${gone.name}`)).toEqual([])
     expect(await ask(at, 'create table held (id int)')).toEqual([])
     expect(await ask(at, `grant select on held to ${gone.name}`)).toEqual([])
-    await dropAppDatabase(config, gone.name)
-    await dropAppDatabase(config, gone.name)
+    await dropAppDatabase(config, gone)
+    await dropAppDatabase(config, gone)
     expect(await admin`select 1 from pg_database where datname = ${gone.name}`).toEqual([])
     // What was granted to the role is the neighbour's to take back; what is left of it opens nothing.
     expect(await admin`select rolcanlogin, rolpassword from pg_authid where rolname = ${gone.name}`).toEqual([
       { rolcanlogin: false, rolpassword: null },
     ])
-    await dropAppDatabase(config, neighbour.name)
-    await dropAppDatabase(config, gone.name)
+    await dropAppDatabase(config, neighbour)
+    await dropAppDatabase(config, gone)
     expect(await admin`select 1 from pg_roles where rolname = ${gone.name}`).toEqual([])
   })
 
   test('a server that is down is said in one sentence', async () => {
-    const down = { databaseUrl: null, appsDatabaseUrl: 'postgres://me:pw@localhost/x?host=/nowhere' }
+    const down = { databaseUrl: null, appsDatabaseUrl: 'postgres://me:pw@localhost/x?host=/nowhere', embedded: null }
     await expect(makeAppDatabase(down, mine)).rejects.toMatchObject({
       code: 'PROVISION_FAILED',
       message: expect.stringMatching(/the database server cannot be reached/),

@@ -9,9 +9,14 @@ import { postgresUser } from './postgres-user.ts'
 import { readPrivately, writePrivately } from './private-file.ts'
 
 const generated = z.string().regex(/^[A-Za-z0-9_-]{20,}$/)
-// A home that is older has no `apps` yet.
-const passwordsSchema = z.object({ postgres: generated, atelier: generated, apps: generated.optional() })
-/** Of the superuser, of the platform's own role, and of the one that makes the databases of apps; these are none. */
+// A home that is older has not all of them yet.
+const passwordsSchema = z.object({
+  postgres: generated,
+  atelier: generated,
+  apps: generated.optional(),
+  appsPostgres: generated.optional(),
+})
+/** Of the superuser, of the platform's own role, of the one that makes the databases of apps (these are none), and of their server's superuser. */
 export type Passwords = Required<z.infer<typeof passwordsSchema>>
 
 /**
@@ -23,15 +28,20 @@ export async function inspectDatabase(home: Home): Promise<Passwords> {
   const kept = await readPrivately(home.postgresPasswords)
   if (kept !== null) {
     const read = parsePasswords(kept, home)
-    const whole = { ...read, apps: read.apps ?? newPassword() }
-    if (!read.apps) await writePasswords(home, whole)
+    const whole = { ...read, apps: read.apps ?? newPassword(), appsPostgres: read.appsPostgres ?? newPassword() }
+    if (!read.apps || !read.appsPostgres) await writePasswords(home, whole)
     return whole
   }
   if (state === 'ready') {
     const message = `the home has a database and its passwords are gone; restore ${home.postgresPasswords} from a backup`
     throw new AppError('HOME_UNUSABLE', message)
   }
-  const made = { postgres: newPassword(), atelier: newPassword(), apps: newPassword() }
+  const made = {
+    postgres: newPassword(),
+    atelier: newPassword(),
+    apps: newPassword(),
+    appsPostgres: newPassword(),
+  }
   await writePasswords(home, made)
   return made
 }
@@ -46,13 +56,17 @@ export function embeddedUrl(home: Home, passwords: Passwords): string {
   })
 }
 
-/** The same for who makes the databases of apps. */
-export function embeddedAppsUrl(home: Home, passwords: Passwords): string {
-  const at = { socketDir: home.socketDir, role: appsRole, password: passwords.apps, database: 'postgres' }
-  return postgresUrl(at)
+/** The same for who makes databases of apps: on the server of their own, and on the platform's, where they were before there was one. */
+export function embeddedServers(home: Home, passwords: Passwords): { appsUrl: string; elderUrl: string } {
+  const maker = { role: appsRole, password: passwords.apps, database: 'postgres' }
+  return {
+    appsUrl: postgresUrl({ ...maker, socketDir: home.appsSocketDir }),
+    elderUrl: postgresUrl({ ...maker, socketDir: home.socketDir }),
+  }
 }
 
-const appsRole = 'atelier_apps'
+/** Makes databases of apps, and their roles. */
+export const appsRole = 'atelier_apps'
 
 /**
  * Starts the embedded Postgres with the platform's role and database in it; makes what is missing. Throws HOME_UNUSABLE for a damaged
@@ -73,7 +87,7 @@ export async function startDatabase(
     onNotice,
   })
   try {
-    const urls = [embeddedUrl(home, passwords), embeddedAppsUrl(home, passwords)]
+    const urls = [embeddedUrl(home, passwords), embeddedServers(home, passwords).elderUrl]
     if ((await Promise.all(urls.map(accepts))).includes(false)) await makeDatabase(home, passwords)
     return postgres
   } catch (thrown) {
@@ -99,7 +113,7 @@ function newPassword(): string {
 }
 
 // 3D000: no such database; 28P01 and 28000: no such role, or another password. All mean: not made yet, or not wholly.
-async function accepts(url: string): Promise<boolean> {
+export async function accepts(url: string): Promise<boolean> {
   const sql = connect(url, { max: 1, name: 'atelier-up' })
   try {
     await sql`select 1`

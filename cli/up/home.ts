@@ -11,6 +11,9 @@ export type Home = {
   postgresDir: string
   postgresPasswords: string
   socketDir: string
+  /** The same two of the server that holds the databases of apps. */
+  appsPostgresDir: string
+  appsSocketDir: string
   runtimeDir: string
   compileCache: string
   processesFile: string
@@ -48,6 +51,8 @@ function layout(home: string, runDir: string): Home {
     postgresDir: join(home, 'postgres'),
     postgresPasswords: join(home, 'secrets/postgres.json'),
     socketDir: join(runDir, 'pg'),
+    appsPostgresDir: join(home, 'apps-postgres'),
+    appsSocketDir: join(runDir, 'apps-pg'),
     runtimeDir: join(home, 'runtime'),
     compileCache: join(home, 'compiled'),
     processesFile: join(runDir, 'processes.json'),

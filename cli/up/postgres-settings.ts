@@ -33,9 +33,20 @@ export const durableSettings: PostgresSettings = {
   cluster_name: 'atelier',
 }
 
-/** A power cut may lose everything. */
-export const testSettings: PostgresSettings = {
+/** Of the server that holds the databases of apps: many strangers, of whom none may take what the others need. */
+export const appsSettings: PostgresSettings = {
   ...durableSettings,
+  max_connections: '400',
+  // For who makes databases, and drops them.
+  reserved_connections: '10',
+  // Statements of apps that fail are the apps' to tell of, and would fill the disk.
+  log_min_messages: 'fatal',
+  log_min_error_statement: 'panic',
+  cluster_name: 'atelier-apps',
+}
+
+/** A power cut may lose everything. */
+export const losable: PostgresSettings = {
   fsync: 'off',
   full_page_writes: 'off',
   synchronous_commit: 'off',

@@ -5,12 +5,17 @@ import { Backoff, pause } from './backoff.ts'
 import { OwnProcess } from './own-process.ts'
 import { findPostgres } from './postgres-binaries.ts'
 import { createCluster, inspectCluster } from './postgres-cluster.ts'
-import { durableSettings, settingArgs, testSettings } from './postgres-settings.ts'
-import { type PostgresUser, postgresUser } from './postgres-user.ts'
+import { durableSettings, losable, type PostgresSettings, settingArgs } from './postgres-settings.ts'
+import { type PostgresUser, type PostgresUserName, postgresUser } from './postgres-user.ts'
 import { endLeftover, readPostmaster } from './postmaster.ts'
-import { turnOver } from './role-log.ts'
+import { emptyOver, turnOver } from './role-log.ts'
 
 export type PostgresOptions = {
+  /** How a person is told of it; default: Postgres. */
+  title?: string
+  settings?: PostgresSettings
+  /** Whose process it is when this one is root's. */
+  userName?: PostgresUserName
   /** The cluster; made when missing. */
   dataDir: string
   /** Where its socket goes; made with mode 0700. */
@@ -29,6 +34,8 @@ export type PostgresOptions = {
   onNotice?: (sentence: string) => void
 }
 
+const tendEveryMs = 60_000
+
 /** Postgres on a unix socket of its own and nowhere else; started again when it crashes, until `stop`. */
 export class EmbeddedPostgres {
   readonly #options: PostgresOptions
@@ -37,18 +44,19 @@ export class EmbeddedPostgres {
   readonly #stopping = new AbortController()
   #process: OwnProcess
   readonly #guard: Promise<void>
+  readonly #tending: NodeJS.Timeout
 
   /**
    * Resolves when it takes connections. Throws HOME_UNUSABLE for a damaged cluster, DATABASE_UNAVAILABLE with Postgres' own last words
    * when it ends before.
    */
   static async start(options: PostgresOptions): Promise<EmbeddedPostgres> {
-    const user = await postgresUser()
+    const user = await postgresUser(options.userName)
     const { initdb, postgres } = await findPostgres(options.copyDir, { anotherUser: user !== null })
     const cluster = { dataDir: options.dataDir, user }
     if ((await inspectCluster(cluster)) === 'missing') await createCluster(cluster, { initdb, ...options })
     if ((await endLeftover(options.dataDir)) === 'ended')
-      options.onNotice?.('ended the Postgres that an earlier run left')
+      options.onNotice?.(`ended the ${titleOf(options)} that an earlier run left`)
     await prepareSocketDir(options.socketDir, user)
     return new EmbeddedPostgres(options, user, postgres, await startOnce(postgres, user, options))
   }
@@ -59,6 +67,7 @@ export class EmbeddedPostgres {
     this.#program = program
     this.#process = process
     this.#guard = this.#restartOnCrash()
+    this.#tending = setInterval(() => void this.#tendLog(), tendEveryMs).unref()
   }
 
   get pid(): number {
@@ -68,8 +77,14 @@ export class EmbeddedPostgres {
   /** Cuts its connections and waits until it has written everything down. `hurry` stops it at once; nothing committed is lost either way. */
   async stop({ hurry = false }: { hurry?: boolean } = {}): Promise<void> {
     this.#stopping.abort()
+    clearInterval(this.#tending)
     this.#process.signal(hurry ? 'SIGQUIT' : 'SIGINT')
     await this.#guard
+  }
+
+  // Whoever can connect can have it write lines.
+  async #tendLog(): Promise<void> {
+    await emptyOver(this.#options.logFile).catch((thrown: unknown) => this.#options.onNotice?.(messageOf(thrown)))
   }
 
   async #restartOnCrash(): Promise<void> {
@@ -77,7 +92,9 @@ export class EmbeddedPostgres {
     const backoff = new Backoff()
     let { livedMs } = await this.#process.exited
     while (!signal.aborted) {
-      this.#options.onNotice?.(`Postgres ended unexpectedly and is started again; see ${this.#options.logFile}`)
+      this.#options.onNotice?.(
+        `${titleOf(this.#options)} ended unexpectedly and is started again; see ${this.#options.logFile}`,
+      )
       await pause(backoff.delayAfter(livedMs), signal)
       if (signal.aborted) return
       try {
@@ -100,6 +117,10 @@ export function postgresUrl(at: { socketDir: string; role: string; password: str
   return `postgres://${credentials}@localhost/${at.database}?host=${encodeURIComponent(at.socketDir)}`
 }
 
+function titleOf({ title = 'Postgres' }: PostgresOptions): string {
+  return title
+}
+
 async function prepareSocketDir(socketDir: string, user: PostgresUser | null): Promise<void> {
   await mkdir(socketDir, { recursive: true })
   await chmod(socketDir, 0o700)
@@ -107,19 +128,22 @@ async function prepareSocketDir(socketDir: string, user: PostgresUser | null): P
 }
 
 async function startOnce(program: string, user: PostgresUser | null, options: PostgresOptions): Promise<OwnProcess> {
-  const { dataDir, socketDir, logFile, durable = true, signal } = options
+  const { dataDir, socketDir, logFile, durable = true, settings = durableSettings, signal } = options
   await turnOver(logFile)
   const log = await open(logFile, 'a', 0o600)
   const { size: logStart } = await log.stat()
-  const settings = durable ? durableSettings : testSettings
-  const postgres = OwnProcess.spawn(program, ['-D', dataDir, ...settingArgs({ ...settings, socketDir })], {
-    user,
-    stdio: ['ignore', log.fd, log.fd],
-    cwd: '/',
-    env: { LC_ALL: 'C', TZ: 'UTC' },
-    // The patient way to stop: the roles, which end by themselves then, finish with it first.
-    whenOrphaned: 'SIGTERM',
-  })
+  const postgres = OwnProcess.spawn(
+    program,
+    ['-D', dataDir, ...settingArgs({ ...settings, ...(durable ? {} : losable), socketDir })],
+    {
+      user,
+      stdio: ['ignore', log.fd, log.fd],
+      cwd: '/',
+      env: { LC_ALL: 'C', TZ: 'UTC' },
+      // The patient way to stop: the roles, which end by themselves then, finish with it first.
+      whenOrphaned: 'SIGTERM',
+    },
+  )
   await log.close()
 
   while (postgres.isRunning) {
@@ -129,5 +153,8 @@ async function startOnce(program: string, user: PostgresUser | null, options: Po
     await sleep(5)
   }
   const words = (await readFile(logFile)).subarray(logStart).toString().trim().split('\n').slice(-5).join('\n  ')
-  throw new AppError('DATABASE_UNAVAILABLE', `Postgres does not start in ${dataDir}; its last words:\n  ${words}`)
+  throw new AppError(
+    'DATABASE_UNAVAILABLE',
+    `${titleOf(options)} does not start in ${dataDir}; its last words:\n  ${words}`,
+  )
 }

@@ -1,7 +1,7 @@
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { RoleLog } from './role-log.ts'
+import { emptyOver, RoleLog } from './role-log.ts'
 
 let directory: string
 let file: string
@@ -50,4 +50,17 @@ test('the file is turned over at 10 MB, and a flood is not read whole', () => {
   log.close()
   expect(heard.at(-1)).toBe('afterwards')
   expect(readFileSync(file, 'utf8')).toBe(warning('afterwards'))
+})
+
+test('a log that a program appends to by itself is emptied at 10 MB, and its end is kept', async () => {
+  appendFileSync(file, warning('small'))
+  await emptyOver(file)
+  expect(readFileSync(file, 'utf8')).toBe(warning('small'))
+  appendFileSync(file, `${warning('flood').repeat(500_000)}${warning('last')}`)
+  await emptyOver(file)
+  expect(statSync(file).size).toBe(0)
+  expect(statSync(`${file}.1`).size).toBe(10 * 1_048_576)
+  expect(readFileSync(`${file}.1`, 'utf8').endsWith(warning('last'))).toBe(true)
+  appendFileSync(file, 'afterwards')
+  expect(readFileSync(file, 'utf8')).toBe('afterwards')
 })

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeFileSync } from 'node:fs'
-import { rename, stat } from 'node:fs/promises'
+import { open, rename, stat, writeFile } from 'node:fs/promises'
 import { StringDecoder } from 'node:string_decoder'
 import { codeOf } from '../../registry/errors.ts'
 import { type LogLine, readLogLine } from './log-line.ts'
@@ -17,6 +17,16 @@ export async function turnOver(file: string): Promise<void> {
   } catch (thrown) {
     if (codeOf(thrown) !== 'ENOENT') throw thrown
   }
+}
+
+/** The same while its program appends to it: the file is emptied, not replaced, and its last 10 MB are kept. A line written between the two is lost. */
+export async function emptyOver(file: string): Promise<void> {
+  await using log = await open(file, 'r+')
+  const { size } = await log.stat()
+  if (size <= maxLogBytes) return
+  const { buffer } = await log.read(Buffer.alloc(maxLogBytes), { position: size - maxLogBytes })
+  await writeFile(`${file}.1`, buffer, { mode: 0o600 })
+  await log.truncate()
 }
 
 /**

@@ -22,6 +22,8 @@ export type RoleOptions = {
   logFile: string
   onLine: (line: LogLine) => void
   onNotice: (sentence: string) => void
+  /** It wants the server of the apps' databases. */
+  onWant: () => void
   /** A process was started or has ended. */
   onProcess: () => void
 }
@@ -106,6 +108,7 @@ export class Role {
   #hear(message: unknown): void {
     if (typeof message !== 'object' || message === null) return
     if ('notice' in message) this.#options.onNotice(String(message.notice))
+    if ('wants' in message) this.#options.onWant()
     if ('refused' in message) this.#refusal = readRefusal(message.refused)
     if (!('ready' in message)) return
     if (this.#hasServed) this.#options.onNotice(`${this.name} serves again`)

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { agreeOnKey, agreeOnRepositories, agreeOnStore } from '../../registry/agreement.ts'
+import { hasEmbeddedDatabases } from '../../registry/app-databases.ts'
 import { openStore } from '../../registry/bundle-store/open.ts'
 import type { Config } from '../../registry/config.ts'
 import { AppError, messageOf, toAppError } from '../../registry/errors.ts'
@@ -8,7 +9,8 @@ import { loadKey } from '../../registry/secrets.ts'
 import { connect, isUnreachable, type Sql } from '../../registry/sql.ts'
 import { provideAccess } from './access.ts'
 import { addressesOf, writeAddresses } from './addresses.ts'
-import { embeddedAppsUrl, embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
+import { AppsServer, inspectAppsServer } from './apps-server.ts'
+import { embeddedServers, embeddedUrl, inspectDatabase, type Passwords, startDatabase } from './database.ts'
 import { type Home, prepareHome } from './home.ts'
 import { type HomeLock, lockHome } from './home-lock.ts'
 import { endLeftovers, noteProcesses } from './leftovers.ts'
@@ -36,6 +38,7 @@ export class Supervisor {
   readonly #passwords: Passwords | null
   readonly #stopping = new AbortController()
   readonly #roles = new Map<RoleName, Role>()
+  readonly #apps: AppsServer | null
   #postgres: Promise<EmbeddedPostgres> | null = null
   #noting: Promise<void> = Promise.resolve()
   #stopped: Promise<void> | null = null
@@ -51,6 +54,7 @@ export class Supervisor {
       refusePoorMachine({ path: home.path, isNew: !existsSync(home.postgresDir) && config.databaseUrl === null })
       await loadKey(config)
       const passwords = config.databaseUrl === null ? await inspectDatabase(home) : null
+      if (passwords) await inspectAppsServer(home)
       const left = await terminal.during('ending what an earlier run left', endLeftovers(home.processesFile))
       if (left.length > 0) terminal.notice(`ended what an earlier run left: ${left.join(', ')}`)
       await refuseBusyPort(config.httpPort)
@@ -76,6 +80,8 @@ export class Supervisor {
     this.#home = home
     this.#lock = lock
     this.#passwords = passwords
+    const onNotice = (sentence: string) => terminal.notice(sentence)
+    this.#apps = passwords && new AppsServer(home, passwords, { onNotice })
   }
 
   /** Resolves when every role serves. Throws an AppError, with nothing left running, when that cannot be. */
@@ -86,6 +92,7 @@ export class Supervisor {
       // First the proxy: it serves apps from its own disk before there is a database to ask.
       const proxy = this.#startRole('proxy', env)
       if (this.#passwords) this.#postgres = this.#startPostgres(this.#passwords)
+      if (this.#apps?.isThere) void this.#apps.start()
       const [{ signInCode }] = await Promise.all([this.#startControlPlane(databaseUrl, env), proxy.serving])
       await writeAddresses(this.#home.addressFile, addressesOf(this.#config, process.pid))
       return { signInCode, adminTokenFile: this.#home.adminTokenFile }
@@ -118,12 +125,7 @@ export class Supervisor {
     if (this.#postgres) await this.#terminal.during('starting the database', this.#postgres)
     const access = await this.#prepareDatabase(databaseUrl)
     this.#stopping.signal.throwIfAborted()
-    // The proxy and the gateway need not be able to make databases. Where they are to be elsewhere, that goes before, for the proxy goes there too.
-    const isHere = this.#passwords && this.#config.appsDatabaseUrl === null
-    const apps = isHere ? { ATELIER_APPS_DATABASE_URL: embeddedAppsUrl(this.#home, this.#passwords) } : {}
-    const roles = (['registry', 'gateway', 'worker'] as const).map((name) =>
-      this.#startRole(name, name === 'gateway' ? env : { ...env, ...apps }),
-    )
+    const roles = (['registry', 'gateway', 'worker'] as const).map((name) => this.#startRole(name, env))
     await this.#terminal.during(
       'starting registry, gateway and worker',
       Promise.all(roles.map(({ serving }) => serving)),
@@ -137,6 +139,7 @@ export class Supervisor {
       await this.#terminal.during('migrating the database', migrate(sql))
       await agreeOnKey(sql, this.#config)
       await this.#noteOwnership(sql)
+      if (this.#apps?.isThere && !(await hasEmbeddedDatabases(sql))) await this.#apps.rest()
       return await provideAccess(sql, this.#home.adminTokenFile)
     } catch (cause) {
       if (!isUnreachable(cause) || this.#postgres) throw cause
@@ -175,13 +178,23 @@ export class Supervisor {
     }
   }
 
+  // The proxy need not be able to make databases, and the gateway has nothing to do with them.
+  #appsEnv(name: RoleName): NodeJS.ProcessEnv {
+    if (!this.#passwords || name === 'gateway') return {}
+    const { appsUrl, elderUrl } = embeddedServers(this.#home, this.#passwords)
+    return name === 'proxy'
+      ? { ATELIER_EMBEDDED_APPS_URL: withoutCredentials(appsUrl) }
+      : { ATELIER_EMBEDDED_APPS_URL: appsUrl, ATELIER_EMBEDDED_ELDER_URL: elderUrl }
+  }
+
   #startRole(name: RoleName, env: NodeJS.ProcessEnv): Role {
     const logFile = this.#home.logFile(name)
     const role = new Role(name, {
-      env,
+      env: { ...env, ...this.#appsEnv(name) },
       logFile,
       onLine: (line) => this.#terminal.roleLine(name, line, logFile),
       onNotice: (sentence) => this.#terminal.notice(sentence),
+      onWant: () => void this.#apps?.start(),
       onProcess: () => this.#noteProcesses(),
     })
     this.#roles.set(name, role)
@@ -219,7 +232,8 @@ export class Supervisor {
 
   async #stopPostgres({ hurry = false } = {}): Promise<void> {
     const [started] = await Promise.allSettled([this.#postgres])
-    if (started.status === 'fulfilled') await started.value?.stop({ hurry })
+    const own = started.status === 'fulfilled' ? started.value : null
+    await Promise.all([own?.stop({ hurry }), this.#apps?.stop({ hurry })])
   }
 
   // Other commands see by it that nothing runs here. A disk that is full must not keep the platform from ending.
@@ -231,6 +245,13 @@ export class Supervisor {
       this.#terminal.notice(`${this.#home.addressFile} cannot be written: ${messageOf(thrown)}`)
     }
   }
+}
+
+function withoutCredentials(address: string): string {
+  const url = new URL(address)
+  url.username = ''
+  url.password = ''
+  return url.href
 }
 
 // Once on a new machine, and before the first program is started behind walls.

@@ -114,7 +114,7 @@ async function dataDirOf(
 function databaseAccess({ database }: LocalRef, { config, key }: LoadDeps): DatabaseAccess | null {
   if (!database) return null
   const password = openDatabasePassword(database, key)
-  return { server: databaseServerOf(config), name: database.name, password }
+  return { server: databaseServerOf(config, database), name: database.name, password }
 }
 
 function runsOf({ kind, server }: Manifest): Runs | null {

@@ -31,7 +31,7 @@ export const listDatabasesRoute = route({
   answers: answersJson('production first, then previews by branch', z.object({ databases: z.array(databaseJson) })),
   async handle({ query }, { app, sql, config }) {
     const databases = await listAppDatabases(sql, app.id)
-    const facts = await readDatabaseFacts(config, query.facts ? databases.map(({ name }) => name) : [])
+    const facts = await readDatabaseFacts(config, query.facts ? databases : [])
     return Response.json({
       databases: databases.map((one) =>
         toJson(

@@ -11,3 +11,13 @@ export async function connectToHome(home: string): Promise<Sql> {
     name: 'test',
   })
 }
+
+/** A connection to the Postgres of the apps in a platform's home, as its superuser. */
+export async function connectToApps(home: string, database = 'postgres'): Promise<Sql> {
+  const passwords: { appsPostgres: string } = JSON.parse(await readFile(join(home, 'secrets/postgres.json'), 'utf8'))
+  const socketDir = encodeURIComponent(join(home, 'run/apps-pg'))
+  return connect(`postgres://postgres:${passwords.appsPostgres}@localhost/${database}?host=${socketDir}`, {
+    max: 1,
+    name: 'test',
+  })
+}
