@@ -268,9 +268,19 @@ export type Database = {
 
 export type Variable = {
   name: string
+  branch: string | null
   runtime_only: boolean
+  value: string | null
   updated_at: string
   updated_by: string
+}
+
+export type StaleVersion = {
+  deployment: string
+  version: string
+  environment: 'production' | 'preview'
+  branch: string
+  names: (string)[]
 }
 
 export type Token = {
@@ -544,9 +554,12 @@ export type Api = {
     }
     query?: {
       environment?: 'production' | 'preview' | undefined
+      branch?: string | undefined
     }
     answer: {
       variables: (Variable)[]
+      stale: (StaleVersion)[]
+      branches: (string)[]
     }
   }
   'PUT apps/{app}/env': {
@@ -555,11 +568,15 @@ export type Api = {
     }
     json: {
       environment?: 'production' | 'preview' | undefined
+      branch?: string | undefined
       values: Record<string, string>
       runtime_only?: boolean | undefined
+      readable?: boolean | undefined
     }
     answer: {
       variables: (Variable)[]
+      stale: (StaleVersion)[]
+      changed: (string)[]
     }
   }
   'DELETE apps/{app}/env': {
@@ -568,10 +585,12 @@ export type Api = {
     }
     query: {
       environment?: 'production' | 'preview' | undefined
+      branch?: string | undefined
       names: string
     }
     answer: {
       removed: (string)[]
+      stale: (StaleVersion)[]
     }
   }
   'GET tokens': {

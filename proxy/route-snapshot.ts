@@ -16,7 +16,10 @@ const routedDeployment = z.object({
   number: z.number().int(),
   manifestKey: z.string(),
   manifestSha256: z.string().regex(/^[0-9a-f]{64}$/),
-  envSnapshot: z.record(z.string(), z.object({ value: z.string(), runtime_only: z.boolean() })),
+  envSnapshot: z.record(
+    z.string(),
+    z.object({ value: z.string(), runtime_only: z.boolean(), branch: z.string().optional() }),
+  ),
   routeId: z.string().nullable().default(null),
   database: z
     .object({ name: z.string(), password: z.string(), embedded: z.boolean().default(false) })

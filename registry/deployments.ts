@@ -134,7 +134,7 @@ export async function createDeployment(
       where route_id = ${routeId}
         and state = 'queued'
     `
-    const envSnapshot = await snapshotEnv(tx, { app: wanted.app, environment: wanted.target.environment })
+    const envSnapshot = await snapshotEnv(tx, { app: wanted.app, ...wanted.target })
     const sourceTree = wanted.sourceTree ?? null
     const inputs = { ...wanted, sourceTree, env: envSnapshot }
     const digests = digestInputs(inputs, { reads: 'build' })

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
-import { listEnv, openEnvSnapshot, setEnv, snapshotEnv, unsetEnv } from './env-vars.ts'
+import { differingNames, listEnv, listEnvBranches, openEnvSnapshot, setEnv, snapshotEnv, unsetEnv } from './env-vars.ts'
 
 const database = await createDatabase()
 const { sql } = database
@@ -25,8 +25,52 @@ test('values are sealed in the database, opened for a run, and runtime-only ones
   expect(JSON.stringify(snapshot)).not.toContain('hunter2')
 })
 
+test('a branch has its own before those of all previews, for itself alone, and production has none', async () => {
+  const previews = { app: 'hello', environment: 'preview' } as const
+  const feature = { ...previews, branch: 'feature/x' }
+  await setEnv(sql, previews, { values: { A: 'all', B: 'all' }, by: 'ada', key })
+  await setEnv(sql, feature, { values: { B: 'own', C: 'own' }, runtimeOnly: true, isReadable: true, by: 'ada', key })
+  const opened = async (branch: string) =>
+    openEnvSnapshot(await snapshotEnv(sql, { ...previews, branch }), { scope: previews, key, purpose: 'run' })
+  expect(await opened('feature/x')).toEqual({ A: 'all', B: 'own', C: 'own' })
+  expect(await opened('feature')).toEqual({ A: 'all', B: 'all' })
+  expect((await listEnv(sql, feature, key)).map(({ name, branch, value }) => [name, branch, value])).toEqual([
+    ['A', null, null],
+    ['B', 'feature/x', 'own'],
+    ['C', 'feature/x', 'own'],
+  ])
+  expect(await listEnvBranches(sql, 'hello')).toEqual(['feature/x'])
+  expect(await snapshotEnv(sql, { ...production, branch: 'feature/x' })).not.toHaveProperty('C')
+  expect(await unsetEnv(sql, feature, ['A', 'B', 'C'])).toEqual(['B', 'C'])
+  expect(await opened('feature/x')).toEqual({ A: 'all', B: 'all' })
+  await unsetEnv(sql, previews, ['A', 'B'])
+})
+
+test('what is set to what it was stays as it is, flags too unless they are named', async () => {
+  const set = (values: Record<string, string>, more: { runtimeOnly?: boolean; isReadable?: boolean } = {}) =>
+    setEnv(sql, production, { values, by: 'ada', key, ...more })
+  expect(await set({ X: '1', Y: '1' }, { runtimeOnly: true, isReadable: true })).toEqual(['X', 'Y'])
+  const before = await snapshotEnv(sql, production)
+  expect(await set({ X: '1', Y: '2' })).toEqual(['Y'])
+  const after = await snapshotEnv(sql, production)
+  expect(after['X']).toEqual(before['X'])
+  expect(after['Y']).toMatchObject({ runtime_only: true })
+  expect(differingNames(before, after, { scope: production, key })).toEqual(['Y'])
+  await set({ Y: '1' })
+  const back = await snapshotEnv(sql, production)
+  expect(back['Y']?.value).not.toBe(before['Y']?.value)
+  expect(differingNames(before, back, { scope: production, key })).toEqual([])
+  expect(await set({ X: '1' }, { isReadable: false })).toEqual([])
+  expect(await set({ X: '1' }, { runtimeOnly: false })).toEqual(['X'])
+  expect((await listEnv(sql, production, key)).find(({ name }) => name === 'X')).toMatchObject({
+    runtimeOnly: false,
+    value: null,
+  })
+  await unsetEnv(sql, production, ['X', 'Y'])
+})
+
 test('previews have their own variables', async () => {
-  expect(await listEnv(sql, { app: 'hello', environment: 'preview' })).toEqual([])
+  expect(await listEnv(sql, { app: 'hello', environment: 'preview' }, key)).toEqual([])
   expect(await unsetEnv(sql, production, ['OPEN', 'NEVER'])).toEqual(['OPEN'])
 })
 

@@ -11,8 +11,8 @@ export type MovedSince = {
 }
 
 export async function readMovedSince(sql: Db, deployment: Deployment): Promise<MovedSince> {
-  const { appId, environment, routeId, number, envSnapshot } = deployment
-  const now = await snapshotEnv(sql, { app: appId, environment })
+  const { appId, environment, branch, routeId, number, envSnapshot } = deployment
+  const now = await snapshotEnv(sql, { app: appId, environment, branch })
   const names = new Set([...Object.keys(envSnapshot), ...Object.keys(now)])
   const later = await sql<{ migrations: string[] }[]>`
     select migrations

@@ -359,7 +359,58 @@ describe('variables', () => {
       ],
     })
     expect(await said(['env', '--app', app, 'unset', 'A', 'OTHER'])).toContain('Removed A, OTHER')
-    expect(await said(['env', 'list', '--app', app, '--preview'])).toContain('no preview variables')
+    expect(await said(['env', 'list', '--app', app, '--preview'])).toContain('no variables for previews')
+  })
+
+  test('of a .env file are imported, but for those the platform sets, and what was so before is no change', async () => {
+    await writeFile(join(desk, '.env'), '\uFEFFexport A="1\r\n2"\r\nPORT=3000\r\nB=two # second\r\n')
+    const first = await atelier(['env', 'import', '--app', app])
+    expect(first).toMatchObject({ code: 0, stdout: `Set A, B for production of ${app}\n` })
+    expect(first.stderr).toContain('PORT: left out, the platform sets it itself')
+    await writeFile(join(desk, 'other.env'), "B=two\nC='3'\n")
+    expect(await said(['env', 'import', 'other.env', '--app', app])).toBe(
+      `Set C for production of ${app}; one was so already\n`,
+    )
+    expect(await said(['env', 'import', '-', '--app', app], { input: 'C=3\n' })).toContain('Nothing to change')
+    await writeFile(join(desk, '.env'), 'D=1\nhunter2 canary\n')
+    const refused = await atelier(['env', 'import', '--app', app])
+    failed(refused, 1, '.env: line 2 is not NAME=value')
+    expect(refused.stderr).not.toContain('canary')
+    expect(await said(['env', 'list', '--app', app])).not.toContain('D ')
+    failed(await atelier(['env', 'import', 'nowhere', '--app', app]), 1, 'nowhere cannot be read')
+  })
+
+  test('that are readable are shown, and say when what is live needs a redeploy', async () => {
+    await said(['env', 'set', 'LEVEL=info', '--readable', '--app', app])
+    await said(['env', 'set', 'SECRET=canary', '--app', app])
+    const { version } = await plane.deployed(app, 'c'.repeat(40))
+    const listed = await said(['env', '--app', app])
+    expect(listed).toMatch(/LEVEL +info /)
+    expect(listed).toMatch(/SECRET +hidden /)
+    expect(listed).not.toContain('needs a redeploy')
+    expect(await said(['env', 'set', 'LEVEL=info', 'SECRET=canary', '--app', app])).toBe(
+      `Nothing to change for production of ${app}; 2 were so already\n`,
+    )
+    const needs = `main (${version.slice(0, 7)}) runs with LEVEL as before and needs a redeploy: atelier redeploy\n`
+    expect(await said(['env', 'set', 'LEVEL=debug', '--app', app])).toBe(`Set LEVEL for production of ${app}\n${needs}`)
+    expect(await said(['env', '--app', app])).toContain(needs)
+    expect(await said(['env', 'set', 'LEVEL=info', '--app', app])).not.toContain('needs a redeploy')
+    expect(await said(['env', 'set', 'VITE_X=1', '--app', app])).toContain('atelier redeploy --build\n')
+  })
+
+  test('of one branch go before those of all previews', async () => {
+    await said(['env', 'set', 'A=all', 'B=all', '--preview', '--readable', '--app', app])
+    expect(await said(['env', 'set', 'B=own', '--branch', 'feature-x', '--readable', '--app', app])).toBe(
+      `Set B for the preview of feature-x of ${app}\n`,
+    )
+    const listed = await said(['env', '--branch', 'feature-x', '--app', app])
+    expect(listed).toMatch(/A +all +build and run +all previews /)
+    expect(listed).toMatch(/B +own +build and run +feature-x /)
+    expect(await said(['env', '--preview', '--app', app])).toMatch(
+      /B +all [\s\S]*Branches with variables of their own: feature-x\n/,
+    )
+    expect(await said(['env', 'unset', 'B', '--branch', 'feature-x', '--app', app])).toContain('Removed B')
+    expect(await said(['env', '--branch', 'feature-x', '--app', app])).toMatch(/B +all /)
   })
 
   test('with --redeploy they are live at once, without a build', async () => {
@@ -381,7 +432,7 @@ describe('variables', () => {
     ['nothing', ['env', 'set'], 2, 'nothing to set'],
     ['a name alone', ['env', 'set', 'A'], 2, 'A has no value'],
     ["a name of the platform's own", ['env', 'set', 'PORT=1'], 1, 'set by the platform'],
-    ['what was never set', ['env', 'unset', 'NEVER'], 1, 'no production variable NEVER'],
+    ['what was never set', ['env', 'unset', 'NEVER'], 1, 'no variable NEVER for production'],
     ['a file that is not there', ['env', 'set', '--file', 'nowhere'], 1, 'nowhere cannot be read'],
   ])('%s', async (_, args, code, words) => {
     failed(await atelier([...args, '--app', app]), code, words)

@@ -78,6 +78,15 @@ describe('variables', () => {
     expect([await names(), await names('preview')]).toEqual([['PEM'], ['KEY']])
   })
 
+  test('of production are not by branch', async () => {
+    const wrong = { values: { A: '1' }, environment: 'production', branch: 'feature' }
+    expect(await ask('PUT', `apps/${app}/env`, wrong)).toMatchObject({ json: { error: { code: 'REQUEST_INVALID' } } })
+    expect(await ask('PUT', `apps/${app}/env`, { values: { A: '1' }, branch: 'feature' })).toMatchObject({
+      json: { variables: [{ name: 'A', branch: 'feature', value: null }], changed: ['A'], stale: [] },
+    })
+    expect(await names()).toEqual([])
+  })
+
   test.each([
     ['a name the platform sets', { PORT: '1' }, 'ENV_NAME_ILLEGAL'],
     ['a name of the platform', { ATELIER_TOKEN: 'x' }, 'ENV_NAME_ILLEGAL'],
