@@ -18,6 +18,8 @@ import type { BuildNetworks } from '../sandbox/network/build-network.ts'
 import { type Attempts, Fenced, keepClaim, Stopping } from './attempt.ts'
 import type { BuildCaches } from './build-caches.ts'
 import { runBeforeDeployAgain } from './deploy-again.ts'
+import { fetchSource } from './git-fetch.ts'
+import type { GitNetworks } from './git-network.ts'
 import type { HostNpm } from './host-npm.ts'
 import { makeBuild } from './make-build.ts'
 import { Mask } from './mask.ts'
@@ -31,6 +33,7 @@ export type BuildDeps = {
   key: Key
   npm: () => Promise<HostNpm>
   networks: BuildNetworks
+  gitNetworks: GitNetworks
   caches: BuildCaches
   appNetworks: Promise<AppNetworks>
   isolation: Pick<IsolationWatch, 'current' | 'demand'>
@@ -67,11 +70,12 @@ async function explainUnclaimed(deploymentId: string, { sql, log }: BuildDeps): 
 }
 
 async function runAttempt(
-  claim: Claim,
+  claimed: Claim,
   controller: AbortController,
   deps: BuildDeps & { cleanup: AsyncDisposableStack },
 ): Promise<void> {
   const { sql, log, cleanup } = deps
+  let claim = claimed
   const lines: string[] = []
   const mask = new Mask({})
   const steps = new StepLog(
@@ -89,6 +93,7 @@ async function runAttempt(
     const hide = (more: Record<string, string>) => mask.hide(more)
     if (claim.attempt > 1) steps.line(`-----> Attempt ${claim.attempt}    the one before was ended`)
     await deps.isolation.demand()
+    claim = await fetchSource(claim, { ...deps, log: steps, mask, signal: controller.signal })
     const attempt = new RunningAttempt(claim, sql)
     const goOn = async (built: Claim) => {
       await runBeforeDeployAgain(built, { ...deps, log: steps, hide, mask, signal: controller.signal })

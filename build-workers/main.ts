@@ -16,6 +16,7 @@ import { BackgroundEncoding } from './background-encoding.ts'
 import { build } from './build.ts'
 import { BuildCaches } from './build-caches.ts'
 import { openBuildNetworks } from './build-egress.ts'
+import { GitNetworks } from './git-network.ts'
 import { hostNpmOnce } from './host-npm.ts'
 import { watchBuildIsolation } from './isolation.ts'
 import { LateHooks } from './late-hooks.ts'
@@ -40,11 +41,15 @@ const attempts = await Attempts.start(sql)
 const caches = new BuildCaches({ config, sql, log })
 const npm = hostNpmOnce(process.env, { toolsDir: caches.tools, log })
 const networks = openBuildNetworks(config, { npm, env: process.env })
+const gitNetworks = new GitNetworks(config)
 const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
 await Promise.all([prepareRuntime(config.home), takeUpAfterFormerSelf({ sql, queue, config, caches, workerId, log })])
 const isolation = watchBuildIsolation(config, { sql, networks, workerId, log })
 await isolation.demand().catch((weak: unknown) => refuseToStart(weak, { log }))
-const deps = { sql, store, queue, config, key, npm, networks, caches, appNetworks, isolation, attempts, workerId, log }
+const deps = {
+  ...{ sql, store, queue, config, key, npm, networks, gitNetworks, caches, appNetworks },
+  ...{ isolation, attempts, workerId, log },
+}
 const hooks = await LateHooks.start(deps)
 const encoding = await BackgroundEncoding.start({ sql, store, log })
 const worker = startBuildWorker(config, (deploymentId) => build(deploymentId, deps), {
@@ -63,7 +68,7 @@ onShutdown(
     await worker.close()
     await attempts.close()
     await isolation.close()
-    await networks.close()
+    await Promise.all([networks.close(), gitNetworks.close()])
     await (await appNetworks).close()
     await forgetIsolation(sql, { part: 'worker', instance: workerId })
     await queue.close()

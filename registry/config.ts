@@ -52,6 +52,8 @@ export type Config = {
   isolation: 'require' | 'warn'
   /** How often rows and jobs are brought together again. */
   reconcileMs: number
+  /** How long fetching a source from a git host may take. */
+  fetchTimeoutMs: number
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   /** What builds keep for the next ones: of each app, and of all apps on this machine. */
@@ -151,6 +153,7 @@ const environment = z.object({
   ATELIER_EGRESS_ALLOW: egressAllow.optional(),
   ATELIER_OUTBOUND_ALLOW: egressAllow.optional(),
   ATELIER_TRUSTED_PROXIES: networks.optional(),
+  ATELIER_FETCH_TIMEOUT_SEC: count(1, 3600).default(120),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
@@ -207,6 +210,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     key: settings.ATELIER_KEY ?? null,
     isolation: settings.ATELIER_ISOLATION ?? (settings.ATELIER_DATABASE_URL ? 'require' : 'warn'),
     reconcileMs: settings.ATELIER_RECONCILE_SEC * 1000,
+    fetchTimeoutMs: settings.ATELIER_FETCH_TIMEOUT_SEC * 1000,
     buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
     buildLimits: {
       timeoutMs: settings.ATELIER_BUILD_TIMEOUT_SEC * 1000,

@@ -3,6 +3,7 @@ import type { Environment, Target } from './branches.ts'
 import { appendBuildLog } from './build-logs.ts'
 import { type EnvSnapshot, snapshotEnv } from './env-vars.ts'
 import { AppError, type ErrorCode } from './errors.ts'
+import type { KeptOrigin } from './git-origins.ts'
 import { holdBuild, holdSource } from './holds.ts'
 import { newId } from './ids.ts'
 import { digestInputs, findReusableBuild } from './reusable-builds.ts'
@@ -44,6 +45,8 @@ export type Deployment = {
   /** What a push brings to what was live when it came out, the newest first; null: not known. */
   commits: Commit[] | null
   sourceKey: string | null
+  /** Where a worker fetches its source from, or has. */
+  gitOrigin: KeptOrigin | null
   /** git's name for the files; null: not known. */
   sourceTree: string | null
   inputSha256: string
@@ -86,6 +89,8 @@ export type NewDeployment = {
   by: string
   sourceKey?: string | null
   sourceTree?: string | null
+  /** In place of a source: a worker fetches it first. */
+  gitOrigin?: KeptOrigin | null
   /** Set for a redeploy: the build to put before users again, with the environment as it is now. */
   buildId?: string | null
   git?: { ref: string; sha: string; oldSha: string; subject: string } | null
@@ -148,12 +153,12 @@ export async function createDeployment(
     const [deployment] = await tx<Deployment[]>`
       insert into deployments (
         id, app_id, route_id, number, version, environment, branch, label, source, ref, git_sha, old_sha, subject,
-        source_key, source_tree, input_sha256, tree_sha256, build_id, env_snapshot, options, state_by, created_by
+        source_key, git_origin, source_tree, input_sha256, tree_sha256, build_id, env_snapshot, options, state_by, created_by
       )
       values (
         ${id}, ${wanted.app}, ${routeId}, ${app.number}, ${wanted.version}, ${wanted.target.environment}, ${wanted.target.branch},
         ${wanted.target.label}, ${wanted.source}, ${wanted.git?.ref ?? null}, ${wanted.git?.sha ?? null}, ${wanted.git?.oldSha ?? null},
-        ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${sourceTree}, ${digests.inputSha256},
+        ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${wanted.gitOrigin ? tx.json(wanted.gitOrigin) : null}, ${sourceTree}, ${digests.inputSha256},
         ${digests.treeSha256}, ${buildId}, ${tx.json(envSnapshot)}, ${tx.json(wanted.options ?? {})}, ${wanted.by}, ${wanted.by}
       )
       returning *

@@ -41,6 +41,7 @@ export const ERRORS = {
   OUTBOUND_REFUSED: { status: 403, fault: 'user', summary: 'the platform does not call that address' },
   OUTBOUND_FAILED: { status: 502, fault: 'user', summary: 'what the platform called did not answer properly' },
   // source, build
+  FETCH_FAILED: { status: 400, fault: 'user', summary: 'the source could not be fetched from its git host' },
   SOURCE_INVALID: { status: 400, fault: 'user', summary: 'the source cannot be unpacked' },
   CONFIG_INVALID: { status: 400, fault: 'user', summary: 'atelier.config.ts is not valid' },
   FRAMEWORK_UNKNOWN: { status: 400, fault: 'user', summary: 'no kind of app was recognised' },

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import { isBranchName } from '../branch-names.ts'
 
 // The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character, of the ASCII kind
 // or the bidirectional one.
@@ -25,7 +26,7 @@ export const versionName = line(80).openapi({ example: '3f2a91c' })
 export const branchName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/, 'must be a plain branch name such as main or fix/login')
-  .refine((name) => !/(^|\/)[-.]|\.\.|\/\/|\/$|\.lock(\/|$)/.test(name), 'must be a branch name git allows')
+  .refine(isBranchName, 'must be a branch name git allows')
   .openapi({ example: 'main' })
 
 /** Why somebody does something, in their words. */

@@ -35,7 +35,8 @@ export type OutboundLimits = { redirects: number; timeoutMs: number; answerBytes
 /** `timeoutMs` is for all of it: names, connections, redirects, the answer to its last byte. */
 export const outboundLimits: OutboundLimits = { redirects: 3, timeoutMs: 10_000, answerBytes: 65_536 }
 
-const forPlatform: EgressUser = {
+/** Where people name whom the platform calls: on any port. */
+export const forPlatform: EgressUser = {
   ports: 'any',
   whatToSet: 'to let the platform call it, name it in ATELIER_OUTBOUND_ALLOW on the server',
 }

@@ -9,6 +9,7 @@ import { Attempts } from '../../build-workers/attempt.ts'
 import { type BuildDeps, build } from '../../build-workers/build.ts'
 import { BuildCaches } from '../../build-workers/build-caches.ts'
 import { openBuildNetworks } from '../../build-workers/build-egress.ts'
+import { GitNetworks } from '../../build-workers/git-network.ts'
 import { type HostNpm, hostNpmOnce } from '../../build-workers/host-npm.ts'
 import { createApp } from '../../registry/apps.ts'
 import { targetOfBranch } from '../../registry/branches.ts'
@@ -69,6 +70,7 @@ export class TestWorker {
     const attempts = await Attempts.start(sql)
     const npm = given.npm ?? hostNpmOnce(process.env, { toolsDir: join(home, 'cache', 'tools'), log })
     const networks = openBuildNetworks(config, { npm, env: process.env })
+    const gitNetworks = new GitNetworks(config)
     const appNetworks = AppNetworks.open({ egressAllow: config.egressAllow, log })
     const store = new FileStore(join(home, 'store'))
     const enqueued: string[] = []
@@ -84,6 +86,7 @@ export class TestWorker {
       key: randomBytes(32),
       npm,
       networks,
+      gitNetworks,
       caches: new BuildCaches({ config, sql, log }),
       appNetworks,
       isolation: unproved,
@@ -103,7 +106,7 @@ export class TestWorker {
     return new TestWorker(deps, home, enqueued, async () => {
       await edge.close()
       await attempts.close()
-      await networks.close()
+      await Promise.all([networks.close(), gitNetworks.close()])
       await (await appNetworks).close()
       await database[Symbol.asyncDispose]()
       await rm(home, { recursive: true, force: true })
