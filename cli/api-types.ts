@@ -16,7 +16,7 @@ export type Error = {
   }
 }
 
-export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
 
 export type ProgressEvent = {
   type: 'start'
@@ -254,6 +254,42 @@ export type AppLogEvent = {
   version: string
   stream: 'stdout' | 'stderr' | 'platform'
   text: string
+}
+
+export type RunEvent = {
+  type: 'run'
+  run: Run
+} | {
+  type: 'waiting' | 'running'
+} | {
+  type: 'output'
+  stream: 'stdout' | 'stderr'
+  data: string
+} | {
+  type: 'end'
+  exit_code?: number | null | undefined
+  signal?: string | null | undefined
+  cause?: string | null | undefined
+  error?: {
+    code: ErrorCode
+    message: string
+  } | undefined
+}
+
+export type Run = {
+  id: string
+  deployment: string
+  version: string
+  command: string
+  by: string
+  state: 'waiting' | 'running' | 'ended'
+  exit_code: number | null
+  signal: string | null
+  cause: string | null
+  reason: string | null
+  created_at: string
+  started_at: string | null
+  ended_at: string | null
 }
 
 export type Database = {
@@ -536,6 +572,53 @@ export type Api = {
       follow?: boolean | undefined
     }
     events: AppLogEvent | EndEvent
+  }
+  'POST apps/{app}/runs': {
+    params: {
+      app: string
+    }
+    json: {
+      command: (string)[]
+      branch?: string | null | undefined
+      input?: boolean | undefined
+      timeout_sec?: number | undefined
+    }
+    events: RunEvent
+  }
+  'GET apps/{app}/runs': {
+    params: {
+      app: string
+    }
+    query?: {
+      limit?: number | undefined
+    }
+    answer: {
+      runs: (Run)[]
+    }
+  }
+  'POST apps/{app}/runs/{run}/input': {
+    params: {
+      app: string
+      run: string
+    }
+    json: {
+      seq: number
+      data: string
+      end?: boolean | undefined
+    }
+    answer: {
+      taken: boolean
+    }
+  }
+  'POST apps/{app}/runs/{run}/end': {
+    params: {
+      app: string
+      run: string
+    }
+    json: {
+      at_once?: boolean | undefined
+    }
+    answer: Run
   }
   'GET apps/{app}/databases': {
     params: {

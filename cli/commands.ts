@@ -35,6 +35,7 @@ export const commands: Record<string, Entry> = {
   cancel: { summary: 'cancel a queued or running deployment', load: () => import('./cancel.ts') },
   status: { summary: 'show what is live where', load: () => import('./status.ts') },
   logs: { summary: "read an app's log, or the build log of a deployment", load: () => import('./logs.ts') },
+  run: { summary: 'run a command once, in the sandbox of an app', load: () => import('./run.ts') },
   purge: { summary: 'have every edge forget cached answers of an app', load: () => import('./purge.ts') },
   env: { summary: 'list, set and unset variables', load: () => import('./env.ts') },
   db: { summary: 'show the databases an app was given', load: () => import('./db.ts') },

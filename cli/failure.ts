@@ -1,16 +1,16 @@
 // How the command ends: 0 it did what was asked, 1 the user's fault or a failed deployment, 2 usage, 3 the platform's fault.
-export type ExitCode = 0 | 1 | 2 | 3
 
 /** What ends a command: one sentence saying what happened and what to do next, shown as `atelier: <message>`. */
 export class Failure extends Error {
-  readonly exitCode: ExitCode
+  /** One of those, or what a command that was run (`atelier run`) has ended with. */
+  readonly exitCode: number
   readonly code: string
   /** What is wrong stands in the answer already: nothing is added to it but the exit code. */
   readonly isTold: boolean
 
   constructor(
     message: string,
-    { exitCode = 1, code = 'FAILED', isTold = false }: { exitCode?: ExitCode; code?: string; isTold?: boolean } = {},
+    { exitCode = 1, code = 'FAILED', isTold = false }: { exitCode?: number; code?: string; isTold?: boolean } = {},
   ) {
     super(message)
     this.name = 'Failure'

@@ -23,9 +23,16 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
 }
 
-/** Coloured when stdout is a terminal and NO_COLOR is not set. */
-export function paint(style: Style, text: string): string {
-  return isTerminal() && !process.env.NO_COLOR ? styleText(style, text, { validateStream: false }) : text
+/** Coloured on a terminal, unless NO_COLOR is set; with FORCE_COLOR wherever it goes. */
+export function paint(style: Style, text: string, stream: { isTTY?: boolean } = process.stdout): string {
+  return isColoured(stream) ? styleText(style, text, { validateStream: false }) : text
+}
+
+// no-color.org: set to anything; of FORCE_COLOR the colours are asked for, and 0 is none.
+function isColoured({ isTTY = false }: { isTTY?: boolean }): boolean {
+  const { NO_COLOR, FORCE_COLOR, TERM } = process.env
+  if (FORCE_COLOR !== undefined && FORCE_COLOR !== '') return FORCE_COLOR !== '0' && FORCE_COLOR !== 'false'
+  return isTTY && !NO_COLOR && TERM !== 'dumb'
 }
 
 /** Rows under headings, columns two spaces apart, as wide as their longest cell; the last column is never padded. */

@@ -1,11 +1,11 @@
 import { Command, CommanderError } from 'commander'
 import { commands } from './commands.ts'
-import { type ExitCode, toFailure } from './failure.ts'
+import { toFailure } from './failure.ts'
 import { note, printJson } from './output.ts'
 import { ownVersion } from './version.ts'
 
 /** Runs one command line to its end and returns the exit code; every failure has been told on stderr by then. */
-export async function run(args: string[]): Promise<ExitCode> {
+export async function run(args: string[]): Promise<number> {
   endQuietlyWhenNobodyReads()
   const program = new Command('atelier')
     .description('git push to live on your own server')
@@ -57,7 +57,7 @@ async function registerCommands(program: Command, args: string[]): Promise<void>
   }
 }
 
-function tell(thrown: unknown, args: string[]): ExitCode {
+function tell(thrown: unknown, args: string[]): number {
   const failure = toFailure(thrown)
   if (failure.isTold) return failure.exitCode
   note(`atelier: ${failure.message}`)

@@ -20,6 +20,7 @@ import { EdgePool } from './edge-pool.ts'
 import { FreeCores } from './free-cores.ts'
 import { Fuses } from './fuses.ts'
 import { AppLogShipper } from './hosts/app-log-shipper.ts'
+import { AppRuns } from './hosts/app-runs.ts'
 import { DataFolders } from './hosts/data-folders.ts'
 import { HostReports } from './hosts/host-reports.ts'
 import { deploymentLoader } from './hosts/load.ts'
@@ -114,11 +115,16 @@ export async function startProxy(
   const probes = new Probes({
     ...{ sql, edgeId, known, edges, deployments, host, appsDomain: config.appsDomain, token: probeToken, log },
   })
-  const residents = new Residents({ known, edges, snapshots, deployments, preparations, pins, bundles, retained, log })
+  const parts = { known, edges, snapshots, deployments, preparations, pins, bundles, retained, log }
+  const residents = new Residents({ ...parts, isRunIn: (id) => runs.uses(id) })
 
   await residents.restore()
   await edges.open({ port, host })
   residents.settle()
+  const runs = new AppRuns({
+    ...{ sql, edgeId, config, key, bundles, networks, data, appLog, log },
+    ...(admit && { admit }),
+  })
   const looking = setInterval(() => {
     cores.look()
     deployments.sleepIdle()
@@ -150,6 +156,7 @@ export async function startProxy(
     async close() {
       clearInterval(looking)
       starts.close()
+      await runs.close()
       // While the registry still knows this edge it takes in what was counted last.
       await edges.close(limits.closeDeadlineMs)
       await traffic.close()

@@ -60,6 +60,10 @@ export const ERRORS = {
   RELEASE_FAILED: { status: 400, fault: 'user', summary: 'the release command failed' },
   PROVISION_FAILED: { status: 400, fault: 'user', summary: 'no database could be made for the app' },
   PRERENDER_FAILED: { status: 400, fault: 'user', summary: 'a page could not be prerendered' },
+  RUN_IMPOSSIBLE: { status: 409, fault: 'user', summary: 'there is nothing on the server that a command could run in' },
+  RUN_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such command' },
+  RUN_ENDED: { status: 409, fault: 'user', summary: 'the command has ended' },
+  RUNS_TOO_MANY: { status: 429, fault: 'user', summary: 'too many commands of the app run already' },
   HOOK_FAILED: { status: 400, fault: 'user', summary: 'a hook failed' },
   // platform
   CONFIG_ENV: { status: 500, fault: 'platform', summary: 'an ATELIER_ setting is not valid' },
@@ -67,6 +71,7 @@ export const ERRORS = {
   STORE_UNAVAILABLE: { status: 503, fault: 'platform', summary: 'the bundle store does not answer' },
   DATABASE_UNAVAILABLE: { status: 503, fault: 'platform', summary: 'the database does not answer' },
   NO_EDGE: { status: 503, fault: 'platform', summary: 'no edge is running' },
+  RUN_LOST: { status: 503, fault: 'platform', summary: 'the machine that ran the command is gone' },
   SANDBOX_FAILED: { status: 500, fault: 'platform', summary: 'the sandbox did not start' },
   ISOLATION_WEAK: { status: 503, fault: 'platform', summary: 'apps and builds cannot be walled off well enough here' },
   HOME_UNUSABLE: { status: 500, fault: 'user', summary: 'the home directory cannot be used' },

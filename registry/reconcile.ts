@@ -1,5 +1,6 @@
 import { findLeftDatabases, forgetDatabase } from './app-databases.ts'
 import { pruneAppLogs } from './app-logs.ts'
+import { pruneRuns } from './app-runs.ts'
 import type { BundleStore } from './bundle-store/contract.ts'
 import { requeueAbandoned } from './claims.ts'
 import type { Config } from './config.ts'
@@ -56,6 +57,7 @@ export async function dropLeftDatabases({
 export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await forgetDeadEdges(sql)
   await pruneAppLogs(sql)
+  await pruneRuns(sql)
   await prunePurges(sql)
   await pruneBins(sql)
   await pruneRollouts(sql)

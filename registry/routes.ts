@@ -37,7 +37,7 @@ export type Route = {
 
 /**
  * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
- * `<id>:<state|prepared>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
+ * `<id>:<state|prepared>`, `app_runs` `<id>:<what happened>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
  */
 export const channels = {
   routes: 'routes',
@@ -46,6 +46,7 @@ export const channels = {
   deployments: 'deployments',
   buildLogs: 'build_logs',
   appLogs: 'app_logs',
+  appRuns: 'app_runs',
   purges: 'purges',
   encodings: 'encodings',
   hookRuns: 'hook_runs',

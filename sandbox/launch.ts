@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { Duplex } from 'node:stream'
+import { Duplex, type Writable } from 'node:stream'
 import { AppError, messageOf } from '../registry/errors.ts'
 import { dataMount } from './bubblewrap.ts'
 import { Cgroup } from './cgroups.ts'
@@ -54,8 +54,11 @@ export type Program = {
   listen?: string[]
   /** A pipe on the next descriptor, over which the program reports; it ends when this process does. */
   control?: boolean
+  /** A pipe on its standard input; default: that is empty. */
+  input?: boolean
   limits: Limits
-  onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void
+  /** A promise has the program wait: nothing more is read of that stream before it settles. */
+  onOutput?: (stream: 'stdout' | 'stderr', chunk: Buffer) => void | Promise<void>
   /** Aborting kills the tree at once. */
   signal?: AbortSignal
 }
@@ -68,6 +71,8 @@ export type Launched = {
   pid: number
   /** Whatever comes out of it was written by the program: bound it and check it. What is written to it the program may not read. */
   control: Duplex | null
+  /** Its standard input. */
+  input: Writable | null
   /** Resolves, and never rejects, when the whole process tree is gone and all output was handed over. */
   exited: Promise<Exit>
   /** SIGTERM to every process of the tree, SIGKILL after `graceMs`. */
@@ -124,7 +129,7 @@ function spawnWith(sockets: ListeningSocket[], program: Program, confined: Confi
       cwd: program.cwd,
       detached: true,
       stdio: [
-        'ignore',
+        program.input ? 'pipe' : 'ignore',
         'pipe',
         'pipe',
         ...descriptors,
@@ -154,13 +159,13 @@ function supervise(program: Program, { child, tree, sockets, cgroup, confined }:
   const onAbort = () => end('aborted')
   program.signal?.addEventListener('abort', onAbort, { once: true })
   if (program.signal?.aborted) onAbort()
-  passOutput(child, program, () => end('output'))
+  const output = passOutput(child, program, () => end('output'))
   const stopWatching = watch(tree, cgroup, program, end)
 
   const finish = async (): Promise<Exit> => {
     const { code, signal } = await tree.ended
     await tree.kill()
-    await whenDrained(child)
+    await whenDrained(child, output)
     stopWatching()
     program.signal?.removeEventListener('abort', onAbort)
     for (const socket of sockets) socket.remove()
@@ -173,6 +178,7 @@ function supervise(program: Program, { child, tree, sockets, cgroup, confined }:
   return {
     pid: tree.pid,
     control: controlOf(child, program),
+    input: inputOf(child),
     exited,
     stop: (graceMs) => {
       if (cause === 'exit' && !tree.hasEnded) cause = 'stopped'
@@ -181,6 +187,11 @@ function supervise(program: Program, { child, tree, sockets, cgroup, confined }:
       return exited.finally(() => clearTimeout(timer))
     },
   }
+}
+
+// A program that reads no further is no fault of the one that writes.
+function inputOf({ stdin }: ChildProcess): Writable | null {
+  return stdin?.on('error', () => stdin.destroy()) ?? null
 }
 
 async function checkPlace({ name, cwd }: Program): Promise<void> {

@@ -48,8 +48,7 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
     if (manifest.kind === 'static') return { manifest, manifestPath, host: null }
 
     await deps.admit?.()
-    const spec = { ...(await hostSpec(ref, bundle, deps)), dataDir: await dataDirOf(ref, manifest, deps) }
-    const database = databaseAccess(ref, deps)
+    const { spec, database } = await openRoom(ref, bundle, deps)
     const host = new Host(spec, {
       start: async (starting) => {
         const networks = await deps.networks
@@ -70,6 +69,17 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
   }
 }
 
+export type Room = { spec: Omit<IsolateSpec, 'socketPath' | 'onLog'>; database: DatabaseAccess | null }
+
+/** What programs of a deployment find: its code, variables, user, folder at /data, and the way to its database. */
+export async function openRoom(ref: LocalRef, bundle: LocalBundle, deps: RoomDeps): Promise<Room> {
+  const spec = await hostSpec(ref, bundle, deps)
+  const dataDir = await dataDirOf(ref, bundle.manifest, deps)
+  return { spec: { ...spec, dataDir }, database: databaseAccess(ref, deps) }
+}
+
+export type RoomDeps = Pick<LoadDeps, 'config' | 'key' | 'data' | 'appLog'>
+
 // Of what keeps anything in memory between requests two would be two apps.
 function maxIsolatesOf({ kind, max_isolates: most }: Pick<Manifest, 'kind' | 'max_isolates'>): number {
   if (kind !== 'fetch') return 1
@@ -79,7 +89,7 @@ function maxIsolatesOf({ kind, max_isolates: most }: Pick<Manifest, 'kind' | 'ma
 async function hostSpec(
   ref: LocalRef,
   { manifest, codeDirectory }: LocalBundle,
-  { config, key }: LoadDeps,
+  { config, key }: RoomDeps,
 ): Promise<Omit<IsolateSpec, 'socketPath' | 'onLog'>> {
   const runs = runsOf(manifest)
   if (runs === null || codeDirectory === null) {
@@ -104,14 +114,14 @@ async function hostSpec(
 async function dataDirOf(
   ref: LocalRef,
   { data }: Pick<Manifest, 'data'>,
-  { data: folders, config, appLog }: LoadDeps,
+  { data: folders, config, appLog }: RoomDeps,
 ): Promise<string | undefined> {
   if (!data || !ref.routeId) return undefined
   const user = await leaseUser(config, { purpose: 'app', app: ref.appId })
   return folders.open(ref.routeId, user, (line) => appLog.add(ref, 'platform', line))
 }
 
-function databaseAccess({ database }: LocalRef, { config, key }: LoadDeps): DatabaseAccess | null {
+function databaseAccess({ database }: LocalRef, { config, key }: RoomDeps): DatabaseAccess | null {
   if (!database) return null
   const password = openDatabasePassword(database, key)
   return { server: databaseServerOf(config, database), name: database.name, password }

@@ -18,6 +18,8 @@ export type ResidentsDeps = {
   pins: Pins
   bundles: LocalBundles
   retained: RetainedBundles
+  /** Whether somebody's command runs in it, which may be none of those. */
+  isRunIn: (deploymentId: string) => boolean
   log: Log
 }
 
@@ -99,12 +101,12 @@ export class Residents {
   async #prune(): Promise<void> {
     if (this.#isPruning || performance.now() - this.#prunedAt < pruneEveryMs) return
     this.#isPruning = true
-    const { known, deployments, bundles, retained, log } = this.#deps
+    const { known, deployments, bundles, retained, isRunIn, log } = this.#deps
     const apps = new Set(known.all().map(({ appId }) => appId))
     try {
       await bundles.prune({
         apps,
-        isWanted: (id) => deployments.find(id) !== null,
+        isWanted: (id) => deployments.find(id) !== null || isRunIn(id),
         isRetained: (id) => retained.isRetained(id),
       })
     } catch (thrown) {

@@ -49,7 +49,7 @@ async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps): Pr
     return now !== null && isPermitted(now, route.policy, subject)
   }
   const call: Call = { ...deps, caller, request, stillGood }
-  if (route.method === 'get') return input.handle(call, subject)
+  if (route.method === 'get' || route.goesOn) return input.handle(call, subject)
   const deed = { action: nameOfRoute(route), app: appOf(subject) ?? input.subjectName, detail: input.detail }
   const actor = actorOf(caller, request, context.env?.signedIn ? 'console' : null)
   return accountFor(deps, actor, deed, () => input.handle(call, subject))

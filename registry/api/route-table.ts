@@ -21,6 +21,7 @@ import { rollbackRoute } from './rollback.ts'
 import { showRolloutRoute } from './rollout.ts'
 import { abortRoute, pauseRoute, resumeRoute } from './rollout-moves.ts'
 import type { Route } from './route.ts'
+import { endRunRoute, feedRunRoute, listRunsRoute, startRunRoute } from './runs.ts'
 import { statusRoute, whoamiRoute } from './status.ts'
 import { createTokenRoute, deleteTokenRoute, listTokensRoute } from './tokens.ts'
 
@@ -49,6 +50,10 @@ export const routeTable: Route[] = [
   appRoutesRoute,
   purgeRoute,
   appLogRoute,
+  startRunRoute,
+  listRunsRoute,
+  feedRunRoute,
+  endRunRoute,
   listDatabasesRoute,
   listEnvRoute,
   setEnvRoute,

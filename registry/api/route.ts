@@ -42,11 +42,16 @@ type Definition<P extends Policy, Params, Query, Body> = {
   answers: RouteConfig['responses']
   /** What of the body stands in the audit log, which keeps path and query of every change; never a secret. */
   audit?: (body: Body) => Record<string, unknown>
+  /** It only goes on with what the audit log has from its beginning, and is not written there again. */
+  goesOn?: true
   handle: (input: { params: Params; query: Query; body: Body }, call: Call & SubjectOf<P>) => Promise<Response>
 }
 
 /** A route with its types closed over: what it takes is read before its policy is asked, and its handler runs only when that allows. */
-export type Route = Pick<Definition<Policy, unknown, unknown, unknown>, 'method' | 'path' | 'summary' | 'policy'> & {
+export type Route = Pick<
+  Definition<Policy, unknown, unknown, unknown>,
+  'method' | 'path' | 'summary' | 'policy' | 'goesOn'
+> & {
   openapi: RouteConfig
   read(request: Request, params: Record<string, string>): Promise<Input>
 }
@@ -75,6 +80,7 @@ export function route<const P extends Policy, Params = unknown, Query = unknown,
     path,
     summary,
     policy,
+    ...(definition.goesOn && { goesOn: true }),
     openapi: describe(definition),
     async read(request, rawParams) {
       const params = definition.params ? readWith(definition.params, rawParams, 'path') : (undefined as Params)

@@ -257,16 +257,18 @@ function processesOf({ processes }: IsolateSpec): number {
   return processes ?? 256
 }
 
-function inside(directory: string, path: string): string {
+/** A path in a bundle's folder. */
+export function inside(directory: string, path: string): string {
   return [directory.replace(/\/$/, ''), path.replace(/^\.\//, '')].filter(Boolean).join('/')
 }
 
 // V8's limit does not count buffers and the process's own needs about 50 MB; the rest is watched from outside.
-function heapMb(memoryMb: number): number {
+export function heapMb(memoryMb: number): number {
   return Math.max(32, Math.floor(memoryMb * 0.8 - 40))
 }
 
-function defaultEnv(directory: string, bins: string[]): Record<string, string> {
+/** What an app's programs find in their environment when nobody has set it. */
+export function defaultEnv(directory: string, bins: string[]): Record<string, string> {
   return {
     PATH: [...bins, '/usr/local/bin', '/usr/bin', '/bin'].join(':'),
     HOME: directory,

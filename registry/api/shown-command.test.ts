@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest'
+import { shownCommand } from './shown-command.ts'
+
+test('a command is shown as it would be typed, on one line', () => {
+  expect(shownCommand(['node', '-e', "console.log('a\nb')"], {})).toBe("node -e 'console.log('\\''a b'\\'')'")
+})
+
+test('values of variables are shown by their names, the longer one first', () => {
+  const env = { SHORT: 'abc', PASSWORD: 'hunter22', URL: 'postgres://me:hunter22@db/hello' }
+  const command = ['psql', 'postgres://me:hunter22@db/hello', '-c', 'abc hunter22']
+  expect(shownCommand(command, env)).toBe("psql [URL] -c 'abc [PASSWORD]'")
+})
+
+test('control characters do not reach a terminal, and a long command is cut', () => {
+  expect(shownCommand(['echo', '\u001b[2Jgone'], {})).not.toContain('\u001b[2J')
+  expect(shownCommand(['echo', 'x'.repeat(5000)], {})).toHaveLength(300)
+})
