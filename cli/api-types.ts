@@ -16,7 +16,7 @@ export type Error = {
   }
 }
 
-export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
 
 export type ProgressEvent = {
   type: 'start'
@@ -319,11 +319,47 @@ export type StaleVersion = {
   names: (string)[]
 }
 
+export type Member = {
+  person: string
+  role: 'owner' | 'deployer' | 'viewer'
+  since: string
+  added_by: string
+}
+
+export type Person = {
+  name: string
+  platform_role: 'admin' | 'member' | 'guest'
+  roles: Record<string, 'owner' | 'deployer' | 'viewer'>
+  has_password: boolean
+  created_at: string
+  created_by: string
+}
+
+export type PersonLink = {
+  url: string
+  expires_at: string
+}
+
+export type AuditEntry = {
+  id: number
+  at: string
+  who: string
+  via: 'api' | 'cli' | 'console' | 'git' | 'webhook' | 'server'
+  from: string | null
+  token_id: string | null
+  action: string
+  app_id: string | null
+  target: string | null
+  detail: Record<string, Record<string, unknown>>
+  outcome: string | null
+}
+
 export type Token = {
   id: string
   name: string
   scope: 'admin' | 'deploy' | 'read'
   app_id: string | null
+  person: string | null
   created_at: string
   expires_at: string | null
   last_used_at: string | null
@@ -676,6 +712,102 @@ export type Api = {
       stale: (StaleVersion)[]
     }
   }
+  'GET apps/{app}/members': {
+    params: {
+      app: string
+    }
+    answer: {
+      members: (Member)[]
+    }
+  }
+  'PUT apps/{app}/members/{person}': {
+    params: {
+      app: string
+      person: string
+    }
+    json: {
+      role: 'owner' | 'deployer' | 'viewer'
+    }
+    answer: Member
+  }
+  'DELETE apps/{app}/members/{person}': {
+    params: {
+      app: string
+      person: string
+    }
+    answer: null
+  }
+  'GET people': {
+    query?: {
+      limit?: number | undefined
+      after?: string | undefined
+    }
+    answer: {
+      people: (Person)[]
+    }
+  }
+  'POST people': {
+    json: {
+      name: string
+      platform_role?: 'admin' | 'member' | 'guest' | undefined
+      roles?: Record<string, 'owner' | 'deployer' | 'viewer'> | undefined
+    }
+    answer: {
+      person: Person
+      link: PersonLink
+    }
+  }
+  'POST people/{person}/links': {
+    params: {
+      person: string
+    }
+    answer: PersonLink
+  }
+  'PUT people/{person}': {
+    params: {
+      person: string
+    }
+    json: {
+      platform_role: 'admin' | 'member' | 'guest'
+    }
+    answer: null
+  }
+  'DELETE people/{person}': {
+    params: {
+      person: string
+    }
+    query?: {
+      ownerless?: boolean | undefined
+    }
+    answer: null
+  }
+  'DELETE people/{person}/sessions': {
+    params: {
+      person: string
+    }
+    answer: {
+      ended: number
+    }
+  }
+  'POST password': {
+    json: {
+      current: string
+      password: string
+    }
+    answer: null
+  }
+  'GET audit': {
+    query?: {
+      app?: string | undefined
+      who?: string | undefined
+      limit?: number | undefined
+      cursor?: number | undefined
+    }
+    answer: {
+      entries: (AuditEntry)[]
+      next_cursor: string | null
+    }
+  }
   'GET tokens': {
     answer: {
       tokens: (Token)[]
@@ -687,6 +819,7 @@ export type Api = {
       scope?: 'admin' | 'deploy' | 'read' | undefined
       app_id?: string | null | undefined
       expires_in_days?: number | null | undefined
+      alone?: boolean | undefined
     }
     answer: NewToken
   }

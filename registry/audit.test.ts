@@ -25,6 +25,19 @@ test('what was begun and never ended stays without an outcome', async () => {
   expect((await listEntries(sql, all))[0]).toMatchObject({ action: 'POST /promote', outcome: null })
 })
 
+test('what no jsonb can hold is kept without it, and what nobody would read is left out', async () => {
+  const detail = { name: 'a\0b', half: '\ud800', long: 'x'.repeat(1000), names: ['\0'] }
+  await recordDone(sql, ada, { action: 'PUT /env', app: 'hello', detail })
+  expect((await listEntries(sql, all))[0]?.detail).toEqual({
+    name: 'a\ufffdb',
+    half: '\ufffd',
+    long: 'x'.repeat(500),
+    names: ['\ufffd'],
+  })
+  await recordDone(sql, ada, { action: 'PUT /env', app: 'hello', detail: { names: Array(5000).fill('NAME') } })
+  expect((await listEntries(sql, all))[0]?.detail).toEqual({ left_out: '35011 characters' })
+})
+
 test('nothing in it can be changed or removed, and there is no second outcome', async () => {
   await recordDone(sql, ada, { action: 'POST /lock', app: 'hello' })
   const before = await listEntries(sql, all)

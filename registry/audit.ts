@@ -38,12 +38,20 @@ export async function recordDeed(
   const [entry] = await sql<{ id: number }[]>`
     insert into audit_entries (action, app_id, target, detail, actor, person_id, token_id, via, address)
     values (
-      ${action}, ${app}, ${target}, ${sql.json(detail as never)}, ${actor.name}, ${actor.personId}, ${actor.tokenId},
+      ${action}, ${app}, ${target}, ${sql.json(keepable(detail) as never)}, ${actor.name}, ${actor.personId}, ${actor.tokenId},
       ${actor.via}, ${actor.address}
     )
     returning id
   `
   return entry?.id ?? 0
+}
+
+// A request may hold what no jsonb can (U+0000, half a character), and more than anybody reads.
+function keepable(detail: Record<string, unknown>): Record<string, unknown> {
+  const text = JSON.stringify(detail, (_, value: unknown) =>
+    typeof value === 'string' ? value.slice(0, maxText).toWellFormed().replaceAll('\0', '\ufffd') : value,
+  )
+  return text.length > maxDetail ? { left_out: `${text.length} characters` } : JSON.parse(text)
 }
 
 /** What came of it: `done`, or an error's code. */
@@ -58,6 +66,9 @@ export async function recordOutcome(sql: Db, id: number, outcome: string): Promi
 export async function recordDone(sql: Db, actor: Actor, deed: Deed, outcome = 'done'): Promise<void> {
   await recordOutcome(sql, await recordDeed(sql, actor, deed), outcome)
 }
+
+const maxText = 500
+const maxDetail = 8_000
 
 export type AuditQuery = {
   /** Of these apps; null: of all, and of the platform. */

@@ -30,6 +30,14 @@ export const ERRORS = {
   // access
   UNAUTHENTICATED: { status: 401, fault: 'user', summary: 'a valid token is needed' },
   FORBIDDEN: { status: 403, fault: 'user', summary: 'this token may not do that' },
+  PERSON_NAME_ILLEGAL: { status: 400, fault: 'user', summary: 'the name of the person is not allowed' },
+  PERSON_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such person' },
+  MEMBER_NOT_FOUND: { status: 404, fault: 'user', summary: 'the person has no role on the app' },
+  LAST_OWNER: { status: 409, fault: 'user', summary: 'the app would be left without an owner' },
+  LAST_ADMIN: { status: 409, fault: 'user', summary: 'the platform would be left without an admin' },
+  PASSWORD_WEAK: { status: 400, fault: 'user', summary: 'the password is too easily guessed' },
+  PASSWORD_WRONG: { status: 403, fault: 'user', summary: 'that is not the password' },
+  SIGN_IN_LIMIT: { status: 429, fault: 'user', summary: 'too many passwords were tried' },
   TOKEN_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such token' },
   // requests
   ROUTE_NOT_FOUND: { status: 404, fault: 'user', summary: 'the API has no such address' },

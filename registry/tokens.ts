@@ -22,7 +22,7 @@ export function newSecret(): string {
   return `atl_${randomBytes(32).toString('base64url')}`
 }
 
-/** Makes a token; `secret` is shown this once and stored as its SHA-256. */
+/** Makes a token; `secret` is shown this once and stored as its SHA-256. It ends no later than the token it is `madeBy`. */
 export async function createToken(
   sql: Db,
   {
@@ -31,12 +31,23 @@ export async function createToken(
     appId = null,
     personId = null,
     expiresAt = null,
-  }: { name: string; scope: Scope; appId?: string | null; personId?: string | null; expiresAt?: Date | null },
+    madeBy = null,
+  }: {
+    name: string
+    scope: Scope
+    appId?: string | null
+    personId?: string | null
+    expiresAt?: Date | null
+    madeBy?: string | null
+  },
 ): Promise<{ token: Token; secret: string }> {
   const secret = newSecret()
   const [token] = await sql<Token[]>`
     insert into tokens (id, name, secret_sha256, scope, app_id, person_id, expires_at)
-    values (${newId()}, ${name}, ${hashOf(secret)}, ${scope}, ${appId}, ${personId}, ${expiresAt})
+    values (
+      ${newId()}, ${name}, ${hashOf(secret)}, ${scope}, ${appId}, ${personId},
+      least(${expiresAt}::timestamptz, (select expires_at from tokens where id = ${madeBy}))
+    )
     returning id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
   `
   if (!token) throw new AppError('INTERNAL', 'creating a token returned no row')
@@ -90,18 +101,30 @@ export async function authenticate(sql: Db, secret: string): Promise<Caller | nu
   return toCaller(token)
 }
 
-export async function listTokens(sql: Db): Promise<Token[]> {
-  return sql<Token[]>`
-    select id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
-    from tokens
-    order by created_at
+/** All tokens, or those of a person. */
+export async function listTokens(
+  sql: Db,
+  { of = null }: { of?: string | null } = {},
+): Promise<(Token & { person: string | null })[]> {
+  return sql<(Token & { person: string | null })[]>`
+    select t.id, t.name, t.scope, t.app_id, t.person_id, p.name as person, t.created_at, t.expires_at, t.last_used_at
+    from tokens t
+    left join people p on p.id = t.person_id
+    where ${of}::text is null or t.person_id = ${of}
+    order by t.created_at
   `
 }
 
-export async function deleteToken(sql: Db, id: string): Promise<Token | null> {
+/** Null: there is none, or it is not `of` that person. */
+export async function deleteToken(
+  sql: Db,
+  id: string,
+  { of = null }: { of?: string | null } = {},
+): Promise<Token | null> {
   const [token] = await sql<Token[]>`
     delete from tokens
     where id = ${id}
+      and (${of}::text is null or person_id = ${of})
     returning id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
   `
   return token ?? null

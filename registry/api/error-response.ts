@@ -39,5 +39,6 @@ function translate(thrown: unknown): AppError {
 
 function headersFor(status: number): Record<string, string> {
   if (status === 401) return { 'www-authenticate': 'Bearer realm="atelier"' }
+  if (status === 429) return { 'retry-after': '60' }
   return status === 503 ? { 'retry-after': '5' } : {}
 }

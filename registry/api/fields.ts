@@ -44,6 +44,14 @@ export const ofVersion = versionName.nullish().openapi({
 
 export const environment = z.enum(['production', 'preview'])
 
+/** Only looked up, but where a person is made; there it is read by createPerson. */
+export const personName = line(63).openapi({ example: 'ada' })
+
+export const role = z.enum(['owner', 'deployer', 'viewer'])
+export const platformRole = z.enum(['admin', 'member', 'guest']).openapi({
+  description: 'admin: everything; member: may create apps, and owns those; guest: only what the roles on apps say',
+})
+
 /** A number in a query string. */
 export function count(low: number, high: number) {
   return z.coerce.number().int().min(low).max(high).openapi({ type: 'integer', minimum: low, maximum: high })

@@ -1,5 +1,6 @@
 import { appRoutesRoute } from './app-routes.ts'
 import { createAppRoute, deleteAppRoute, listAppsRoute, showAppRoute } from './apps.ts'
+import { listAuditRoute } from './audit.ts'
 import { createConsoleLinkRoute } from './console-links.ts'
 import { listDatabasesRoute } from './databases.ts'
 import { deployRoute } from './deploy.ts'
@@ -14,6 +15,16 @@ import { diffRoute } from './diff.ts'
 import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
 import { lockRoute, unlockRoute } from './locks.ts'
 import { appLogRoute } from './logs.ts'
+import { listMembersRoute, removeMemberRoute, setMemberRoute } from './members.ts'
+import {
+  changePasswordRoute,
+  createPersonLinkRoute,
+  deletePersonRoute,
+  endSessionsRoute,
+  invitePersonRoute,
+  listPeopleRoute,
+  setPersonRoute,
+} from './people.ts'
 import { promoteRoute } from './promote.ts'
 import { purgeRoute } from './purge.ts'
 import { redeployRoute } from './redeploy.ts'
@@ -58,6 +69,17 @@ export const routeTable: Route[] = [
   listEnvRoute,
   setEnvRoute,
   unsetEnvRoute,
+  listMembersRoute,
+  setMemberRoute,
+  removeMemberRoute,
+  listPeopleRoute,
+  invitePersonRoute,
+  createPersonLinkRoute,
+  setPersonRoute,
+  deletePersonRoute,
+  endSessionsRoute,
+  changePasswordRoute,
+  listAuditRoute,
   listTokensRoute,
   createTokenRoute,
   deleteTokenRoute,

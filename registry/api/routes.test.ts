@@ -6,65 +6,18 @@ import { emptyManifest } from '../../test/support/manifest.ts'
 import { FileStore } from '../bundle-store/file.ts'
 import { routesKey } from '../bundle-store/keys.ts'
 import { createDeployment } from '../deployments.ts'
+import { setMember } from '../members.ts'
+import type { PlatformRole, Role, Scope } from '../rights.ts'
+import { createApi } from './api.ts'
 import type { Route } from './route.ts'
 import { routeTable } from './route-table.ts'
+import { type Sample, samples } from './test-samples.ts'
 
 // C1, C6: every route of the table against every kind of caller. A new route is in here by being in the table; what it needs to be asked
-// properly stands in `samples`, and a route without a sample fails.
+// properly stands in test-samples.ts, and a route without a sample fails.
 const plane = await startControlPlane()
 afterAll(() => plane.close())
 
-type Sample = {
-  /** What a token must be allowed, said here a second time on purpose: a slip in the table shows. */
-  needs: 'read' | 'deploy' | 'create' | 'admin'
-  query?: string
-  json?: (app: string) => unknown
-  body?: Buffer
-}
-
-const samples: Record<string, Sample> = {
-  'post /apps': { needs: 'create', json: (app) => ({ name: `new-${app}` }) },
-  'get /apps': { needs: 'read' },
-  'get /apps/{app}': { needs: 'read' },
-  'delete /apps/{app}': { needs: 'admin' },
-  'post /deploy': { needs: 'deploy', query: 'app=APP', body: Buffer.from('no archive') },
-  'post /redeploy': { needs: 'deploy', json: (app) => ({ app_id: app, follow: false }) },
-  'post /rollback': { needs: 'deploy', json: (app) => ({ app_id: app, version: '1.0.0' }) },
-  'post /promote': { needs: 'deploy', json: (app) => ({ app_id: app, to: '1.0.0' }) },
-  'get /apps/{app}/rollout': { needs: 'read' },
-  'post /pause': { needs: 'deploy', json: (app) => ({ app_id: app }) },
-  'post /resume': { needs: 'deploy', json: (app) => ({ app_id: app }) },
-  'post /abort': { needs: 'deploy', json: (app) => ({ app_id: app }) },
-  'post /lock': { needs: 'deploy', json: (app) => ({ app_id: app, message: 'migrating' }) },
-  'post /unlock': { needs: 'deploy', json: (app) => ({ app_id: app }) },
-  'get /deploys': { needs: 'read', query: 'app=APP' },
-  'get /deployments/{id}': { needs: 'read' },
-  'get /deployments/{id}/events': { needs: 'read' },
-  'get /deployments/{id}/logs': { needs: 'read' },
-  'post /deployments/{id}/cancel': { needs: 'deploy' },
-  'get /apps/{app}/diff': { needs: 'read', query: 'from=1.0.0&to=v2' },
-  'get /apps/{app}/routes': { needs: 'read' },
-  'post /apps/{app}/purge': { needs: 'deploy', json: () => ({ all: true }) },
-  'get /apps/{app}/logs': { needs: 'read' },
-  'post /apps/{app}/runs': { needs: 'deploy', json: () => ({ command: ['true'] }) },
-  'get /apps/{app}/runs': { needs: 'deploy' },
-  'post /apps/{app}/runs/{run}/input': { needs: 'deploy', json: () => ({ seq: 0, data: '' }) },
-  'post /apps/{app}/runs/{run}/end': { needs: 'deploy', json: () => ({}) },
-  'get /apps/{app}/env': { needs: 'read' },
-  'get /apps/{app}/databases': { needs: 'read' },
-  'put /apps/{app}/env': { needs: 'deploy', json: () => ({ values: { A: '1' } }) },
-  'delete /apps/{app}/env': { needs: 'deploy', query: 'names=A' },
-  'get /tokens': { needs: 'admin' },
-  'post /tokens': { needs: 'admin', json: () => ({ name: 'ci', scope: 'read' }) },
-  'delete /tokens/{id}': { needs: 'admin' },
-  'post /console-links': { needs: 'read' },
-  'get /status': { needs: 'read', query: 'app=APP' },
-  'get /whoami': { needs: 'read' },
-}
-
-const nameOf = ({ method, path }: Route) => `${method} ${path}`
-
-let secrets: Record<'admin' | 'deploy' | 'read' | 'foreign', string>
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 const build = { app: 'any', version: '1.0.0', build: 'abcdef' }
 const routes = JSON.stringify({ framework: 'static', read_from: 'build', routes: [], static: [], notes: [] })
@@ -75,21 +28,79 @@ beforeAll(async () => {
   await store.put(routesKey(build), Buffer.from(routes))
 })
 
-let app: string
+/** `role`: on the app that is asked about; `other`: on another one. `limit`: the one app the token is good for. */
+type Kind = {
+  scope: Scope
+  limit?: 'app' | 'other'
+  person?: { platformRole: PlatformRole; role?: Role; other?: Role }
+}
+const kinds: Record<string, Kind> = {
+  'a token for everything': { scope: 'admin' },
+  'a token to deploy': { scope: 'deploy' },
+  'a token to read': { scope: 'read' },
+  "the app's own token": { scope: 'deploy', limit: 'app' },
+  "the app's own token to read": { scope: 'read', limit: 'app' },
+  'a token of scope admin for the app': { scope: 'admin', limit: 'app' },
+  "another app's token": { scope: 'deploy', limit: 'other' },
+  'an admin of the platform': { scope: 'admin', person: { platformRole: 'admin' } },
+  'an admin with a token to deploy': { scope: 'deploy', person: { platformRole: 'admin' } },
+  'an admin with a token to read': { scope: 'read', person: { platformRole: 'admin' } },
+  "an admin with another app's token": { scope: 'admin', limit: 'other', person: { platformRole: 'admin' } },
+  'an owner': { scope: 'admin', person: { platformRole: 'guest', role: 'owner' } },
+  'an owner with a token to deploy': { scope: 'deploy', person: { platformRole: 'guest', role: 'owner' } },
+  'an owner with a token to read': { scope: 'read', person: { platformRole: 'guest', role: 'owner' } },
+  "an owner with the app's token": { scope: 'deploy', limit: 'app', person: { platformRole: 'member', role: 'owner' } },
+  'a deployer': { scope: 'admin', person: { platformRole: 'member', role: 'deployer' } },
+  'a viewer': { scope: 'admin', person: { platformRole: 'member', role: 'viewer' } },
+  'a viewer with a token to deploy': { scope: 'deploy', person: { platformRole: 'guest', role: 'viewer' } },
+  'an owner of another app': { scope: 'admin', person: { platformRole: 'member', other: 'owner' } },
+  'a guest without a role': { scope: 'admin', person: { platformRole: 'guest' } },
+}
+
+// What is expected is said here in words of its own, not with what the API decides by.
+const rightsOfScope = {
+  admin: ['read', 'deploy', 'create', 'admin'],
+  deploy: ['read', 'deploy', 'create'],
+  read: ['read'],
+}
+const rightsOfRole = { owner: ['read', 'deploy', 'admin'], deployer: ['read', 'deploy'], viewer: ['read'] }
+
+function isAllowed({ scope, limit, person }: Kind, needs: Sample['needs'], of: 'app' | 'platform' | 'own'): boolean {
+  if (!rightsOfScope[scope].includes(needs)) return false
+  if (limit && (needs === 'create' || needs === 'admin')) return false
+  if (of === 'own') return true
+  if (of === 'platform') {
+    const isEnough = person?.platformRole === 'admin' || (person?.platformRole === 'member' && needs === 'create')
+    return !limit && (!person || isEnough)
+  }
+  if (limit === 'other') return false
+  return !person || person.platformRole === 'admin' || (person.role ? rightsOfRole[person.role].includes(needs) : false)
+}
+
+const nameOf = ({ method, path }: Route) => `${method} ${path}`
+const sampleOf = (route: Route): Sample => {
+  const sample = samples[nameOf(route)]
+  if (!sample) throw new Error(`no sample for ${nameOf(route)}: say how it is asked, in test-samples.ts`)
+  return sample
+}
+
 let other: string
+const callers = new Map<string, { id: string | null; token: (app: string) => Promise<string> }>()
 beforeAll(async () => {
   other = await plane.app()
-  secrets = {
-    admin: await plane.token('admin'),
-    deploy: await plane.token('deploy'),
-    read: await plane.token('read'),
-    foreign: await plane.token('deploy', other),
+  for (const [name, { scope, limit, person }] of Object.entries(kinds)) {
+    const made = person && (await plane.person(person.platformRole, person.other ? { [other]: person.other } : {}))
+    const limitOf = (app: string) => (limit === undefined ? null : limit === 'app' ? app : other)
+    callers.set(name, {
+      id: made?.id ?? null,
+      token: (app) => (made ? made.token(scope, limitOf(app)) : plane.token(scope, limitOf(app))),
+    })
   }
 })
 
-async function ask(route: Route, token: string | null) {
-  // An app of its own for each request: some of them delete it.
-  app = await plane.app()
+/** An app with everything there is to ask about, and somebody with the role each kind of caller has on it. */
+async function prepare(kind: string) {
+  const app = await plane.app()
   await plane.deployed(app, '1.0.0')
   await plane.deployed(app, '1.0.1')
   await plane.sql`
@@ -105,10 +116,18 @@ async function ask(route: Route, token: string | null) {
     source: 'upload',
     by: 'ada',
   })
-  const sample = samples[nameOf(route)]
-  if (!sample) throw new Error(`no sample for ${nameOf(route)}: say how it is asked`)
-  const id = route.path.startsWith('/tokens') ? 'nosuchtoken' : queued.id
-  const path = route.path.replace('{app}', app).replace('{id}', id).replace('{run}', 'nosuchruning').slice(1)
+  const person = await plane.person('member', { [app]: 'deployer' })
+  const caller = callers.get(kind)
+  const role = kinds[kind]?.person?.role
+  if (caller?.id && role) await setMember(plane.sql, { app, personId: caller.id, role, by: 'root' })
+  return { app, id: queued.id, person: person.name, token: caller ? await caller.token(app) : null }
+}
+
+async function ask(route: Route, at: Omit<Awaited<ReturnType<typeof prepare>>, 'token'>, token: string | null) {
+  const sample = sampleOf(route)
+  const { app, person } = at
+  const named: Record<string, string> = { app, person, id: sample.id ?? at.id, run: 'nosuchruning' }
+  const path = route.path.replace(/\{(\w+)\}/g, (_, name: string) => named[name] ?? name).slice(1)
   const query = sample.query ? `?${sample.query.replace('APP', app)}` : ''
   return plane.ask(route.method.toUpperCase(), `${path}${query}`, {
     token,
@@ -117,49 +136,50 @@ async function ask(route: Route, token: string | null) {
   })
 }
 
-const needs = (route: Route, action: string) => samples[nameOf(route)]?.needs === action
-const isAboutOneApp = ({ path }: Route) => !/^\/(apps|tokens.*|console-links|whoami)$/.test(path)
-
-describe.each(routeTable.map((route) => [nameOf(route), route] as const))('%s', (_, route) => {
-  test.each([
-    ['no token', null],
-    ['garbage', 'garbage'],
-    ['a well-formed token nobody has', `atl_${'A'.repeat(43)}`],
-  ])('%s: 401 and nothing more', async (_kind, token) => {
-    const answer = await ask(route, token)
-    expect(answer.status).toBe(401)
-    expect(answer.json).toEqual({ error: { code: 'UNAUTHENTICATED', message: expect.any(String) } })
-    expect(answer.headers['www-authenticate']).toContain('Bearer')
+describe.each(routeTable.map((route) => [nameOf(route), route] as const))('C1, C6: %s', (_, route) => {
+  test('without a valid token: 401 and nothing more, whatever is asked about', async () => {
+    const at = await prepare('anon')
+    const nothing = { app: 'nosuchapp', id: 'nosuchdeploy', person: 'nobody' }
+    for (const token of [null, 'garbage', `atl_${'A'.repeat(43)}`]) {
+      const answer = await ask(route, at, token)
+      expect(answer.status).toBe(401)
+      expect(answer.json).toEqual({ error: { code: 'UNAUTHENTICATED', message: expect.any(String) } })
+      expect(answer.headers['www-authenticate']).toContain('Bearer')
+      expect((await ask(route, nothing, token)).text).toBe(answer.text)
+    }
   })
 
-  test('a token that may only read is let through to reading and nothing else', async () => {
-    const answer = await ask(route, secrets.read)
-    if (needs(route, 'read')) expect(answer.status).toBeLessThan(300)
-    else expect(answer).toMatchObject({ status: 403, json: { error: { code: 'FORBIDDEN' } } })
-  })
+  test.each(Object.entries(kinds))('%s', async (name, kind) => {
+    const { needs, of = 'app' } = sampleOf(route)
+    const { token, ...at } = await prepare(name)
+    const before = await plane.sql<{ count: number }[]>`select count(*)::integer from audit_entries`
+    const answer = await ask(route, at, token)
+    const [after] = await plane.sql<{ count: number }[]>`select count(*)::integer from audit_entries`
+    const written = (after?.count ?? 0) - (before[0]?.count ?? 0)
 
-  test("another app's token sees nothing of this one", async () => {
-    const answer = await ask(route, secrets.foreign)
-    if (isAboutOneApp(route)) expect(answer.status).toBe(404)
-    else if (needs(route, 'read')) expect(answer.text).not.toContain(app)
-    else expect(answer.status).toBe(403)
-  })
-
-  test('a deploy token does everything but create apps for others and rule the platform', async () => {
-    const answer = await ask(route, secrets.deploy)
-    if (needs(route, 'admin')) expect(answer.status).toBe(403)
-    else expect([401, 403]).not.toContain(answer.status)
-  })
-
-  test('the admin token passes the gate', async () => {
-    const answer = await ask(route, secrets.admin)
-    expect([401, 403]).not.toContain(answer.status)
-    if (answer.status === 404)
-      expect(answer.json).toMatchObject({ error: { code: expect.stringMatching(/^(TOKEN|RUN)_NOT_FOUND$/) } })
+    if (isAllowed(kind, needs, of)) {
+      expect([401, 403], answer.text).not.toContain(answer.status)
+      expect(answer.text).not.toMatch(/"(APP|DEPLOYMENT|PERSON)_NOT_FOUND"/)
+      expect(answer.status).toBeLessThan(500)
+      expect(written, 'entries in the audit log').toBe(route.method === 'get' || route.goesOn ? 0 : 1)
+      return
+    }
+    expect(written, 'entries in the audit log').toBe(0)
+    const seesIt = of !== 'app' || isAllowed(kind, 'read', 'app')
+    expect(answer).toMatchObject(
+      seesIt
+        ? { status: 403, json: { error: { code: 'FORBIDDEN' } } }
+        : { status: 404, json: { error: { code: expect.stringMatching(/^(APP|DEPLOYMENT)_NOT_FOUND$/) } } },
+    )
+    // What one may not see is answered like what is not there; but for a name that one may take, and would learn is taken.
+    if (seesIt || (route.policy.createsApp && isAllowed(kind, 'create', 'platform'))) return
+    const missing = await ask(route, { app: 'nosuchapp', id: 'nosuchdeploy', person: at.person }, token)
+    const unnamed = (text: string) => text.replaceAll(at.app, 'APP').replaceAll(at.id, 'ID')
+    expect(unnamed(answer.text)).toBe(missing.text.replaceAll('nosuchapp', 'APP').replaceAll('nosuchdeploy', 'ID'))
   })
 })
 
-test('every route says who may, and the table is what is described', async () => {
+test('C1: every route says who may, and nothing is served or described that is not in the table', async () => {
   for (const { policy } of routeTable) expect(policy).toEqual(expect.objectContaining({ action: expect.any(String) }))
   const { json } = await plane.ask('GET', '/openapi.json')
   const described = json as { paths: Record<string, Record<string, unknown>> }
@@ -167,13 +187,25 @@ test('every route says who may, and the table is what is described', async () =>
     Object.keys(methods).map((method) => `${method} ${path.replace('/api/platform', '')}`),
   )
   expect(operations.sort()).toEqual(routeTable.map(nameOf).sort())
+
+  const open = ['GET /health', 'GET /openapi.json']
+  const served = createApi(plane).routes.map(({ method, path }) => `${method} ${path}`)
+  const inTable = routeTable.map(
+    ({ method, path }) => `${method.toUpperCase()} /api/platform${path.replace(/\{(\w+)\}/g, ':$1')}`,
+  )
+  expect(served.filter((one) => !open.includes(one)).sort()).toEqual(inTable.sort())
+})
+
+let adminToken: string
+beforeAll(async () => {
+  adminToken = await plane.token('admin')
 })
 
 test.each(['GET', 'POST', 'DELETE', 'PATCH', 'TRACE'])('%s of what is not in the table is refused', async (method) => {
   expect((await plane.ask(method, 'nothing/here')).status).toBe(401)
-  const known = await plane.ask(method, 'nothing/here', { token: secrets.admin })
+  const known = await plane.ask(method, 'nothing/here', { token: adminToken })
   expect(known).toMatchObject({ status: 404, json: { error: { code: 'ROUTE_NOT_FOUND' } } })
-  expect((await plane.ask(method, '/', { token: secrets.admin })).status).toBe(404)
+  expect((await plane.ask(method, '/', { token: adminToken })).status).toBe(404)
 })
 
 test.each([
@@ -185,7 +217,7 @@ test.each([
   ['api.localhost:8080', 200],
   ['API.LOCALHOST:8080', 200],
 ])('the host %s answers %i', async (host, status) => {
-  expect((await plane.ask('GET', 'whoami', { host, token: secrets.admin })).status).toBe(status)
+  expect((await plane.ask('GET', 'whoami', { host, token: adminToken })).status).toBe(status)
 })
 
 test('a revoked or expired token is a stranger', async () => {

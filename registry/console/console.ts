@@ -8,7 +8,7 @@ import type { Log } from '../log.ts'
 import type { Caller } from '../rights.ts'
 import type { Sql } from '../sql.ts'
 import { page } from './page.ts'
-import { cookieName, signIn, signInBodyLimit, signOut } from './sign-in.ts'
+import { cookieName, signIn, signInBodyLimit, signOut, welcome } from './sign-in.ts'
 
 /** A signed-in browser, as the API takes it instead of a bearer token; `again` asks whom its session stands for by now. */
 export type SignedIn = { caller: Caller; again: () => Promise<Caller | null> }
@@ -29,15 +29,19 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
     for (const [name, value] of Object.entries(securityHeaders)) context.res.headers.set(name, value)
   })
   console.get('/', () => page('console.html'))
-  for (const file of ['console.js', 'dom.js', 'rollouts.js', 'console.css'] as const)
+  for (const file of ['console.js', 'dom.js', 'rollouts.js', 'access.js', 'console.css'] as const)
     console.get(`/${file}`, () => page(file))
   console.post('/session', signInBodyLimit, async (context) => {
     refuseOtherSites(context.req.raw, config)
-    return signIn(context, { sql, config })
+    return signIn(context, { sql, config, log })
+  })
+  console.post('/welcome', signInBodyLimit, async (context) => {
+    refuseOtherSites(context.req.raw, config)
+    return welcome(context, { sql, config, log })
   })
   console.delete('/session', async (context) => {
     refuseOtherSites(context.req.raw, config)
-    return signOut(context, { sql, config })
+    return signOut(context, { sql, config, log })
   })
   console.all('/api/platform/*', async (context) => {
     if (context.req.method !== 'GET') refuseOtherSites(context.req.raw, config)
@@ -52,7 +56,11 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
     const { code, message, fault } = toAppError(thrown)
     if (fault === 'platform') log.error({ err: thrown }, 'console request failed')
     const shown = code === 'INTERNAL' ? 'something broke inside Atelier; its log says more' : message
-    return Response.json({ error: { code, message: shown } }, { status: ERRORS[code].status })
+    const { status } = ERRORS[code]
+    return Response.json(
+      { error: { code, message: shown } },
+      { status, headers: status === 429 ? { 'retry-after': '60' } : {} },
+    )
   })
   return console
 }

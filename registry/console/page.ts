@@ -6,6 +6,7 @@ const types = {
   'console.js': 'text/javascript; charset=utf-8',
   'dom.js': 'text/javascript; charset=utf-8',
   'rollouts.js': 'text/javascript; charset=utf-8',
+  'access.js': 'text/javascript; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
 }
 

@@ -20,7 +20,10 @@ import { createDeployment, type Deployment, moveDeployment } from '../../registr
 import { newId } from '../../registry/ids.ts'
 import { listenOnSocket } from '../../registry/listen.ts'
 import { createLog } from '../../registry/log.ts'
+import { setMember } from '../../registry/members.ts'
+import { createPerson } from '../../registry/people.ts'
 import { bringOut, goLive, markPrepared } from '../../registry/release.ts'
+import type { PlatformRole, Role } from '../../registry/rights.ts'
 import { findOpenRollout, openSegment, type Rollout } from '../../registry/rollout.ts'
 import type { Sql } from '../../registry/sql.ts'
 import { createToken, type Scope } from '../../registry/tokens.ts'
@@ -134,6 +137,17 @@ export async function startControlPlane({ relay: isRelayed = false }: { relay?: 
     },
     async token(scope: Scope = 'admin', appId: string | null = null): Promise<string> {
       return (await createToken(sql, { name: `${scope}-${appId ?? 'all'}`, scope, appId })).secret
+    },
+    /** A person, and what makes tokens of theirs. */
+    async person(platformRole: PlatformRole = 'member', roles: Record<string, Role> = {}) {
+      const person = await createPerson(sql, { name: newId(), platformRole, by: 'root' })
+      for (const [app, role] of Object.entries(roles))
+        await setMember(sql, { app, personId: person.id, role, by: 'root' })
+      return {
+        ...person,
+        token: async (scope: Scope = 'admin', appId: string | null = null) =>
+          (await createToken(sql, { name: `${scope}-of-${person.name}`, scope, appId, personId: person.id })).secret,
+      }
     },
     async app(): Promise<string> {
       return (await createApp(sql, { id: newId(), by: 'ada' })).id

@@ -1,3 +1,4 @@
+import { forgetAccess, showAccess } from './access.js'
 import { ago, element, fill, link, row, shortVersion, text } from './dom.js'
 import { rolloutCard } from './rollouts.js'
 
@@ -13,7 +14,9 @@ let openDeployment = null
 let shownSeq = 0
 
 document.querySelector('#sign-out').addEventListener('click', signOut)
+document.querySelector('#sign-in').addEventListener('submit', (event) => signInWith(event, '/session', {}))
 await signInWithLink()
+await welcome()
 await refresh()
 
 // The code of a sign-in link stands in the fragment, which no server sees; it is taken out of the address before anything else happens.
@@ -21,12 +24,47 @@ async function signInWithLink() {
   const code = /^#token=([\w-]+)$/.exec(location.hash)?.[1]
   if (!code) return
   history.replaceState(null, '', '/')
-  const response = await fetch('/session', {
+  const response = await post('/session', { code })
+  if (!response.ok) notice((await response.json()).error.message)
+}
+
+// A link an admin has made for one person, who chooses a password with it.
+async function welcome() {
+  const code = /^#welcome=([\w-]+)$/.exec(location.hash)?.[1]
+  if (!code) return
+  history.replaceState(null, '', '/')
+  const response = await post('/welcome', { code })
+  const answer = await response.json()
+  if (!response.ok) return notice(answer.error.message)
+  text('#welcome-name', answer.name)
+  const form = document.querySelector('#choose-password')
+  form.elements.name.value = answer.name
+  form.addEventListener('submit', (event) => signInWith(event, '/welcome', { code }))
+  await new Promise((resolve) => {
+    document.querySelector('#welcome').hidden = false
+    form.addEventListener('signed-in', resolve, { once: true })
+  })
+  document.querySelector('#welcome').hidden = true
+}
+
+async function signInWith(event, path, given) {
+  event.preventDefault()
+  const form = event.target
+  const { name, password } = Object.fromEntries(new FormData(form))
+  const response = await post(path, 'code' in given ? { ...given, password } : { name, password })
+  form.elements.password.value = ''
+  if (!response.ok) return notice((await response.json()).error.message)
+  notice('')
+  form.dispatchEvent(new Event('signed-in'))
+  if (path === '/session') await show()
+}
+
+function post(path, body) {
+  return fetch(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ code }),
+    body: JSON.stringify(body),
   })
-  if (!response.ok) notice((await response.json()).error.message)
 }
 
 async function signOut() {
@@ -53,6 +91,7 @@ async function show() {
   fill('#apps', status.apps.map(appRow))
   fill('#deployments', list.deployments.map(deploymentRow))
   showRollouts(status.apps)
+  await showAccess()
   document.querySelector('#no-apps').hidden = status.apps.length > 0
   if (openDeployment) await showLog()
 }
@@ -147,6 +186,7 @@ function notice(message) {
 }
 
 function showSignedIn(is) {
+  if (!is) forgetAccess()
   document.querySelector('#signed-in').hidden = !is
   document.querySelector('#signed-out').hidden = is
   document.querySelector('#sign-out').hidden = !is

@@ -1,0 +1,66 @@
+import { z } from '@hono/zod-openapi'
+import { type AuditEntry, listEntries } from '../audit.ts'
+import { appsWhere } from '../rights.ts'
+import { answersJson } from './answers.ts'
+import { appName, count, line } from './fields.ts'
+import { route } from './route.ts'
+
+const entryJson = z
+  .object({
+    id: z.number(),
+    at: z.string(),
+    who: z.string(),
+    via: z.enum(['api', 'cli', 'console', 'git', 'webhook', 'server']),
+    from: z.string().nullable().openapi({ description: 'the address of the client' }),
+    token_id: z.string().nullable(),
+    action: z
+      .string()
+      .openapi({ description: 'a route of this API, or what is none: git push, sign in', example: 'POST /rollback' }),
+    app_id: z.string().nullable(),
+    target: z.string().nullable(),
+    detail: z.record(z.string(), z.unknown()),
+    outcome: z
+      .string()
+      .nullable()
+      .openapi({ description: 'done, or the code of the error; null: under way, or the platform ended over it' }),
+  })
+  .openapi('AuditEntry')
+
+export const listAuditRoute = route({
+  method: 'get',
+  path: '/audit',
+  summary:
+    'Who did what, from where, newest first: of an app, for its owners; of everything you own; of all, for admins',
+  policy: { action: 'admin', on: 'query?' },
+  query: z.strictObject({
+    app: appName.optional(),
+    who: line(80).optional(),
+    limit: count(1, 500).default(50),
+    cursor: count(1, Number.MAX_SAFE_INTEGER).optional().openapi({ description: 'next_cursor of the page before' }),
+  }),
+  answers: answersJson('entries', z.object({ entries: z.array(entryJson), next_cursor: z.string().nullable() })),
+  async handle({ query }, { app, sql, caller }) {
+    const { who = null, cursor = null, limit } = query
+    const apps = app ? [app.id] : appsWhere(caller, 'admin')
+    const entries = await listEntries(sql, { apps, actor: who, before: cursor, limit: limit + 1 })
+    const shown = entries.slice(0, limit)
+    const next = entries.length > limit ? shown.at(-1) : undefined
+    return Response.json({ entries: shown.map(toJson), next_cursor: next ? String(next.id) : null })
+  },
+})
+
+function toJson(entry: AuditEntry): z.infer<typeof entryJson> {
+  return {
+    id: entry.id,
+    at: entry.at.toISOString(),
+    who: entry.actor,
+    via: entry.via,
+    from: entry.address,
+    token_id: entry.tokenId,
+    action: entry.action,
+    app_id: entry.appId,
+    target: entry.target,
+    detail: entry.detail,
+    outcome: entry.outcome,
+  }
+}
