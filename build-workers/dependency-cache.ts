@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { z } from 'zod'
 import { codeOf } from '../registry/errors.ts'
+import { spreadFolders } from '../sandbox/spread-folder.ts'
 import { archive } from './archive.ts'
 import { readInside } from './inside.ts'
 import { leftOut, reachablePackages, type Wanted } from './module-graph.ts'
@@ -192,8 +193,10 @@ export class DependencyCache {
 
   // Whole or not at all; whoever is second throws its own away. Its name is a digest nobody can guess or list.
   async #make(place: string, fill: (making: string) => Promise<void>): Promise<void> {
+    await mkdir(this.#directory, { recursive: true })
+    await spreadFolders(this.#directory)
     const making = join(this.#directory, `.making-${randomUUID()}`)
-    await mkdir(making, { recursive: true })
+    await mkdir(making)
     try {
       await Promise.all([chmod(this.#directory, 0o711), chmod(making, 0o711)])
       await fill(making)

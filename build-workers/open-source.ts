@@ -9,6 +9,7 @@ import { AppError, codeOf } from '../registry/errors.ts'
 import type { Key } from '../registry/secrets.ts'
 import { sourceGone } from '../registry/sources.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
+import { spreadFolders } from '../sandbox/spread-folder.ts'
 import type { BuildCaches } from './build-caches.ts'
 import { hookEnv } from './hook-env.ts'
 import type { HostNpm } from './host-npm.ts'
@@ -88,6 +89,7 @@ async function openWorkspace(home: string, name: string, user: Workspace['user']
   await mkdir(builds, { recursive: true })
   // Its folders have names nobody can guess or list.
   await chmod(builds, 0o711)
+  await spreadFolders(builds)
   return Workspace.create(join(builds, name), user)
 }
 

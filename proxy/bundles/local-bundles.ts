@@ -7,6 +7,7 @@ import { serverKey } from '../../registry/bundle-store/keys.ts'
 import { type Encoded, readBetterForms } from '../../registry/encodings.ts'
 import { AppError, codeOf } from '../../registry/errors.ts'
 import type { Manifest } from '../../registry/manifest.ts'
+import { spreadFolders } from '../../sandbox/spread-folder.ts'
 import type { LocalRef } from '../hosts/local-deployment.ts'
 import { betterFormsPath } from './better-forms.ts'
 import type { BlobFiles } from './blob-files.ts'
@@ -44,6 +45,8 @@ export class LocalBundles {
   /** Brings what the deployment needs to this machine. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
   async bring(ref: LocalRef): Promise<LocalBundle> {
     const directory = join(this.#directory, ref.appId, ref.id)
+    await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
+    await spreadFolders(dirname(directory))
     await mkdir(directory, { recursive: true, mode: 0o711 })
     // Its age is how long ago somebody wanted it: what a rollback goes to is among the youngest.
     await utimes(directory, new Date(), new Date())

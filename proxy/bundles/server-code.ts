@@ -7,6 +7,7 @@ import { createZstdDecompress } from 'node:zlib'
 import { type ReadEntry, Unpack } from 'tar'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
 import { AppError, codeOf } from '../../registry/errors.ts'
+import { spreadFolders } from '../../sandbox/spread-folder.ts'
 import { download } from './download.ts'
 import { linkTree } from './link-tree.ts'
 
@@ -64,6 +65,7 @@ async function unpackModules(
 ): Promise<string> {
   if (!(await isDirectory(directory))) {
     await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
+    await spreadFolders(dirname(directory))
     const temporary = await mkdtemp(`${directory}.`)
     try {
       const tree = join(temporary, 'tree')
