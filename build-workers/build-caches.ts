@@ -6,6 +6,7 @@ import type { Config } from '../registry/config.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
 import type { Sql } from '../registry/sql.ts'
+import { forgetLostModules } from '../registry/unpacked-modules.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
 import type { SandboxUser } from '../sandbox/users.ts'
 import { DependencyCache } from './dependency-cache.ts'
@@ -87,13 +88,14 @@ export class BuildCaches {
   async sweep(): Promise<void> {
     for (const app of await namesIn(this.#apps))
       for (const standing of await this.#standingsOf(app))
-        for (const generation of (await namesIn(join(this.#apps, app, standing))).filter(isGeneration)) {
-          const { modules, frameworks } = placesIn(join(this.#apps, app, standing, generation))
+        for (const name of (await namesIn(join(this.#apps, app, standing))).filter(isGeneration)) {
+          const generation = join(this.#apps, app, standing, name)
+          const { modules, frameworks } = placesIn(generation)
           await new DependencyCache(modules).sweep()
           await FrameworkCache.sweep(frameworks)
+          await removeHalfMade(generation)
         }
-    for (const name of await namesIn(this.tools))
-      if (name.startsWith('.making-')) await rm(join(this.tools, name), { recursive: true, force: true })
+    await removeHalfMade(this.tools)
   }
 
   /** Removes the caches of apps that are gone, those that were thrown away, and what is more than the limits. */
@@ -107,8 +109,7 @@ export class BuildCaches {
   async #open(own: string, user: SandboxUser, afresh: boolean): Promise<AppCaches> {
     await mkdir(own, { recursive: true })
     // A name that no build of another standing can find out: where walls are weak, all builds may run as one user.
-    if (afresh || !(await generationIn(own)))
-      await writeWhole(join(own, 'generation'), `g${randomUUID().replaceAll('-', '')}`)
+    if (afresh || !(await generationIn(own))) await writeWhole(join(own, 'generation'), newGeneration())
     const generation = join(own, (await generationIn(own)) ?? '')
     await mkdir(generation, { recursive: true })
     const above = [join(this.#apps, '..'), this.#apps, dirname(own), own]
@@ -190,6 +191,7 @@ export class BuildCaches {
 
   async #removeOldGenerations(app: string): Promise<void> {
     await this.#removeGenerations(app, beforeStandings)
+    await forgetLostModules(this.#deps.config.home, app)
     for (const standing of await this.#standingsOf(app)) {
       const current = await generationIn(join(this.#apps, app, standing))
       await this.#removeGenerations(app, standing, current)
@@ -205,20 +207,22 @@ export class BuildCaches {
   async #removeGenerations(app: string, standing: string, but: string | null = null): Promise<void> {
     const folder = join(this.#apps, app, standing)
     for (const name of (await foldersIn(folder)).filter((found) => isGeneration(found) && found !== but)) {
-      const { downloads, frameworks } = placesIn(join(folder, name))
+      // Gone in one step for whoever is linking what lies in it (unpacked-modules.ts).
+      const going = join(folder, newGeneration())
+      await rename(join(folder, name), going)
+      const { downloads, frameworks } = placesIn(going)
       const ofBuilds = [downloads, ...(await foldersIn(frameworks)).map((as) => join(frameworks, as))]
       await this.#remove(app, standing || 'production', ofBuilds)
-      await rm(join(folder, name), { recursive: true, force: true })
+      await rm(going, { recursive: true, force: true })
     }
   }
 
   async #remove(app: string, standing: string, paths: string[]): Promise<void> {
     const user = await buildUser(this.#deps.config, app, standing)
-    await removeAs(user, paths, join(this.#apps, app))
-    for (const path of paths) {
-      await rm(path, { recursive: true, force: true })
-      this.#sizes.delete(path)
-    }
+    const going = await Promise.all(paths.map(setAside))
+    await removeAs(user, going, join(this.#apps, app))
+    for (const path of going) await rm(path, { recursive: true, force: true })
+    for (const path of paths) this.#sizes.delete(path)
   }
 }
 
@@ -228,6 +232,22 @@ const beforeStandings = ''
 // Builds of forks push nothing out that is an app's own.
 function byWhatGoesFirst(a: Entry, b: Entry): number {
   return Number(isOfFork(b.standing)) - Number(isOfFork(a.standing)) || a.usedAt - b.usedAt
+}
+
+async function removeHalfMade(folder: string): Promise<void> {
+  for (const name of await namesIn(folder))
+    if (name.startsWith('.making-')) await rm(join(folder, name), { recursive: true, force: true })
+}
+
+function newGeneration(): string {
+  return `g${randomUUID().replaceAll('-', '')}`
+}
+
+// What is left of it is swept at the next start.
+async function setAside(path: string): Promise<string> {
+  const aside = join(dirname(path), `.making-${randomUUID()}`)
+  await rename(path, aside).catch(ifMissing(undefined))
+  return aside
 }
 
 async function generationIn(folder: string): Promise<string | null> {

@@ -1,7 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream, lchownSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
+import { once } from 'node:events'
+import { createWriteStream, lchownSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { z } from 'zod'
@@ -29,7 +31,9 @@ export type ModulesArchive = {
   /** Path of a zstd frame of tar, without the end marker. */
   frame: string
   sha256: string
-  /** Puts what came out of this frame when it was unpacked, to be sure, into a folder. */
+  /** What came out of this frame when it was unpacked, to be sure. */
+  tree: string
+  /** Puts that into a folder. */
   place(into: string): void
   /** To be called when the frame turns out to be another than it was: the next build makes it anew. */
   discard(): Promise<void>
@@ -173,6 +177,7 @@ export class DependencyCache {
       return {
         frame,
         sha256: index.frame.sha256,
+        tree: unpacked,
         place: (into) => placeTree(index, unpacked, into, null),
         discard: () => this.#drop(place),
       }
@@ -208,8 +213,13 @@ export class DependencyCache {
     }
   }
 
+  // Gone in one step for whoever is linking what lies in it (unpacked-modules.ts).
   async #drop(place: string): Promise<void> {
-    await rm(place, { recursive: true, force: true })
+    const going = join(this.#directory, `.making-${randomUUID()}`)
+    await rename(place, going).catch((thrown: unknown) => {
+      if (codeOf(thrown) !== 'ENOENT') throw thrown
+    })
+    await rm(going, { recursive: true, force: true })
   }
 
   async #trim(): Promise<void> {
@@ -238,16 +248,27 @@ async function packWalk(roots: string[], entries: Iterable<Walked>, making: stri
   const frame = join(making, 'modules.tar.zst')
   const written = createWriteStream(frame, { flags: 'wx', mode: 0o600 })
   const hash = createHash('sha256')
+  const unpacked = join(making, 'unpacked')
+  // While it is packed: the two take turns with the thread, and compression has one of its own.
+  const copy = new PassThrough()
+  const unpacking = unpack(copy, unpacked, { limits: unpackLimits, owner: null })
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
       hash.update(chunk)
+      if (!copy.write(chunk)) await once(copy, 'drain')
       yield chunk
     }
+    copy.end()
   }
-  await pipeline(archive(entries, { checkHardLinks: false }), createZstdCompress(compression), counted, written)
-
-  const unpacked = join(making, 'unpacked')
-  await unpack(createReadStream(frame), unpacked, { limits: unpackLimits, owner: null })
+  const packing = pipeline(
+    archive(entries, { checkHardLinks: false }),
+    createZstdCompress(compression),
+    counted,
+    written,
+  )
+  // Each ends with the other: what is at fault is what is thrown.
+  packing.catch((thrown: Error) => copy.destroy(thrown))
+  await Promise.all([packing, unpacking])
   const present = await Promise.all(roots.map((root) => isThere(join(unpacked, root))))
   const index = indexTree(
     unpacked,

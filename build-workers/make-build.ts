@@ -9,6 +9,7 @@ import { findBuildOfParts } from '../registry/reusable-builds.ts'
 import type { RolloutPolicy } from '../registry/rollout-policy.ts'
 import type { Key } from '../registry/secrets.ts'
 import type { Sql } from '../registry/sql.ts'
+import { offerModules } from '../registry/unpacked-modules.ts'
 import { shortVersion } from '../registry/version.ts'
 import type { AppNetworks } from '../sandbox/network/app-network.ts'
 import type { BuildNetworks } from '../sandbox/network/build-network.ts'
@@ -137,6 +138,8 @@ async function makeFrom(
     { name, facts, routes: proved.routes, startedAt, logText: deps.logText },
     { ...deps, memory },
   )
+  const modules = packed.server?.modules
+  if (modules) await offerModules(config.home, claim.appId, modules)
   return {
     ...published,
     id: name.build,

@@ -74,7 +74,7 @@ export async function startProxy(
   const appLog = new AppLogShipper(sql, { log })
   const blobsDirectory = join(directory, 'blobs')
   const blobs = new BlobFiles(store, blobsDirectory)
-  const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs })
+  const bundles = new LocalBundles(join(directory, 'apps'), { store, blobs, home: config.home })
   const known = new KnownRoutes()
   const probeToken = randomBytes(32).toString('base64url')
   const fuses = new Fuses()

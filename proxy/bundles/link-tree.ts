@@ -1,10 +1,13 @@
 import { link, mkdir, readdir, readlink, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Makes the same tree in `to` (which is there): directories anew, files as hard links, symbolic links as they are. What is there already stays. */
+/**
+ * Makes the same tree in `to` (which is there): directories anew, files as hard links, symbolic links as they are. What is there already stays. When it
+ * ends, be it with an error, nothing more is made.
+ */
 export async function linkTree(from: string, to: string): Promise<void> {
   const entries = await readdir(from, { withFileTypes: true })
-  await Promise.all(
+  const made = await Promise.allSettled(
     entries.map(async (entry) => {
       const [source, target] = [join(from, entry.name), join(to, entry.name)]
       if (entry.isDirectory()) {
@@ -17,4 +20,6 @@ export async function linkTree(from: string, to: string): Promise<void> {
       }
     }),
   )
+  const failed = made.find((one) => one.status === 'rejected')
+  if (failed) throw failed.reason
 }

@@ -7,6 +7,7 @@ import { serverKey } from '../../registry/bundle-store/keys.ts'
 import { type Encoded, readBetterForms } from '../../registry/encodings.ts'
 import { AppError, codeOf } from '../../registry/errors.ts'
 import type { Manifest } from '../../registry/manifest.ts'
+import { unpackedModulesPath } from '../../registry/unpacked-modules.ts'
 import { spreadFolders } from '../../sandbox/spread-folder.ts'
 import type { LocalRef } from '../hosts/local-deployment.ts'
 import { betterFormsPath } from './better-forms.ts'
@@ -35,11 +36,17 @@ export class LocalBundles {
   readonly #directory: string
   readonly #store: BundleStore
   readonly #blobs: BlobFiles
+  readonly #home: string | null
 
-  constructor(directory: string, { store, blobs }: { store: BundleStore; blobs: BlobFiles }) {
+  /** `home`: where a build worker may have left dependencies unpacked. */
+  constructor(
+    directory: string,
+    { store, blobs, home = null }: { store: BundleStore; blobs: BlobFiles; home?: string | null },
+  ) {
     this.#directory = directory
     this.#store = store
     this.#blobs = blobs
+    this.#home = home
   }
 
   /** Brings what the deployment needs to this machine. Throws STORE_CORRUPT, STORE_UNAVAILABLE. */
@@ -60,7 +67,9 @@ export class LocalBundles {
     const { sha256, modules } = manifest.server
     // Of one app only: what one app could do to files it runs must not reach another.
     const modulesDirectory = join(this.#directory, ref.appId, modulesName)
-    await unpackServerCode(this.#store, { key: serverKey(name), sha256, modules }, codeDirectory, { modulesDirectory })
+    const unpackedModules = modules && this.#home ? unpackedModulesPath(this.#home, ref.appId, modules.sha256) : null
+    const places = { modulesDirectory, unpackedModules }
+    await unpackServerCode(this.#store, { key: serverKey(name), sha256, modules }, codeDirectory, places)
     return { manifest, manifestPath, codeDirectory }
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstat, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { zstdCompressSync } from 'node:zlib'
@@ -130,4 +130,37 @@ test('the dependencies of two versions are unpacked once and linked into both', 
     [one, two].map(async (at) => (await stat(join(at, 'node_modules/dep/index.js'))).ino),
   )
   expect(new Set(inodes).size).toBe(1)
+})
+
+async function unpackWithModules(unpackedModules: string): Promise<string> {
+  const own = zstdCompressSync(tarOf([{ path: 'index.js', text: 'main' }]))
+  const frame = zstdCompressSync(tarOf([{ path: 'node_modules/pkg/index.js', text: 'packed' }]))
+  const bytes = Buffer.concat([own, frame, zstdCompressSync(Buffer.alloc(1024))])
+  const digest = (content: Buffer) => createHash('sha256').update(content).digest('hex')
+  await store.put('server.tar.zst', bytes)
+  const modules = { offset: own.length, size: frame.length, sha256: digest(frame) }
+  const directory = join(root, 'app/code')
+  const places = { modulesDirectory: join(root, 'app/.modules'), unpackedModules }
+  await unpackServerCode(store, { key: 'server.tar.zst', sha256: digest(bytes), modules }, directory, places)
+  return directory
+}
+
+test('dependencies that a build worker has left unpacked are linked from there', async () => {
+  const unpacked = join(root, 'unpacked')
+  await mkdir(join(unpacked, 'node_modules/pkg'), { recursive: true })
+  await writeFile(join(unpacked, 'node_modules/pkg/index.js'), 'linked')
+  await symlink(unpacked, join(root, 'offered'))
+  const directory = await unpackWithModules(join(root, 'offered'))
+  const [ours, theirs] = await Promise.all(
+    [directory, unpacked].map((at) => stat(join(at, 'node_modules/pkg/index.js'))),
+  )
+  expect(ours?.ino).toBe(theirs?.ino)
+  expect(await readFile(join(directory, 'index.js'), 'utf8')).toBe('main')
+})
+
+test('dependencies that a build worker has left unpacked and that are gone by now are unpacked', async () => {
+  await symlink(join(root, 'gone'), join(root, 'offered'))
+  const directory = await unpackWithModules(join(root, 'offered'))
+  expect(await readFile(join(directory, 'node_modules/pkg/index.js'), 'utf8')).toBe('packed')
+  expect(await readFile(join(directory, 'index.js'), 'utf8')).toBe('main')
 })

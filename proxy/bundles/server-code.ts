@@ -26,13 +26,17 @@ const defaultLimits: UnpackLimits = { maxEntries: 200_000, maxBytes: 4 * 1024 **
  * Unpacks a bundle's server code to `directory`, which is there whole or not at all; one that is there already is taken as it is.
  * The archive is checked against its digest before the first entry is written, and only files, directories and links that stay inside
  * come out of it. Dependencies are unpacked once per digest below `modulesDirectory` and linked from there (340 files of Express: 330 ms
- * to unpack, 30 ms to link). Throws STORE_CORRUPT, STORE_UNAVAILABLE.
+ * to unpack, 30 ms to link), and not at all when they are in `unpackedModules` already, whole or not there (unpacked-modules.ts). Throws STORE_CORRUPT, STORE_UNAVAILABLE.
  */
 export async function unpackServerCode(
   store: BundleStore,
   archive: ServerArchive,
   directory: string,
-  { limits = defaultLimits, modulesDirectory = null }: { limits?: UnpackLimits; modulesDirectory?: string | null } = {},
+  {
+    limits = defaultLimits,
+    modulesDirectory = null,
+    unpackedModules = null,
+  }: { limits?: UnpackLimits; modulesDirectory?: string | null; unpackedModules?: string | null } = {},
 ): Promise<void> {
   if (await isDirectory(directory)) return
   await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
@@ -44,7 +48,8 @@ export async function unpackServerCode(
     const { key, modules } = archive
     if (modules && modulesDirectory) {
       await unpack(local, tree, { key, limits, from: 0, upTo: modules.offset })
-      await linkTree(await unpackModules(local, modules, join(modulesDirectory, modules.sha256), { key, limits }), tree)
+      const place = join(modulesDirectory, modules.sha256)
+      await linkTree(await bringModules(local, modules, place, { key, limits, unpackedModules }), tree)
     } else {
       await unpack(local, tree, { key, limits })
     }
@@ -57,11 +62,11 @@ export async function unpackServerCode(
 }
 
 // There whole or not at all, as the code itself; who uses it marks it, for its age decides how long it is kept.
-async function unpackModules(
+async function bringModules(
   path: string,
   { offset, size }: ModulesFrame,
   directory: string,
-  { key, limits }: { key: string; limits: UnpackLimits },
+  { key, limits, unpackedModules }: { key: string; limits: UnpackLimits; unpackedModules: string | null },
 ): Promise<string> {
   if (!(await isDirectory(directory))) {
     await mkdir(dirname(directory), { recursive: true, mode: 0o711 })
@@ -69,8 +74,10 @@ async function unpackModules(
     const temporary = await mkdtemp(`${directory}.`)
     try {
       const tree = join(temporary, 'tree')
-      await mkdir(tree, { mode: 0o755 })
-      await unpack(path, tree, { key, limits, from: offset, upTo: offset + size })
+      if (!unpackedModules || !(await hasLinked(unpackedModules, tree))) {
+        await mkdir(tree, { mode: 0o755 })
+        await unpack(path, tree, { key, limits, from: offset, upTo: offset + size })
+      }
       await rename(tree, directory)
     } catch (thrown) {
       // Somebody else may have been faster.
@@ -81,6 +88,21 @@ async function unpackModules(
   }
   await utimes(directory, new Date(), new Date())
   return directory
+}
+
+// False: they are not there, not whole any more, or on another disk; nothing is left of the attempt.
+async function hasLinked(from: string, tree: string): Promise<boolean> {
+  try {
+    await mkdir(tree, { mode: 0o755 })
+    await linkTree(from, tree)
+    // Whoever removes them takes their name away first: while it is there they were whole.
+    await stat(from)
+    return true
+  } catch (thrown) {
+    if (!['ENOENT', 'EXDEV', 'EMLINK', 'EPERM'].includes(codeOf(thrown) ?? '')) throw thrown
+    await rm(tree, { recursive: true, force: true })
+    return false
+  }
 }
 
 // A local store's file is hashed and then read again: the two reads see the same bytes, for objects are never written twice.
