@@ -16,7 +16,7 @@ export type Error = {
   }
 }
 
-export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
 
 export type ProgressEvent = {
   type: 'start'
@@ -378,6 +378,43 @@ export type AppState = {
   latest: Deployment | null
   rollout: Rollout & Record<string, unknown>
   locks: (Lock)[]
+}
+
+export type Webhook = {
+  id: string
+  app_id: string | null
+  name: string
+  address: string
+  format: 'json' | 'slack'
+  events: (string)[]
+  environment: 'production' | 'preview' | null
+  former_secret_until: string | null
+  disabled_at: string | null
+  disabled_reason: string | null
+  created_at: string
+  created_by: string
+}
+
+export type NewWebhook = Webhook & {
+  secret: string
+}
+
+export type Delivery = {
+  id: number
+  state: 'waiting' | 'sending' | 'delivered' | 'failed'
+  event: {
+    id: string
+    type: string
+    at: string
+  }
+  due_at: string | null
+  ended_at: string | null
+  attempts: ({
+    at: string
+    duration_ms: number
+    status: number | null
+    reason: string | null
+  })[]
 }
 
 export type Api = {
@@ -865,5 +902,165 @@ export type Api = {
         roles: Record<string, 'owner' | 'deployer' | 'viewer'>
       } | null
     }
+  }
+  'GET apps/{app}/webhooks': {
+    params: {
+      app: string
+    }
+    answer: {
+      webhooks: (Webhook)[]
+    }
+  }
+  'POST apps/{app}/webhooks': {
+    params: {
+      app: string
+    }
+    json: {
+      url: string
+      name?: string | undefined
+      format?: 'json' | 'slack' | undefined
+      events?: (string)[] | undefined
+      environment?: 'production' | 'preview' | null | undefined
+    }
+    answer: NewWebhook
+  }
+  'GET webhooks': {
+    answer: {
+      webhooks: (Webhook)[]
+    }
+  }
+  'POST webhooks': {
+    json: {
+      url: string
+      name?: string | undefined
+      format?: 'json' | 'slack' | undefined
+      events?: (string)[] | undefined
+      environment?: 'production' | 'preview' | null | undefined
+    }
+    answer: NewWebhook
+  }
+  'GET apps/{app}/webhooks/{webhook}': {
+    params: {
+      app: string
+      webhook: string
+    }
+    answer: Webhook
+  }
+  'DELETE apps/{app}/webhooks/{webhook}': {
+    params: {
+      app: string
+      webhook: string
+    }
+    answer: null
+  }
+  'GET webhooks/{webhook}': {
+    params: {
+      webhook: string
+    }
+    answer: Webhook
+  }
+  'DELETE webhooks/{webhook}': {
+    params: {
+      webhook: string
+    }
+    answer: null
+  }
+  'POST apps/{app}/webhooks/{webhook}/rotate': {
+    params: {
+      app: string
+      webhook: string
+    }
+    answer: NewWebhook
+  }
+  'POST webhooks/{webhook}/rotate': {
+    params: {
+      webhook: string
+    }
+    answer: NewWebhook
+  }
+  'POST apps/{app}/webhooks/{webhook}/enable': {
+    params: {
+      app: string
+      webhook: string
+    }
+    answer: Webhook
+  }
+  'POST webhooks/{webhook}/enable': {
+    params: {
+      webhook: string
+    }
+    answer: Webhook
+  }
+  'GET apps/{app}/webhooks/{webhook}/deliveries': {
+    params: {
+      app: string
+      webhook: string
+    }
+    query?: {
+      before?: number | undefined
+      limit?: number | undefined
+    }
+    answer: {
+      deliveries: (Delivery)[]
+    }
+  }
+  'GET webhooks/{webhook}/deliveries': {
+    params: {
+      webhook: string
+    }
+    query?: {
+      before?: number | undefined
+      limit?: number | undefined
+    }
+    answer: {
+      deliveries: (Delivery)[]
+    }
+  }
+  'GET apps/{app}/webhooks/{webhook}/deliveries/{delivery}': {
+    params: {
+      app: string
+      webhook: string
+      delivery: number
+    }
+    answer: Delivery & {
+      body: string
+    }
+  }
+  'GET webhooks/{webhook}/deliveries/{delivery}': {
+    params: {
+      webhook: string
+      delivery: number
+    }
+    answer: Delivery & {
+      body: string
+    }
+  }
+  'POST apps/{app}/webhooks/{webhook}/deliveries/{delivery}/redeliver': {
+    params: {
+      app: string
+      webhook: string
+      delivery: number
+    }
+    answer: Delivery
+  }
+  'POST webhooks/{webhook}/deliveries/{delivery}/redeliver': {
+    params: {
+      webhook: string
+      delivery: number
+    }
+    answer: Delivery
+  }
+  'POST apps/{app}/webhooks/{webhook}/test': {
+    params: {
+      app: string
+      webhook: string
+    }
+    answer: Delivery
+  }
+  'POST webhooks/{webhook}/test': {
+    params: {
+      webhook: string
+    }
+    answer: Delivery
   }
 }

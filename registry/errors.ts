@@ -46,6 +46,10 @@ export const ERRORS = {
   REQUEST_INVALID: { status: 400, fault: 'user', summary: 'the request is not valid' },
   REQUEST_TOO_LARGE: { status: 413, fault: 'user', summary: 'the request is too large' },
   // what the platform calls
+  WEBHOOK_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such webhook' },
+  WEBHOOK_TOO_MANY: { status: 409, fault: 'user', summary: 'there are as many webhooks as there may be' },
+  WEBHOOK_DISABLED: { status: 409, fault: 'user', summary: 'the webhook is disabled' },
+  DELIVERY_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such delivery' },
   OUTBOUND_REFUSED: { status: 403, fault: 'user', summary: 'the platform does not call that address' },
   OUTBOUND_FAILED: { status: 502, fault: 'user', summary: 'what the platform called did not answer properly' },
   // source, build

@@ -6,6 +6,7 @@ import { createFront } from './api/front.ts'
 import { openStore } from './bundle-store/open.ts'
 import { readConfig } from './config.ts'
 import { createConsole } from './console/console.ts'
+import { openOutboundHttp } from './egress/outbound-http.ts'
 import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
 import { openQueue } from './queue.ts'
@@ -15,6 +16,7 @@ import { every } from './schedule.ts'
 import { loadKey } from './secrets.ts'
 import { onShutdown, tellReady } from './shutdown.ts'
 import { connect } from './sql.ts'
+import { WebhookDeliverer } from './webhooks/deliverer.ts'
 
 const config = readConfig(process.env)
 const log = createLog('registry')
@@ -43,12 +45,20 @@ queue.onReturn = () => reconciling.soon()
 const dropping = every(config.reconcileMs, () => dropLeftDatabases(deps), { log, name: 'databases' })
 const lockSql = connect(config.databaseUrl, { max: 1, name: 'atelier-rollouts' })
 const controller = new RolloutController({ sql, lockSql, config, log })
+const webhooks = new WebhookDeliverer({ sql, http: openOutboundHttp(config), key, config, log })
 const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 
 onShutdown(
   async () => {
     closing.abort()
-    await Promise.all([listening.close(), reconciling.close(), dropping.close(), tidying.close(), controller.close()])
+    await Promise.all([
+      listening.close(),
+      reconciling.close(),
+      dropping.close(),
+      tidying.close(),
+      controller.close(),
+      webhooks.close(),
+    ])
     await queue.close()
     await sql.end({ timeout: 5 })
   },

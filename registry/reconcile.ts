@@ -16,6 +16,7 @@ import { pruneRollouts } from './rollout-retention.ts'
 import { pruneBins } from './route-bins.ts'
 import { pruneSources } from './sources.ts'
 import type { Db, Sql } from './sql.ts'
+import { pruneWebhookEvents } from './webhooks/deliveries.ts'
 
 export type ReconcileDeps = { sql: Sql; queue: BuildQueue; store: BundleStore; config: Config; log: Log }
 
@@ -61,6 +62,7 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await prunePurges(sql)
   await pruneBins(sql)
   await pruneRollouts(sql)
+  await pruneWebhookEvents(sql)
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
   for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')

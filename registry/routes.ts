@@ -37,7 +37,8 @@ export type Route = {
 
 /**
  * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
- * `<id>:<state|prepared>`, `app_runs` `<id>:<what happened>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on.
+ * `<id>:<state|prepared>`, `app_runs` `<id>:<what happened>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on,
+ * `webhooks` an event's id or a webhook's.
  */
 export const channels = {
   routes: 'routes',
@@ -52,6 +53,7 @@ export const channels = {
   hookRuns: 'hook_runs',
   rollouts: 'rollouts',
   rolloutReports: 'rollout_reports',
+  webhooks: 'webhooks',
 } as const
 
 /** The whole table as the edges compare it. */

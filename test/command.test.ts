@@ -15,6 +15,9 @@ import { recordMigrations } from '../registry/deploy-commands.ts'
 import { findDeployment, moveDeployment } from '../registry/deployments.ts'
 import { type HostReport, reportHosts } from '../registry/edge-hosts.ts'
 import { endLease, renewLease } from '../registry/edges.ts'
+import { readHostProxy } from '../registry/egress/host-proxy.ts'
+import { OutboundHttp } from '../registry/egress/outbound-http.ts'
+import { WebhookDeliverer } from '../registry/webhooks/deliverer.ts'
 import { type CommandResult, run } from './support/command.ts'
 import { finishDeployment, startControlPlane } from './support/control-plane.ts'
 import { checkout, plainEnv } from './support/platform.ts'
@@ -436,6 +439,50 @@ describe('variables', () => {
     ['a file that is not there', ['env', 'set', '--file', 'nowhere'], 1, 'nowhere cannot be read'],
   ])('%s', async (_, args, code, words) => {
     failed(await atelier([...args, '--app', app]), code, words)
+  })
+})
+
+describe('webhooks', () => {
+  test('are made with a secret that is printed once, tried, listed, renewed and removed', async () => {
+    const received: string[] = []
+    const receiver = createServer((request, response) => {
+      received.push(String(request.headers['webhook-id']))
+      response.writeHead(received.length > 1 ? 500 : 204).end('canary')
+    }).listen(0, '127.0.0.1')
+    await once(receiver, 'listening')
+    const { port } = receiver.address() as AddressInfo
+    const rule = { kind: 'network', address: '127.0.0.1', prefix: 32, family: 'ipv4', port } as const
+    const http = new OutboundHttp({ settings: () => ({ rules: [rule], hostProxy: readHostProxy({}) }) })
+    const { sql, key, config, log } = plane
+    const deliverer = new WebhookDeliverer({ sql, http, key, config, log })
+    try {
+      const of = ['--app', app]
+      const made = await atelier(['webhooks', 'create', `http://127.0.0.1:${port}/hook`, '--name', 'ci', ...of])
+      expect(made).toMatchObject({ code: 0, stdout: expect.stringMatching(/^whsec_[A-Za-z0-9+/]{43}=\n$/) })
+      const [, id = ''] = /Made the webhook (\w+); try it: /.exec(made.stderr) ?? []
+      expect(await said(['webhooks', ...of])).toMatch(new RegExp(`\n${id}  ci    \\*       enabled  http://127`))
+      expect(await said(['webhooks', 'test', id, ...of])).toMatch(/^Delivered: 204 in \d+ ms\n$/)
+      failed(await atelier(['webhooks', 'test', id, ...of]), 1, 'not delivered: it answered 500')
+      const log = await said(['webhooks', 'log', id, ...of])
+      expect(log).toMatch(/webhook\.test .* failed +1 +it answered 500\n.*webhook\.test .* delivered +1 +204 in/)
+      const [, delivery = ''] = /\n(\d+) .*204 in/.exec(log) ?? []
+      failed(await atelier(['webhooks', 'redeliver', id, delivery, ...of]), 1, 'not delivered: it answered 500')
+      expect(received[2]).toBe(received[0])
+      const shown = await said(['webhooks', 'log', id, delivery, ...of])
+      expect(shown).toMatch(/204 in \d+ ms +taken\n.*500 in \d+ ms +it answered 500\n\{"type":"webhook.test"/)
+      expect(log + shown).not.toContain('canary')
+      expect(await atelier(['webhooks', 'rotate', id, ...of])).toMatchObject({
+        stdout: expect.stringMatching(/^whsec_/),
+      })
+      failed(await atelier(['webhooks', 'rm', 'nothing', ...of]), 1, 'there is no webhook nothing')
+      failed(await atelier(['webhooks', 'create', 'ftp://x.example', ...of]), 1, 'https:// or http://')
+      expect(await said(['webhooks', 'rm', id, ...of])).toContain(`Removed the webhook ${id}`)
+      expect(await said(['webhooks', ...of])).toContain('no webhooks')
+      expect(await said(['webhooks', '--platform'])).toContain('no webhooks')
+    } finally {
+      await deliverer.close()
+      receiver.close()
+    }
   })
 })
 

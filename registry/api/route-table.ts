@@ -35,6 +35,8 @@ import type { Route } from './route.ts'
 import { endRunRoute, feedRunRoute, listRunsRoute, startRunRoute } from './runs.ts'
 import { statusRoute, whoamiRoute } from './status.ts'
 import { createTokenRoute, deleteTokenRoute, listTokensRoute } from './tokens.ts'
+import { webhookDeliveryRoutes } from './webhook-deliveries.ts'
+import { webhookRoutes } from './webhooks.ts'
 
 /** Everything the API does. A route that is not here is not served; one without a policy does not compile. */
 export const routeTable: Route[] = [
@@ -86,4 +88,6 @@ export const routeTable: Route[] = [
   createConsoleLinkRoute,
   statusRoute,
   whoamiRoute,
+  ...webhookRoutes,
+  ...webhookDeliveryRoutes,
 ]
