@@ -72,6 +72,7 @@ async function copyProduction(
   { serverMajor, deps }: { serverMajor: number; deps: ProvideDeps },
 ): Promise<boolean> {
   const { sql, config, key, appNetworks, signal } = deps
+  const { home, buildLimits: limits } = config
   if (deployment.environment === 'production') return false
   const [production] = (await listAppDatabases(sql, deployment.appId)).filter(
     ({ environment, madeAt }) => environment === 'production' && madeAt !== null,
@@ -79,7 +80,7 @@ async function copyProduction(
   if (!production) return false
   const from = accessTo(production, { config, key })
   const user = await leaseUser(config, { purpose: 'build', app: deployment.appId })
-  await copyDatabase({ from, to, serverMajor }, { appNetworks, user, limits: config.buildLimits, signal })
+  await copyDatabase({ from, to, serverMajor }, { home, appNetworks, user, limits, signal })
   return true
 }
 

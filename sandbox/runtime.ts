@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { chmod, mkdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { createRequire, stripTypeScriptTypes } from 'node:module'
+import { findPackageJSON, stripTypeScriptTypes } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { AppError, codeOf } from '../registry/errors.ts'
@@ -19,6 +19,8 @@ export type Runtime = {
   npmCli: string
   /** A node_modules folder with npm and esbuild. */
   modules: string
+  /** The module that is pg_dump, of version 18. */
+  pgDump: string
   /** The first script of an isolate's host. */
   boot: string
   /** The first script of the host of a process. */
@@ -87,7 +89,8 @@ async function bundle(path: string, modules: string): Promise<string> {
 }
 
 const prepared = new Map<string, Promise<Runtime>>()
-const packages = ['npm', 'esbuild', `@esbuild/${process.platform}-${process.arch}`]
+const pgDump = '@electric-sql/pglite-tools'
+const packages = ['npm', 'esbuild', `@esbuild/${process.platform}-${process.arch}`, pgDump]
 const bootScripts = [
   'isolate-boot.ts',
   'isolate.worker.ts',
@@ -126,6 +129,7 @@ async function prepare(home: string): Promise<Runtime> {
   const scripts = await boot
   return {
     ...{ home, node, bin, npmCli, modules, paths },
+    pgDump: join(modules, pgDump, 'dist', 'pg_dump.js'),
     boot: join(scripts, 'isolate-boot.mjs'),
     processBoot: join(scripts, 'process-boot.mjs'),
     processOutput: join(scripts, 'process-output.cjs'),
@@ -191,13 +195,16 @@ async function reachableModules(folder: string): Promise<string> {
   const versions = await Promise.all(found.map(({ from }) => readFile(join(from, 'package.json'), 'utf8')))
   const place = await placeOnce(join(folder, `tools-${digestOf(versions)}`), async (temporary) => {
     for (const { name, from } of found) await copyTree(from, join(temporary, 'node_modules', name))
-    for (const parent of ['node_modules', 'node_modules/@esbuild']) await chmod(join(temporary, parent), 0o755)
+    for (const parent of ['node_modules', 'node_modules/@esbuild', `node_modules/${dirname(pgDump)}`])
+      await chmod(join(temporary, parent), 0o755)
   })
   return join(place, 'node_modules')
 }
 
 function packageFolder(name: string): string {
-  return dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
+  const found = findPackageJSON(name, import.meta.url)
+  if (found === undefined) throw new AppError('INTERNAL', `the npm package ${name} is not installed; run npm ci`)
+  return dirname(found)
 }
 
 async function linkCommands(folder: string, commands: Record<string, string>): Promise<string> {
