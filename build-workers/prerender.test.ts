@@ -89,6 +89,25 @@ test('an Express-like server is asked as well, with the host and scheme that vis
   expect(built.manifest?.files[0]?.content_type).toBe('text/html; charset=utf-8')
 })
 
+test('pages of an app that a thread cannot hold come all from the process it runs as', async () => {
+  const built = await deploy({
+    'server.js': `const by = require('worker_threads').isMainThread ? 'a process' : 'a thread'
+      require('http').createServer((request, response) => {
+        response.setHeader('content-type', 'text/html')
+        const answer = () => response.end(request.url + ' by ' + by)
+        if (request.url !== '/signal') return answer()
+        process.once('SIGUSR2', answer)
+        process.kill(process.pid, 'SIGUSR2')
+      }).listen(process.env.PORT)`,
+    'atelier.config.json': { build: { static: { concurrent: 1, paths: ['/', '/signal'] } } },
+  })
+  expect(built.deployment.stateReason, built.log.join('\n')).toBeNull()
+  expect(built.log.join('\n')).toMatch(/runs as a process, for a thread cannot hold it: it was ended by SIGUSR2/)
+  expect(built.manifest?.kind).toBe('process')
+  expect(await bodyOf(built, 'index.html')).toBe('/ by a process')
+  expect(await bodyOf(built, 'signal.html')).toBe('/signal by a process')
+})
+
 test('pages may read the database as the migrations leave it', async () => {
   const name = await worker.createApp()
   await worker.setEnv(name, { DATABASE_URL: database.url }, { runtimeOnly: true })

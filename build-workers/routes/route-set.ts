@@ -8,7 +8,7 @@ import {
   routePath,
 } from '../../registry/route-list.ts'
 import { shown } from './files.ts'
-import { RouteMatcher } from './route-path.ts'
+import { hasParams, RouteMatcher } from './route-path.ts'
 
 /** A route as a framework's scan finds it; what is left out is not known. */
 export type FoundRoute = Pick<ListedRoute, 'path' | 'kind'> & Partial<ListedRoute>
@@ -57,7 +57,7 @@ export class RouteSet {
       const route = matcher.match(path)
       if (!route && source === null) continue
       if (!route) this.add({ path, kind: 'page', methods: ['GET'], source, rendering: 'static', title })
-      else if (route.rendering === null) route.rendering = 'static'
+      else if (route.rendering === null || isAnsweredByFile(route, source)) route.rendering = 'static'
       if (!routePath.safeParse(path).success) this.#refuse(path)
       else if (this.#made.size < mostRoutes) this.#made.set(path, route?.path ?? path)
       else if (!this.#made.has(path)) this.#tooMany++
@@ -91,6 +91,11 @@ const unknown = {
   revalidate_sec: null,
   marks: [] satisfies RouteMark[],
   title: null,
+}
+
+// The edge looks up its files first, whatever code there is for the path.
+function isAnsweredByFile({ path, rendering }: ListedRoute, source: string | null): boolean {
+  return source !== null && rendering === 'dynamic' && !hasParams(path)
 }
 
 function merge(known: ListedRoute, other: ListedRoute): void {

@@ -91,6 +91,20 @@ test('a file that a route of the framework made belongs to it', async () => {
   expect(describeRoutes(list)).toBe('2 pages, 1 API, 2 static')
 })
 
+test('a route of the app’s own that a page was made for is static, for the edge answers with the file', async () => {
+  write('prerendered', { 'index.html': '', 'posts/1.html': '' })
+  const pages = await packPages([{ root, from: 'prerendered', below: '', skip: () => false }], {
+    uid: null,
+    maxFiles: 9,
+  })
+  const routes = ['/', '/live', '/posts/:id'].map((path): FoundRoute => ({ path, kind: 'api', rendering: 'dynamic' }))
+  const list = listRoutes(nothingFound, { framework: 'hono', pages, ofApp: routes })
+  expect(list.routes.map(({ path, rendering }) => `${path} ${rendering}`)).toEqual([
+    ...['/ static', '/live dynamic', '/posts/:id dynamic'],
+  ])
+  expect(list.static.map(({ path }) => path)).toEqual(['/', '/posts/1'])
+})
+
 test('a list has its bounds: names that are no line of text are left out, and so are more than ten thousand', () => {
   const set = new RouteSet()
   for (let number = 0; number < mostRoutes + 5; number++) set.add({ path: `/${number}`, kind: 'page' })
