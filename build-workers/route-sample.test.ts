@@ -111,9 +111,13 @@ test('what by its name does something is not asked, nor what the config leaves o
     '/api/job.run',
     '/reset',
     ...['/api/sendMail', '/deleteUser', '/account/resetPassword', '/api/runJob'],
+    ...['/cleanup', '/db/backup', '/api/dbCleanUp', '/tools/rollback'],
   ]
   const plain = ['/getting-started', '/sendersList', '/jobless', '/senders', '/blog/cronology']
   expect(pathsOf(sampled([...acting, ...plain].map((path) => route(path))))).toEqual(plain)
+  const begun = ['/register', '/upload', '/posts/create']
+  expect(pathsOf(sampled(begun.map((path) => route(path))))).toEqual(begun)
+  expect(pathsOf(sampled(begun.map((path) => route(path, { kind: 'api' }))))).toEqual([])
   const routes = ['/a', '/admin/x', '/b/c', '/files/one', '/two'].map((path) => route(path))
   expect(
     pathsOf(sampled(routes, { except: ['/admin/*', '/:any/c'], files: ['files/one/index.html', 'two.html'] })),

@@ -28,7 +28,11 @@ export type SampleWishes = {
 
 // A GET that does something: that is what its name says, and nobody has asked for it to be done.
 const acts =
-  /(^|[-_./])(cron|jobs?|tasks?|queues?|(web)?hooks?|callbacks?|send|mails?|emails?|notify|delete|remove|destroy|reset|clear|purge|flush|revalidate|refresh|seed|migrate|sync|import|export|trigger|run|start|stop|restart|shutdown|exit|kill|deploy|publish|pay|checkout|charge|order|subscribe|unsubscribe|confirm|verify|activate|log-?out|sign-?out|log-?off)(?=$|[-_./])/i
+  /(^|[-_./])(cron|jobs?|tasks?|queues?|(web)?hooks?|callbacks?|send|mails?|emails?|notify|delete|remove|destroy|reset|clear|purge|flush|revalidate|refresh|seed|migrate|sync|import|export|trigger|run|start|stop|restart|shutdown|exit|kill|deploy|publish|pay|checkout|charge|order|subscribe|unsubscribe|confirm|verify|activate|log-?out|sign-?out|log-?off|clean-?up|back-?up|restore|roll-?back|re-?index|re-?build|prune|vacuum|truncate|wipe|drop|rotate|revoke|refund|withdraw|transfer|exec|execute|dispatch|enqueue)(?=$|[-_./])/i
+
+// The same of an API; as a page each of these is where people begin to do it.
+const actsAsApi =
+  /(^|[-_./])(add|create|update|save|upload|submit|register|invite|approve|accept|reject|decline|cancel|enable|disable|lock|unlock|grant|generate|provision|init|setup|install|upgrade|archive|expire|renew|redeem|vote|schedule|process|ingest|crawl|scrape|invoke|track|remind|warm-?up)(?=$|[-_./])/i
 
 // A page that is shown when something fails, or that is there to fail: `/500` of Astro, the example that Sentry puts into an app.
 const fails = /(^|[-_./])([45]\d\d|errors?|crash|throws?|panic|sentry-example-api|debug-sentry)(?=$|[-_./])/i
@@ -48,16 +52,18 @@ export function sampleRoutes(
   const example = new Map(made.map(({ path, route }) => [route, path]))
   const except = settings.except.map((pattern) => ({ pattern, path: new PathPattern(pattern) }))
   const files = new Set(published.flatMap(({ path }) => addressesOf(path)))
-  const isAsked = (route: string, path: string) =>
+  const isAsked = (route: string, path: string, kind: ListedRoute['kind']) =>
     path !== health &&
     !files.has(path) &&
-    !isLeftAlone(route) &&
+    !isLeftAlone(route, kind) &&
     !except.some((one) => one.pattern === route || one.path.match(path))
   const candidates = routes
     .filter(({ kind, methods }) => kind !== 'file' && (methods?.includes('GET') ?? false))
     .flatMap(({ path, kind, rendering }) => {
       const concrete = hasParams(path) ? example.get(path) : path
-      return concrete !== undefined && isAsked(path, concrete) ? [{ path: inRequest(concrete), kind, rendering }] : []
+      return concrete !== undefined && isAsked(path, concrete, kind)
+        ? [{ path: inRequest(concrete), kind, rendering }]
+        : []
     })
   const listed = settings.paths.filter((path) => !files.has(plainOf(path)) && !isAnswered(path))
   const picked = pick(
@@ -73,9 +79,9 @@ export function hasFileFor(path: string, pages: Page[]): boolean {
   return pages.some((page) => addressesOf(page.path).includes(plain))
 }
 
-function isLeftAlone(route: string): boolean {
+function isLeftAlone(route: string, kind: ListedRoute['kind']): boolean {
   const inWords = route.replace(/([a-z0-9])([A-Z])/g, '$1-$2')
-  return acts.test(inWords) || fails.test(inWords)
+  return acts.test(inWords) || fails.test(inWords) || (kind === 'api' && actsAsApi.test(inWords))
 }
 
 function plainOf(path: string): string {

@@ -103,6 +103,23 @@ test.each<[string, object | false]>([
   expect(stepIn(built.log, 'Verifying')).toMatch(/GET \/ → 200 +\d/)
 })
 
+test('a route that tells what the app waits for may answer 503, unless the config lists it or it fails in another way', async () => {
+  const busy = 'new Response("no cache yet", { status: 503 })'
+  const answers = { 'GET /': page, 'GET /readyz': busy, 'GET /api/health': busy }
+  const built = await deploy(answers)
+  expect(built.deployment.stateReason).toBeNull()
+  expect(built.log.join('\n')).toContain(
+    'GET /readyz answered 503; it does not count, for it tells what the app waits for',
+  )
+  expect(stepIn(built.log, 'Verifying')).toMatch(/GET \/ → 200, 1 of 3 routes below 500/)
+  const listed = await deploy(answers, routesOnly({ paths: ['/readyz'] }))
+  expect(listed.deployment.stateReason).toMatch(/^GET \/readyz answered 503/)
+  const broken = await deploy({ ...answers, 'GET /readyz': 'new Response("", { status: 500 })' })
+  expect(broken.deployment.stateReason).toMatch(/^GET \/readyz answered 500/)
+  const other = await deploy({ ...answers, 'GET /report': busy })
+  expect(other.deployment.stateReason).toMatch(/^GET \/report answered 503/)
+})
+
 test('a route that fails once and then answers is well', async () => {
   const flaky =
     '(globalThis.count = (globalThis.count ?? 0) + 1) === 1 ? new Response("", { status: 500 }) : new Response("")'

@@ -19,12 +19,14 @@ const mostMs = 60_000
 const longestAnswerMs = 30_000
 const pauseMs = 300
 const mostWords = 4096
+// A 503 is what such a route is for, while something is away that nobody said has to be there now.
+const tellsReadiness = /(^|[-_./])(ready|readyz|readiness|live|livez|liveness|health|healthz|health-?checks?|status)$/i
 
 /**
  * Asks the app for a sample of its routes, a few at a time and for a minute at most. Of an answer only the status counts, and nothing of the body is
  * waited for. Throws ROUTE_UNHEALTHY for a route that answers 500 or more twice, for a page or listed path that twice answers nothing,
  * and for a listed path that is not there; APP_CRASHED when the app ends. What an API leaves unanswered is a remark: it may wait for
- * something to happen. So is what was picked and answers 500 or more while what the app keeps is not there (`isWithoutData`).
+ * something to happen. So is a 503 of what says by its name that it tells whether the app is ready, and what was picked and answers 500 or more while what the app keeps is not there (`isWithoutData`).
  */
 export async function askRoutes(
   host: TrialHost,
@@ -104,6 +106,8 @@ function judgeAnswer({ path, kind }: Question, answer: Attempt): Finding {
       ? problem(`${answer.error.message}; ${advice}`)
       : { path, problem: answer.error }
   const { status, body } = answer
+  if (status === 503 && kind !== 'listed' && tellsReadiness.test(path))
+    return { path, remark: `GET ${path} answered 503; it does not count, for it tells what the app waits for` }
   if (status >= 500) return problem(`GET ${path} answered ${status}${firstWords(body.toString('utf8'))}; ${advice}`)
   if (kind === 'listed' && (status === 404 || status === 410))
     return problem(
