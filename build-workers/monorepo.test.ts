@@ -106,6 +106,14 @@ test('an app that asks for its version is built for each', async () => {
   expect(again.log.join('\n')).toContain('Uploading')
 })
 
+test('that another app of the repository asks for its version is no matter', async () => {
+  const app = await worker.createApp()
+  const files = { ...repository('npm@11.21.2'), 'apps/api/version.js': 'console.log(process.env.ATELIER_VERSION)' }
+  const first = await worker.deploy(app, files)
+  const again = await worker.deploy(app, { ...files, 'apps/api/server.js': 'changed' })
+  expect(again.deployment).toMatchObject({ state: 'live', buildId: first.deployment.buildId })
+})
+
 async function serverPaths({ deployment, manifest }: Built): Promise<Iterable<string>> {
   const name = { app: deployment.appId, version: deployment.version, build: manifest?.build ?? '' }
   const stream = await worker.deps.store.get(serverKey(name))

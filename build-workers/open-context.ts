@@ -72,9 +72,9 @@ export async function openContext(
   })
   const bins = [runtime.bin, toolBin(workspace)]
   const base = { home: workspace.home, tmp: workspace.tmp, downloads: caches.downloads, node: runtime.node }
-  const isNamed = namesVersion(tree)
-  const about = isNamed ? describeDeployment(claim) : describePlace(claim)
-  const configEnv = buildEnv({ ...base, npm: null, network: {}, bins, configEnv: about, appEnv })
+  const isNamedAnywhere = namesVersion(tree)
+  const atFirst = isNamedAnywhere ? describeDeployment(claim) : describePlace(claim)
+  const configEnv = buildEnv({ ...base, npm: null, network: {}, bins, configEnv: atFirst, appEnv })
   const evaluation = { programs, home: config.home, node: runtime.node, app: workspace.app, env: configEnv }
   const appConfig = await readConfigFile(tree, evaluation)
 
@@ -84,13 +84,15 @@ export async function openContext(
   const plan = detect(app)
   const npm = plan.transform === 'copy' ? null : await deps.npm()
   const folders = [...new Set([folder, workspace.app])].map((place) => join(place, 'node_modules/.bin'))
+  const parts = findAppParts(tree, root, app.config.build.include)
+  const isNamed = isNamedAnywhere && namesVersion(tree, parts.unused)
   const isToldVersion = isNamed || runsHooks(appConfig)
   const told = describeDeployment(claim)
   const given = { ...base, npm, bins: [...bins, ...folders] }
   const deployEnv = buildEnv({ ...given, network: {}, configEnv: { ...told, ...appConfig.build.env }, appEnv: runEnv })
   const env = buildEnv({
     ...given,
-    configEnv: { ...(isToldVersion ? told : about), ...appConfig.build.env },
+    configEnv: { ...(isToldVersion ? told : describePlace(claim)), ...appConfig.build.env },
     network: network.proxy ? relayEnv(network.proxy, npm?.registry ?? null) : hostProxyEnv(process.env),
     appEnv,
   })
@@ -125,7 +127,6 @@ export async function openContext(
     largestBytes: config.buildCaches.appMb * 1_048_576,
     say: (line) => log.output(line),
   })
-  const parts = findAppParts(tree, root, app.config.build.include)
   const partsSha256 = isToldVersion ? null : digestParts(claim, { tree, folder: workspace.app, root, parts })
   const envs = { env, isToldVersion, partsSha256, deployEnv, hookEnv }
   const context = {

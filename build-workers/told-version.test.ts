@@ -17,6 +17,13 @@ test.each([
   expect(namesVersion(treeOf({ ...pkg, 'scripts/build.mjs': text }))).toBe(isNamed)
 })
 
+test('what stands in folders that the app has nothing to do with is no matter', () => {
+  const tree = treeOf({ ...pkg, 'apps/other/index.js': 'process.env.ATELIER_VERSION', 'apps/web/index.js': '' })
+  expect([namesVersion(tree), namesVersion(tree, ['apps/other']), namesVersion(tree, ['apps/web'])]).toEqual([
+    ...[true, false, true],
+  ])
+})
+
 test('where nothing of the app runs, and in pictures and installed packages, the name is no matter', () => {
   const text = 'ATELIER_VERSION'
   expect(namesVersion(treeOf({ 'about.html': text }))).toBe(false)

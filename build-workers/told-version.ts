@@ -1,5 +1,6 @@
 import type { Deployment } from '../registry/deployments.ts'
 import type { AppConfig } from './app-config.ts'
+import { isWithin } from './app-parts.ts'
 import type { SourceTree } from './source-tree.ts'
 
 const largestText = 1_048_576
@@ -12,10 +13,10 @@ const named = /ATELIER_(?!(APP|ENVIRONMENT|BRANCH)(?![A-Z0-9_]))/
 
 /**
  * Whether the app's own files name a variable that is another with each push. Only then are its builds given these: what a build is not told cannot be in
- * what it makes, so another commit with the same files needs no build of its own.
+ * what it makes, so another commit with the same files needs no build of its own. `unused`: folders that the app has nothing to do with.
  */
-export function namesVersion(tree: SourceTree): boolean {
-  const paths = [...tree.paths()]
+export function namesVersion(tree: SourceTree, unused: string[] = []): boolean {
+  const paths = [...tree.paths()].filter((path) => !isWithin(path, unused))
   if (!paths.some((path) => runsPrograms.test(path))) return false
   let left = mostRead
   for (const path of paths) {
