@@ -16,7 +16,7 @@ export type Error = {
   }
 }
 
-export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REPEAT_OTHER' | 'REPEAT_BUSY' | 'RATE_LIMITED' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
 
 export type ProgressEvent = {
   type: 'start'
@@ -68,6 +68,16 @@ export type EndEvent = {
 export type MovedSince = {
   env: (string)[]
   migrations: (string)[]
+}
+
+export type GitSource = {
+  git: string
+  ref?: string | undefined
+  token?: string | undefined
+}
+
+export type ServerFolder = {
+  path: string
 }
 
 export type Rollout = {
@@ -442,8 +452,8 @@ export type Api = {
     answer: null
   }
   'POST deploy': {
-    query: {
-      app: string
+    query?: {
+      app?: string | undefined
       version?: string | undefined
       branch?: string | undefined
       follow?: boolean | undefined
@@ -452,7 +462,18 @@ export type Api = {
       until?: 'traffic' | 'verdict' | undefined
       canary?: 'skip' | undefined
     }
-    upload: 'application/gzip'
+    json?: {
+      app_id: string
+      source: GitSource | ServerFolder
+      version?: string | undefined
+      branch?: string | undefined
+      follow?: boolean | undefined
+      force?: boolean | undefined
+      unlock?: boolean | undefined
+      until?: 'traffic' | 'verdict' | undefined
+      canary?: 'skip' | undefined
+    }
+    upload?: 'application/gzip'
     answer: Deployment
     events: ProgressEvent
   }
@@ -560,9 +581,11 @@ export type Api = {
       app?: string | undefined
       version?: string | undefined
       limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       deployments: (Deployment)[]
+      next: string | null
     }
   }
   'GET deployments/{id}': {

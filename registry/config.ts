@@ -54,6 +54,10 @@ export type Config = {
   reconcileMs: number
   /** How long fetching a source from a git host may take. */
   fetchTimeoutMs: number
+  /** Requests to the API in a minute, of one token and from one address; 0: as many as come. */
+  apiLimits: { token: number; address: number }
+  /** Folders of the server from which operators may deploy. */
+  sourceRoots: string[]
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   /** What builds keep for the next ones: of each app, and of all apps on this machine. */
@@ -116,6 +120,15 @@ const networks = z.string().transform((text, context): Network[] => {
   return given.map(({ address, prefix, family }) => ({ address, prefix, family }))
 })
 
+// As in PATH.
+const sourceRoots = z
+  .string()
+  .transform((text) => text.split(':').filter(Boolean))
+  .refine(
+    (roots) => roots.every((root) => root.startsWith('/') && root !== '/'),
+    'must be absolute folders, separated by :',
+  )
+
 const environment = z.object({
   ATELIER_HOME: z.string().min(1).optional(),
   ATELIER_DOMAIN: hostName.default('localhost'),
@@ -154,6 +167,9 @@ const environment = z.object({
   ATELIER_OUTBOUND_ALLOW: egressAllow.optional(),
   ATELIER_TRUSTED_PROXIES: networks.optional(),
   ATELIER_FETCH_TIMEOUT_SEC: count(1, 3600).default(120),
+  ATELIER_API_TOKEN_RATE: count(0, 1_000_000).default(1200),
+  ATELIER_API_ADDRESS_RATE: count(0, 1_000_000).default(3000),
+  ATELIER_SOURCE_ROOTS: sourceRoots.optional(),
   ATELIER_BUILD_CONCURRENCY: count(1, 64).default(2),
   ATELIER_BUILD_TIMEOUT_SEC: count(1, 7200).default(900),
   ATELIER_BUILD_MEMORY_MB: count(64, 262_144).default(2048),
@@ -211,6 +227,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     isolation: settings.ATELIER_ISOLATION ?? (settings.ATELIER_DATABASE_URL ? 'require' : 'warn'),
     reconcileMs: settings.ATELIER_RECONCILE_SEC * 1000,
     fetchTimeoutMs: settings.ATELIER_FETCH_TIMEOUT_SEC * 1000,
+    apiLimits: { token: settings.ATELIER_API_TOKEN_RATE, address: settings.ATELIER_API_ADDRESS_RATE },
+    sourceRoots: settings.ATELIER_SOURCE_ROOTS ?? [],
     buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
     buildLimits: {
       timeoutMs: settings.ATELIER_BUILD_TIMEOUT_SEC * 1000,

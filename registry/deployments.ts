@@ -198,6 +198,32 @@ export async function listDeployments(
   `
 }
 
+/** A deployment's place in time: microseconds since 1970, and its id. */
+export type DeploymentPlace = [micros: string, id: string]
+
+/** The newest first, from the one after `after` on. `app`, `only`: those of one app, or of some. */
+export async function pageDeployments(
+  sql: Db,
+  {
+    app,
+    only,
+    after,
+    limit,
+  }: { app: string | null; only: string[] | null; after: DeploymentPlace | null; limit: number },
+): Promise<(Deployment & { micros: string })[]> {
+  const [micros, id] = after ?? []
+  return sql<(Deployment & { micros: string })[]>`
+    select *, (extract(epoch from created_at) * 1000000)::bigint::text as micros
+    from deployments
+    where true
+      ${app === null ? sql`` : sql`and app_id = ${app}`}
+      ${only === null ? sql`` : sql`and app_id = any(${only})`}
+      ${after === null ? sql`` : sql`and (created_at, id) < (timestamptz 'epoch' + ${micros ?? ''}::text::bigint * interval '1 microsecond', ${id ?? ''})`}
+    order by created_at desc, id desc
+    limit ${limit}
+  `
+}
+
 export async function listEvents(sql: Db, deploymentId: string): Promise<DeploymentEvent[]> {
   return sql<DeploymentEvent[]>`
     select at, from_state, to_state, by, reason, duration_ms

@@ -44,6 +44,9 @@ export const ERRORS = {
   HOST_UNKNOWN: { status: 421, fault: 'user', summary: 'the platform does not answer to that host name' },
   ORIGIN_FOREIGN: { status: 403, fault: 'user', summary: 'the request came from another site' },
   REQUEST_INVALID: { status: 400, fault: 'user', summary: 'the request is not valid' },
+  REPEAT_OTHER: { status: 422, fault: 'user', summary: 'the Idempotency-Key was used for another request' },
+  REPEAT_BUSY: { status: 409, fault: 'user', summary: 'the first request with that Idempotency-Key is under way' },
+  RATE_LIMITED: { status: 429, fault: 'user', summary: 'too many requests in a short time' },
   REQUEST_TOO_LARGE: { status: 413, fault: 'user', summary: 'the request is too large' },
   // what the platform calls
   WEBHOOK_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such webhook' },

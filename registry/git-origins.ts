@@ -12,8 +12,11 @@ import type { Sql } from './sql.ts'
  */
 export type GitOrigin = { url: string; ref: string; sha: string | null }
 
-/** The same in a deployment's row. `token`: sealed, and forgotten when the source has come or never will. */
-export type KeptOrigin = GitOrigin & { token?: string }
+/**
+ * The same in a deployment's row. `token`: sealed, and forgotten when the source has come or never will. `isNamed`: somebody chose the version's name, so that it
+ * is not called by its SHA.
+ */
+export type KeptOrigin = GitOrigin & { token?: string; isNamed?: true }
 
 const shaPattern = /^([0-9a-f]{40}|[0-9a-f]{64})$/
 const wholeRef = /^refs\/(?:heads|tags|pull|merge-requests|changes)\/(.+)$/
@@ -43,9 +46,13 @@ export function parseGitOrigin({
 /** With the token of a private repository, sealed for the app. */
 export function keepOrigin(
   origin: GitOrigin,
-  { app, token, key }: { app: string; token?: string | null; key: Key },
+  { app, token, key, isNamed }: { app: string; token?: string | null; key: Key; isNamed?: boolean },
 ): KeptOrigin {
-  return token ? { ...origin, token: seal(key, contextOf(app), token).toString('base64') } : { ...origin }
+  return {
+    ...origin,
+    ...(token && { token: seal(key, contextOf(app), token).toString('base64') }),
+    ...(isNamed && { isNamed }),
+  }
 }
 
 export function openToken({ token }: KeptOrigin, { app, key }: { app: string; key: Key }): string | null {
@@ -56,7 +63,7 @@ export function openToken({ token }: KeptOrigin, { app, key }: { app: string; ke
 export type Fetched = { sha: string; tree: string; subject: string; sourceKey: string }
 
 /**
- * Ties a fetched source to its deployment, and a build that was made of the same files before; a version that was a time until then is called by its SHA
+ * Ties a fetched source to its deployment, and a build that was made of the same files before; a version that nobody has named is called by its SHA
  * from now on. Null: the attempt is not this worker's any more.
  */
 export async function recordFetched(
@@ -65,7 +72,7 @@ export async function recordFetched(
   { sha, tree, subject, sourceKey }: Fetched,
 ): Promise<Claim | null> {
   return sql.begin(async (tx) => {
-    const version = /^\d{8}-\d{6}$/.test(claim.version) ? sha : claim.version
+    const version = claim.gitOrigin?.isNamed ? claim.version : sha
     const inputs = { version, sourceTree: tree, target: claim, env: claim.envSnapshot }
     const digests = digestInputs(inputs, { reads: 'build' })
     const reusable = claim.options.forceBuild

@@ -11,6 +11,7 @@ import type { Log } from './log.ts'
 import { prunePurges } from './purges.ts'
 import type { BuildQueue } from './queue.ts'
 import { bringOut } from './release.ts'
+import { pruneRepeats } from './repeats.ts'
 import { collectBlobs, collectDeletedApps, pruneBuilds } from './retention.ts'
 import { pruneRollouts } from './rollout-retention.ts'
 import { pruneBins } from './route-bins.ts'
@@ -59,6 +60,7 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await forgetDeadEdges(sql)
   await pruneAppLogs(sql)
   await pruneRuns(sql)
+  await pruneRepeats(sql)
   await prunePurges(sql)
   await pruneBins(sql)
   await pruneRollouts(sql)
@@ -93,6 +95,6 @@ async function preparedWithoutRef(sql: Db): Promise<{ id: string; appId: string 
     from deployments
     where state = 'uploading'
       and prepared_at < now() - interval '5 seconds'
-      and (source <> 'git' or ref_moved_at is not null)
+      and (source <> 'git' or git_origin is not null or ref_moved_at is not null)
   `
 }

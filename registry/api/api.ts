@@ -1,14 +1,17 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { actorOf } from '../actor.ts'
+import { actorOf, addressOf } from '../actor.ts'
 import { answerOfDatabase } from '../deadline.ts'
+import type { Deployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import type { Caller } from '../rights.ts'
 import { appOf, authorise, identify, isPermitted } from './access.ts'
 import { accountFor } from './account.ts'
-import type { ApiDeps, Call } from './call.ts'
+import type { ApiDeps, Call, Subject } from './call.ts'
 import { errorResponse } from './error-response.ts'
 import { openApiDocument } from './openapi.ts'
+import { RateLimits, withLimits } from './rate-limits.ts'
+import { onceOnly } from './repeats.ts'
 import { nameOfRoute, type Route } from './route.ts'
 import { routeTable } from './route-table.ts'
 
@@ -23,6 +26,7 @@ export type ApiEnv = { Bindings: { signedIn?: SignedIn } }
  */
 export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   const api = new OpenAPIHono<ApiEnv>()
+  const limits = new RateLimits(deps.config.apiLimits)
   api.get('/health', async (context) => {
     await answerOfDatabase(deps.sql`select 1`)
     return context.json({ ok: true })
@@ -30,7 +34,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))
   for (const route of routeTable) {
     const path = `/api/platform${route.path.replace(/\{(\w+)\}/g, ':$1')}`
-    api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps))
+    api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps, limits))
   }
   api.notFound(async (context) => {
     await callerOf(context, deps)
@@ -40,20 +44,35 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   return api
 }
 
-async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps): Promise<Response> {
+async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps, limits: RateLimits): Promise<Response> {
+  const address = addressOf(context.req.header('x-forwarded-for') ?? null)
+  const ofAddress = await limits.take('address', address ?? 'local')
   const { caller, again } = await callerOf(context, deps)
+  const left = context.env?.signedIn ? ofAddress : await limits.take('token', caller.tokenId ?? '')
   const request = context.req.raw
   const input = await route.read(request, context.req.param())
-  const subject = await authorise(route.policy, input.subjectName, caller, deps)
+  let subject: Subject = { app: null, deployment: null }
   const stillGood = async () => {
     const now = await again()
     return now !== null && isPermitted(now, route.policy, subject)
   }
   const call: Call = { ...deps, caller, request, stillGood }
-  if (route.method === 'get' || route.goesOn) return input.handle(call, subject)
-  const deed = { action: nameOfRoute(route), app: appOf(subject) ?? input.subjectName, detail: input.detail }
-  const actor = actorOf(caller, request, context.env?.signedIn ? 'console' : null)
-  return accountFor(deps, actor, deed, () => input.handle(call, subject))
+  const act = async (request: Request) => {
+    subject = await authorise(route.policy, input.subjectName, caller, deps)
+    if (route.method === 'get' || route.goesOn) return input.handle(call, subject)
+    const deed = { action: nameOfRoute(route), app: appOf(subject) ?? input.subjectName, detail: input.detail }
+    const actor = actorOf(caller, request, context.env?.signedIn ? 'console' : null)
+    return accountFor(deps, actor, deed, () => input.handle({ ...call, request }, subject))
+  }
+  // What was answered once is answered again only to who may still have it.
+  const about = (deployment: Deployment) => {
+    subject = { app: null, deployment }
+    if (!isPermitted(caller, route.policy, subject))
+      throw new AppError('FORBIDDEN', `${caller.name} may not do that any more`)
+  }
+  const isOnce = route.method !== 'get' && !route.goesOn
+  const response = isOnce ? await onceOnly({ call, about, route: nameOfRoute(route), input }, act) : await act(request)
+  return withLimits(response, left)
 }
 
 async function callerOf(context: Context<ApiEnv>, deps: ApiDeps): Promise<SignedIn> {

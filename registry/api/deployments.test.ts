@@ -1,4 +1,4 @@
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buffer, text } from 'node:stream/consumers'
 import { zstdDecompressSync } from 'node:zlib'
@@ -452,4 +452,112 @@ test('deployments can be looked up by the names people use', async () => {
   expect(await idsOf('v1')).toEqual([id])
   expect(await idsOf('v2')).toEqual([preview.id])
   expect(await idsOf('eeeeeee')).toEqual([])
+})
+
+describe('pages of deployments', () => {
+  test('lead from the newest to the oldest, each once, while others come', async () => {
+    for (let made = 0; made < 7; made += 1) await plane.deployed(app, `1.0.${made}`)
+    // Made within one moment: the id decides.
+    await plane.sql`update deployments set created_at = '2026-11-20T10:00:00.123456Z' where app_id = ${app}`
+    const seen: string[] = []
+    let cursor = ''
+    for (;;) {
+      const { json } = await plane.ask('GET', `deploys?app=${app}&limit=3${cursor && `&cursor=${cursor}`}`, { token })
+      const page = json as { deployments: { id: string; version: string }[]; next: string | null }
+      seen.push(...page.deployments.map(({ id }) => id))
+      if (!page.next) break
+      expect(page.deployments).toHaveLength(3)
+      cursor = page.next
+      await plane.deployed(app, `2.0.${seen.length}`)
+    }
+    expect(seen).toHaveLength(7)
+    expect(new Set(seen).size).toBe(7)
+  })
+
+  test.each([
+    'x',
+    Buffer.from('{}').toString('base64url'),
+    Buffer.from('["99999999999999999999","a"]').toString('base64url'),
+    Buffer.from('["1\' or 1=1","k3v9q0x7m2ab"]').toString('base64url'),
+    '%00',
+  ])('no page begins at %j', async (cursor) => {
+    const answer = await plane.ask('GET', `deploys?cursor=${cursor}`, { token })
+    expect(answer).toMatchObject({ status: 400, json: { error: { code: 'REQUEST_INVALID' } } })
+  })
+})
+
+describe('deploying a commit of a git host', () => {
+  const url = 'https://git.example/site.git'
+  const deploy = (json: object) => plane.ask('POST', 'deploy', { token, json: { app_id: app, follow: false, ...json } })
+
+  test('makes a deployment that a worker is to fetch, its token sealed', async () => {
+    const { status, json } = await deploy({ source: { git: url, ref: 'main', token: 'ghp_secret' } })
+    expect({ status, json }).toMatchObject({ status: 202, json: { source: 'git', state: 'queued', branch: 'main' } })
+    const row = await findDeployment(plane.sql, (json as { id: string }).id)
+    expect(row).toMatchObject({ sourceKey: null, ref: null, gitOrigin: { url, ref: 'main', sha: null } })
+    expect(row?.gitOrigin?.token).toBeDefined()
+    expect(JSON.stringify(row)).not.toContain('ghp_secret')
+    expect(plane.woken).toContain(row?.id)
+    await plane.ask('POST', `deployments/${row?.id}/cancel`, { token })
+    expect((await findDeployment(plane.sql, row?.id ?? ''))?.gitOrigin).toEqual({ url, ref: 'main', sha: null })
+  })
+
+  test('takes a SHA as the commit that is meant, and another name as the name it keeps', async () => {
+    const sha = 'a'.repeat(40)
+    const named = await deploy({ source: { git: url, ref: 'main' }, version: sha })
+    expect(await findDeployment(plane.sql, (named.json as { id: string }).id)).toMatchObject({
+      version: sha,
+      gitOrigin: { sha },
+    })
+    expect((await deploy({ source: { git: url }, version: '1.0.0' })).json).toMatchObject({ version: '1.0.0' })
+    expect((await deploy({ source: { git: url }, version: '1.0.0' })).json).toMatchObject({
+      error: { code: 'NAME_TAKEN' },
+    })
+  })
+
+  test.each([
+    [{ git: 'ext::sh -c x' }, 'REQUEST_INVALID'],
+    [{ git: 'file:///etc' }, 'REQUEST_INVALID'],
+    [{ git: 'https://u:p@git.example/x' }, 'REQUEST_INVALID'],
+    [{ git: url, ref: '--upload-pack=x' }, 'BRANCH_ILLEGAL'],
+    [{ git: url, path: '/etc' }, 'REQUEST_INVALID'],
+    [{ path: '/etc' }, 'FORBIDDEN'],
+    [{}, 'REQUEST_INVALID'],
+    ['https://git.example', 'REQUEST_INVALID'],
+  ])('C4, G14: %j is no source', async (source, code) => {
+    expect((await deploy({ source })).json).toMatchObject({ error: { code } })
+  })
+})
+
+describe('deploying a folder of the server', () => {
+  test('takes what lies below a root that the settings name, from admins', async () => {
+    const root = await mkdtemp(join(plane.home, 'root-'))
+    const outside = await mkdtemp(join(plane.home, 'outside-'))
+    await mkdir(join(root, 'site/node_modules'), { recursive: true })
+    await writeFile(join(root, 'site/index.html'), 'from the server')
+    await writeFile(join(root, 'site/node_modules/x.js'), '')
+    await symlink(outside, join(root, 'out'))
+    const admin = await plane.token('admin')
+    const deploy = (path: string, by = admin) =>
+      plane.ask('POST', 'deploy', { token: by, json: { app_id: app, source: { path }, follow: false } })
+    expect((await deploy(join(root, 'site'))).json).toMatchObject({ error: { code: 'SOURCE_INVALID' } })
+    plane.config.sourceRoots.push(root)
+    const { status, json } = await deploy(join(root, 'site'))
+    expect({ status, json }).toMatchObject({ status: 202, json: { source: 'upload' } })
+    const row = await findDeployment(plane.sql, (json as { id: string }).id)
+    const source = zstdDecompressSync(await buffer(await plane.store.get(row?.sourceKey ?? ''))).toString()
+    expect(source).toContain('from the server')
+    expect(source).not.toContain('node_modules')
+    for (const path of [
+      outside,
+      join(root, 'out'),
+      join(root, '..'),
+      `${root}/../..`,
+      `${root}x`,
+      '/etc',
+      join(root, 'no'),
+    ])
+      expect((await deploy(path)).json).toMatchObject({ error: { code: 'SOURCE_INVALID' } })
+    expect((await deploy(join(root, 'site'), token)).json).toMatchObject({ error: { code: 'FORBIDDEN' } })
+  })
 })

@@ -1,17 +1,20 @@
 import { z } from '@hono/zod-openapi'
 import {
   cancelDeployment,
+  type Deployment,
   type DeploymentEvent,
   findByVersion,
-  listDeployments,
   listEvents,
   nextQueued,
+  pageDeployments,
 } from '../deployments.ts'
 import { readHosts } from '../edge-hosts.ts'
 import { appsWhere } from '../rights.ts'
 import { type Decision, readDecisions } from '../rollout-view.ts'
+import type { Db } from '../sql.ts'
 import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
+import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, count, deploymentId, flag, until, versionName } from './fields.ts'
@@ -29,21 +32,31 @@ export const listDeploymentsRoute = route({
     app: appName.optional(),
     version: versionName.optional().openapi({ description: 'only deployments of this version; needs app' }),
     limit: count(1, 200).default(20),
+    cursor: cursorField,
   }),
-  answers: answersJson('deployments', z.object({ deployments: z.array(deploymentJson) })),
+  answers: answersJson('a page of them', z.object({ deployments: z.array(deploymentJson), next: nextField })),
   async handle({ query }, { app, sql, caller, config }) {
-    const found =
+    const { limit } = query
+    const after = readCursor(query.cursor, place)
+    const only = appsWhere(caller, 'read')
+    const { shown, next } =
       app && query.version
-        ? [
-            ...(await findByVersion(sql, app.id, query.version)),
-            ...(await findByVersion(sql, app.id, query.version, 'preview')),
-          ]
-        : await listDeployments(sql, { app: app?.id ?? null, only: appsWhere(caller, 'read'), limit: query.limit })
-    const shown = found.slice(0, query.limit)
+        ? { shown: (await findOfVersion(sql, app.id, query.version)).slice(0, limit), next: null }
+        : pageOf(await pageDeployments(sql, { app: app?.id ?? null, only, after, limit: limit + 1 }), limit, placeOf)
     const hosts = await readHosts(sql, shown)
-    return Response.json({ deployments: shown.map((deployment) => toJson(deployment, config, hosts)) })
+    return Response.json({ deployments: shown.map((deployment) => toJson(deployment, config, hosts)), next })
   },
 })
+
+const place = z.tuple([z.string().regex(/^\d{1,16}$/), deploymentId])
+
+function placeOf({ micros, id }: { micros: string; id: string }): [string, string] {
+  return [micros, id]
+}
+
+async function findOfVersion(sql: Db, app: string, version: string): Promise<Deployment[]> {
+  return [...(await findByVersion(sql, app, version)), ...(await findByVersion(sql, app, version, 'preview'))]
+}
 
 export const showDeploymentRoute = route({
   method: 'get',

@@ -1,6 +1,7 @@
 import { AppError, ERRORS, type ErrorCode, messageOf, toAppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { isUnreachable } from '../sql.ts'
+import { RateLimited } from './rate-limits.ts'
 
 export type ErrorBody = { error: { code: ErrorCode; message: string } }
 
@@ -8,7 +9,7 @@ export type ErrorBody = { error: { code: ErrorCode; message: string } }
 export function errorResponse(thrown: unknown, { log }: { log: Log }): Response {
   const shown = showError(thrown, { log })
   const { status } = ERRORS[shown.error.code]
-  return Response.json(shown, { status, headers: headersFor(status) })
+  return Response.json(shown, { status, headers: { ...headersFor(status), ...limitHeadersOf(thrown) } })
 }
 
 /** What people may know of anything thrown. The platform's own faults are logged, and details of the unforeseen stay in the log. */
@@ -23,6 +24,10 @@ export function showError(thrown: unknown, { log }: { log: Log }): ErrorBody {
 
 export function errorBody(code: ErrorCode, message: string): ErrorBody {
   return { error: { code, message } }
+}
+
+function limitHeadersOf(thrown: unknown): Record<string, string> {
+  return thrown instanceof RateLimited ? thrown.headers : {}
 }
 
 function translate(thrown: unknown): AppError {

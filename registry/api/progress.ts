@@ -40,7 +40,23 @@ export type Following = { after?: number; until?: FollowUntil }
 
 /** Streams a deployment until it takes traffic, or to the verdict of its rollout. Whoever stops listening ends only the stream. */
 export function followDeployment(call: Call, deployment: Deployment, following: Following = {}): Response {
-  return streamEvents(call, (signal) => progressOf(call, deployment, { ...following, signal }))
+  const response = streamEvents(call, (signal) => progressOf(call, deployment, { ...following, signal }))
+  return withProgressPlace(response, deployment, following.until)
+}
+
+/** Says where the same progress can be had again. */
+export function withProgressPlace(response: Response, { id }: Pick<Deployment, 'id'>, until?: FollowUntil): Response {
+  const query = until ? `follow=true&until=${until}` : 'follow=true'
+  response.headers.set('content-location', `/api/platform/deployments/${id}/logs?${query}`)
+  return response
+}
+
+/** The deployment whose progress an answer is; null: none. */
+export function readProgressPlace({ headers }: Response): { id: string; until: string | null } | null {
+  const place = headers.get('content-location') ?? ''
+  const [, id, until = null] =
+    /^\/api\/platform\/deployments\/(\w+)\/logs\?follow=true(?:&until=(\w+))?$/.exec(place) ?? []
+  return id ? { id, until } : null
 }
 
 /** The log as it is now; `end` only when the deployment has ended. */

@@ -17,7 +17,7 @@ import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, line, ofVersion, reason } from './fields.ts'
-import { followDeployment, type ProgressEvent, progressJson } from './progress.ts'
+import { followDeployment, type ProgressEvent, progressJson, withProgressPlace } from './progress.ts'
 import { differingPublicNames } from './public-env.ts'
 import { route } from './route.ts'
 
@@ -101,10 +101,11 @@ async function flip(call: Call, target: Deployment): Promise<Response> {
 // A promotion that takes no time is told in the shape of one that does.
 function startAndEnd(call: Call, promoted: Deployment, more: { moved_since?: MovedSince } = {}): Response {
   const deployment = toJson(promoted, call.config)
-  return streamEvents(call, async function* () {
+  const response = streamEvents(call, async function* () {
     yield { id: null, data: { type: 'start', deployment } satisfies ProgressEvent }
     yield { id: null, data: { type: 'end', deployment, ok: true, ...more } satisfies ProgressEvent }
   })
+  return withProgressPlace(response, promoted)
 }
 
 async function promotePreview(call: Call, preview: Deployment): Promise<Response> {

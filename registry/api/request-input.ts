@@ -9,10 +9,14 @@ export function readWith<T>(schema: z.ZodType<T>, value: unknown, from: string):
   throw new AppError('REQUEST_INVALID', problems.slice(0, 10).join('; '))
 }
 
+/** Whether the body is announced as JSON. */
+export function isJson(request: Request): boolean {
+  return /^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')
+}
+
 /** A JSON body of at most `maxBytes`. Throws REQUEST_TOO_LARGE, REQUEST_INVALID. */
 export async function readJson(request: Request, maxBytes: number): Promise<unknown> {
-  const type = request.headers.get('content-type') ?? ''
-  if (!/^application\/json\s*(;|$)/i.test(type))
+  if (!isJson(request))
     throw new AppError('REQUEST_INVALID', 'the body must be JSON, with the header content-type: application/json')
   const text = await readText(request, maxBytes)
   try {

@@ -3,7 +3,7 @@ import type { App } from '../apps.ts'
 import type { Deployment } from '../deployments.ts'
 import type { Action } from '../rights.ts'
 import type { Call, Subject } from './call.ts'
-import { readJson, readWith } from './request-input.ts'
+import { isJson, readJson, readWith } from './request-input.ts'
 
 /**
  * Who may: an action of tokens.ts, on what.
@@ -37,7 +37,7 @@ type Definition<P extends Policy, Params, Query, Body> = {
   query?: z.ZodType<Query>
   body?: z.ZodType<Body>
   maxBodyBytes?: number
-  /** The body is read by the handler, as it comes. */
+  /** The body is read by the handler, as it comes. With a `body` besides, that is what comes as JSON, and names the app in place of the query. */
   streamedBody?: { type: string }
   answers: RouteConfig['responses']
   /** What of the body stands in the audit log, which keeps path and query of every change; never a secret. */
@@ -61,6 +61,10 @@ export type Input = {
   subjectName: string | null
   /** What the audit log is to say of the request besides its subject. */
   detail: Record<string, unknown>
+  /** All that was asked, but for what is sent in chunks. */
+  given: unknown
+  /** Something is sent in chunks, which the handler reads. */
+  isStreamed: boolean
   handle(call: Call, subject: Subject): Promise<Response>
 }
 
@@ -84,13 +88,17 @@ export function route<const P extends Policy, Params = unknown, Query = unknown,
     openapi: describe(definition),
     async read(request, rawParams) {
       const params = definition.params ? readWith(definition.params, rawParams, 'path') : (undefined as Params)
+      const isStreamed = definition.streamedBody !== undefined && !(definition.body && isJson(request))
       const query = definition.query ? readWith(definition.query, readQuery(request), 'query') : (undefined as Query)
-      const body = definition.body
-        ? readWith(definition.body, await readJson(request, definition.maxBodyBytes ?? defaultMaxBodyBytes), 'body')
-        : (undefined as Body)
+      const body =
+        definition.body && !isStreamed
+          ? readWith(definition.body, await readJson(request, definition.maxBodyBytes ?? defaultMaxBodyBytes), 'body')
+          : (undefined as Body)
       return {
         subjectName: nameSubject(policy, { params, query, body }),
-        detail: { ...params, ...query, ...definition.audit?.(body) },
+        detail: { ...params, ...query, ...(body !== undefined && definition.audit?.(body)) },
+        given: { params, query, body },
+        isStreamed,
         handle: (call, subject) =>
           definition.handle({ params, query, body }, { ...call, ...(subject as SubjectOf<P>) }),
       }
@@ -114,7 +122,8 @@ function nameSubject(
 ): string | null {
   if (on === 'params') return fieldOf(params, 'app')
   if (on === 'deployment') return fieldOf(params, 'id')
-  if (on === 'query' || on === 'query?') return fieldOf(query, 'app')
+  if (on === 'query') return fieldOf(body, 'app_id') ?? fieldOf(query, 'app')
+  if (on === 'query?') return fieldOf(query, 'app')
   return on === 'body' ? fieldOf(body, 'app_id') : null
 }
 
@@ -134,9 +143,14 @@ function describe<P extends Policy, Params, Query, Body>(definition: Definition<
     request: {
       ...(params && { params: params as never }),
       ...(query && { query: query as never }),
-      ...(body && { body: { required: true, content: { 'application/json': { schema: body } } } }),
-      ...(streamedBody && {
-        body: { required: true, content: { [streamedBody.type]: { schema: { type: 'string', format: 'binary' } } } },
+      ...((body || streamedBody) && {
+        body: {
+          required: true,
+          content: {
+            ...(body && { 'application/json': { schema: body } }),
+            ...(streamedBody && { [streamedBody.type]: { schema: { type: 'string', format: 'binary' } } }),
+          },
+        },
       }),
     },
     responses: answers,

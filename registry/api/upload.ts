@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { sourceKey } from '../bundle-store/keys.ts'
 import { AppError } from '../errors.ts'
 import { holdSource } from '../holds.ts'
@@ -17,15 +17,13 @@ const uploading = new Set<string>()
  * Throws VERSION_ILLEGAL, NAME_TAKEN, SOURCE_INVALID, REQUEST_TOO_LARGE, STORE_UNAVAILABLE.
  */
 export async function storeUpload(
-  request: Request,
+  body: Readable,
   wanted: { app: string; version: string | null },
   { sql, store, config }: Pick<ApiDeps, 'sql' | 'store' | 'config'>,
 ): Promise<Upload> {
-  if (!request.body) throw new AppError('SOURCE_INVALID', 'the body is empty; send the app as .tar.gz')
   if (wanted.version !== null) refuseUnlessWhole(wanted.version)
   const upload = await reserve(wanted, { sql, store })
   try {
-    const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0])
     await repackSource(body, config.pushLimits, (source) => store.put(upload.sourceKey, source))
     return upload
   } finally {
@@ -67,7 +65,8 @@ async function isFree(
   }
 }
 
-function refuseUnlessWhole(version: string): void {
+/** Throws VERSION_ILLEGAL for what is not the whole of a name. */
+export function refuseUnlessWhole(version: string): void {
   const { kind } = parseVersion(version)
   if (kind === 'number' || (kind === 'sha' && !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(version)))
     throw new AppError(

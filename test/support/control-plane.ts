@@ -49,7 +49,13 @@ export type Ask = {
  * The registry's HTTP side on a unix socket, over a real database and a real store, with nobody building: tests play the worker, by hand
  * or with `onWake`. With `relay` it is reached over TCP too, at `config.httpPort`.
  */
-export async function startControlPlane({ relay: isRelayed = false }: { relay?: boolean } = {}) {
+export async function startControlPlane({
+  relay: isRelayed = false,
+  env = {},
+}: {
+  relay?: boolean
+  env?: Record<string, string>
+} = {}) {
   const database = await createDatabase({ max: 12 })
   const home = await mkdtemp(join(tmpdir(), 'atelier-api-'))
   const socketPath = join(home, 'registry.sock')
@@ -57,7 +63,11 @@ export async function startControlPlane({ relay: isRelayed = false }: { relay?: 
   const config = readConfig({
     ATELIER_HOME: home,
     ATELIER_DATABASE_URL: database.url,
+    // Tests ask more often than anybody.
+    ATELIER_API_TOKEN_RATE: '0',
+    ATELIER_API_ADDRESS_RATE: '0',
     ...(relay && { ATELIER_HTTP_PORT: String(relay.port) }),
+    ...env,
   })
   const { sql } = database
   const log = createLog('test')
