@@ -13,6 +13,10 @@ export const commands: Record<string, Entry> = {
     summary: 'connect this git repository to an app, so that git push deploys it',
     load: () => import('./link.ts'),
   },
+  dev: {
+    summary: 'serve a folder here as Atelier would, and build it again on every save',
+    load: () => import('./dev.ts'),
+  },
   apps: { summary: 'list, create and remove apps', load: () => import('./apps.ts') },
   deploy: { summary: 'deploy a folder without git', load: () => import('./deploy.ts') },
   redeploy: {

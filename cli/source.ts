@@ -12,7 +12,16 @@ const leftOut = /^(\.git|node_modules|\.DS_Store|\.env\.local|\.env\..+\.local)$
  * whole. Throws when there is nothing in it.
  */
 export async function packFolder(folder: string): Promise<Readable> {
-  const names = (await listByGit(folder)) ?? (await listWhole(folder))
+  return packFiles(folder, await listFolder(folder))
+}
+
+/** The paths of what of a folder is sent, with forward slashes. */
+export async function listFolder(folder: string): Promise<string[]> {
+  return (await listByGit(folder)) ?? (await listWhole(folder))
+}
+
+/** These files of a folder as .tar.gz. Throws when there are none. */
+export async function packFiles(folder: string, names: string[]): Promise<Readable> {
   if (names.length === 0) throw new Failure(`there is nothing to deploy in ${folder}`)
   const { create } = await import('tar')
   // tar takes a name with a leading @ for an archive to include.
