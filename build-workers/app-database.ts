@@ -53,7 +53,8 @@ export async function provideDatabase(
     try {
       if (database.embedded) await wakeAppsServer(config, deps.signal)
       const { serverMajor } = await makeAppDatabase(config, { ...access, embedded: database.embedded })
-      if (isNew && wanted === 'template' && (await copyProduction(deployment, access, { serverMajor, deps })))
+      const mayCopy = isNew && wanted === 'template' && !deployment.options.fork
+      if (mayCopy && (await copyProduction(deployment, access, { serverMajor, deps })))
         step.detail(`${detail}, with what is in production's`)
       if (await attachDatabase(sql, database, deployment.id)) return access
     } catch (thrown) {

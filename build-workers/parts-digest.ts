@@ -14,7 +14,7 @@ export type PartsDigests = { build: string; run: string }
  * same build. Null: it uses everything, or a file is too large to be looked at. `folder` holds the tree as it was unpacked.
  */
 export function digestParts(
-  { environment, branch, label, envSnapshot }: Deployment,
+  { environment, branch, label, envSnapshot, options }: Deployment,
   { tree, folder, root, parts }: { tree: SourceTree; folder: string; root: string; parts: AppParts },
 ): PartsDigests | null {
   if (parts.unused.length === 0) return null
@@ -33,6 +33,7 @@ export function digestParts(
     sourceTree: `parts ${hash.digest('hex')}`,
     target: { environment, branch, label },
     env: envSnapshot,
+    fork: options.fork,
   }
   const digest = (reads: 'build' | 'run') => digestInputs(inputs, { reads }).treeSha256 ?? ''
   return { build: digest('build'), run: digest('run') }

@@ -16,7 +16,7 @@ export type Error = {
   }
 }
 
-export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REPEAT_OTHER' | 'REPEAT_BUSY' | 'RATE_LIMITED' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REPEAT_OTHER' | 'REPEAT_BUSY' | 'RATE_LIMITED' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'HOOK_NOT_FOUND' | 'HOOK_REFUSED' | 'REPO_NOT_LINKED' | 'PREVIEW_NOT_FOUND' | 'FORK_UNTRUSTED' | 'SERVER_BUSY' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
 
 export type ProgressEvent = {
   type: 'start'
@@ -310,6 +310,52 @@ export type Database = {
   bytes: number | null
   connections: number | null
   max_connections: number
+}
+
+export type RepoLink = {
+  app_id: string
+  host: 'github' | 'gitea'
+  url: string
+  repository: string
+  api_url: string
+  hook_url: string
+  has_token: boolean
+  forks: 'off' | 'approve'
+  created_at: string
+  created_by: string
+  asked_at: string | null
+  problem: string | null
+}
+
+export type NewRepoLink = RepoLink & {
+  secret?: string | undefined
+}
+
+export type Preview = {
+  branch: string
+  url: string
+  version: string | null
+  deployment: string | null
+  state: string | null
+  state_reason: string | null
+  created_at: string
+  deployed_at: string
+  ends_at: string
+}
+
+export type PullRequest = {
+  number: number
+  head: string
+  is_fork: boolean
+  approved: string | null
+  note: string | null
+  problem: string | null
+}
+
+export type PreviewSettings = {
+  ttl_hours: number
+  most: number
+  has_password: boolean
 }
 
 export type Variable = {
@@ -726,6 +772,72 @@ export type Api = {
     answer: {
       databases: (Database)[]
     }
+  }
+  'GET apps/{app}/repo': {
+    params: {
+      app: string
+    }
+    answer: RepoLink
+  }
+  'PUT apps/{app}/repo': {
+    params: {
+      app: string
+    }
+    json: {
+      host: 'github' | 'gitea'
+      url: string
+      api_url?: string | null | undefined
+      secret?: string | null | undefined
+      token?: string | null | undefined
+      forks?: 'off' | 'approve' | undefined
+    }
+    answer: NewRepoLink
+  }
+  'DELETE apps/{app}/repo': {
+    params: {
+      app: string
+    }
+    answer: null
+  }
+  'GET apps/{app}/previews': {
+    params: {
+      app: string
+    }
+    answer: {
+      previews: (Preview)[]
+      pull_requests: (PullRequest)[]
+      settings: PreviewSettings
+    }
+  }
+  'DELETE apps/{app}/previews': {
+    params: {
+      app: string
+    }
+    query: {
+      branch: string
+    }
+    answer: null
+  }
+  'POST apps/{app}/previews/approve': {
+    params: {
+      app: string
+    }
+    json: {
+      number: number
+      sha: string
+    }
+    answer: PullRequest
+  }
+  'PUT apps/{app}/previews/settings': {
+    params: {
+      app: string
+    }
+    json: {
+      ttl_hours?: number | undefined
+      most?: number | undefined
+      password?: string | null | undefined
+    }
+    answer: PreviewSettings
   }
   'GET apps/{app}/env': {
     params: {

@@ -49,6 +49,7 @@ const route = z.object({
   candidate: routedDeployment.nullable(),
   warm: routedDeployment.nullable().default(null),
   rollout: routedRollout.nullable().default(null),
+  gate: z.string().nullable().default(null),
 })
 const snapshot = z.object({ format: z.literal(format), routes: z.array(route) })
 

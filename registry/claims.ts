@@ -132,7 +132,7 @@ export async function recordBuild(sql: Sql, claim: Claim, build: NewBuild): Prom
     `
     if (held.length === 0) return false
     const digests = build.readsRunEnv
-      ? digestInputs({ ...claim, target: claim, env: claim.envSnapshot }, { reads: 'run' })
+      ? digestInputs({ ...claim, target: claim, env: claim.envSnapshot, fork: claim.options.fork }, { reads: 'run' })
       : claim
     await tx`
       insert into builds (id, app_id, version, input_sha256, tree_sha256, parts_sha256, kind, framework, manifest_key, manifest_sha256, public_env_hash, bundle_size, duration_ms, keep_versions, rollout_policy, deploy_commands)

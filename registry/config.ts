@@ -58,6 +58,8 @@ export type Config = {
   apiLimits: { token: number; address: number }
   /** Folders of the server from which operators may deploy. */
   sourceRoots: string[]
+  /** How often the host of a linked repository is asked what is open there. */
+  repoPollMs: number
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   /** What builds keep for the next ones: of each app, and of all apps on this machine. */
@@ -163,6 +165,7 @@ const environment = z.object({
   ATELIER_KEY: z.string().optional(),
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
+  ATELIER_REPO_POLL_SEC: count(1, 86_400).default(300),
   ATELIER_EGRESS_ALLOW: egressAllow.optional(),
   ATELIER_OUTBOUND_ALLOW: egressAllow.optional(),
   ATELIER_TRUSTED_PROXIES: networks.optional(),
@@ -229,6 +232,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     fetchTimeoutMs: settings.ATELIER_FETCH_TIMEOUT_SEC * 1000,
     apiLimits: { token: settings.ATELIER_API_TOKEN_RATE, address: settings.ATELIER_API_ADDRESS_RATE },
     sourceRoots: settings.ATELIER_SOURCE_ROOTS ?? [],
+    repoPollMs: settings.ATELIER_REPO_POLL_SEC * 1000,
     buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
     buildLimits: {
       timeoutMs: settings.ATELIER_BUILD_TIMEOUT_SEC * 1000,

@@ -78,7 +78,10 @@ export type Deployment = {
 
 export type Commit = { sha: string; subject: string }
 
-/** `clearCaches`: what earlier builds of the app have kept is thrown away. `fork`: a stranger wrote it. */
+/**
+ * `clearCaches`: what earlier builds of the app have kept is thrown away. `fork`: somebody else's commit that was approved; it gets nothing of what the
+ * app keeps secret, be it deployed again.
+ */
 export type DeploymentOptions = { canary?: 'skip'; forceBuild?: boolean; clearCaches?: boolean; fork?: boolean }
 
 export type NewDeployment = {
@@ -93,7 +96,8 @@ export type NewDeployment = {
   gitOrigin?: KeptOrigin | null
   /** Set for a redeploy: the build to put before users again, with the environment as it is now. */
   buildId?: string | null
-  git?: { ref: string; sha: string; oldSha: string; subject: string } | null
+  /** `ref` null: of a repository elsewhere; there is nothing of ours to move. */
+  git?: { ref: string | null; sha: string; oldSha: string | null; subject: string } | null
   options?: DeploymentOptions
   /** Default: by hand. */
   door?: Door
@@ -139,9 +143,15 @@ export async function createDeployment(
       where route_id = ${routeId}
         and state = 'queued'
     `
-    const envSnapshot = await snapshotEnv(tx, { app: wanted.app, ...wanted.target })
+    const fork = wanted.options?.fork
+    if (fork && wanted.target.environment === 'production')
+      throw new AppError(
+        'FORK_UNTRUSTED',
+        `${shortVersion(wanted.version)} is a fork's: merge it, and deploy what that makes`,
+      )
+    const envSnapshot = fork ? {} : await snapshotEnv(tx, { app: wanted.app, ...wanted.target })
     const sourceTree = wanted.sourceTree ?? null
-    const inputs = { ...wanted, sourceTree, env: envSnapshot }
+    const inputs = { ...wanted, sourceTree, env: envSnapshot, fork }
     const digests = digestInputs(inputs, { reads: 'build' })
     const mayReuse = wanted.source === 'git' && !wanted.options?.forceBuild
     const reusable = mayReuse

@@ -55,6 +55,17 @@ export const ERRORS = {
   DELIVERY_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such delivery' },
   OUTBOUND_REFUSED: { status: 403, fault: 'user', summary: 'the platform does not call that address' },
   OUTBOUND_FAILED: { status: 502, fault: 'user', summary: 'what the platform called did not answer properly' },
+  // webhooks in, linked repositories, previews
+  HOOK_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such hook' },
+  HOOK_REFUSED: {
+    status: 401,
+    fault: 'user',
+    summary: 'the webhook is not signed as it should be, or was taken before',
+  },
+  REPO_NOT_LINKED: { status: 404, fault: 'user', summary: 'the app is linked to no repository' },
+  PREVIEW_NOT_FOUND: { status: 404, fault: 'user', summary: 'there is no such preview' },
+  FORK_UNTRUSTED: { status: 403, fault: 'user', summary: 'what comes from a fork may not do that' },
+  SERVER_BUSY: { status: 503, fault: 'user', summary: 'too much is asked at once; try again' },
   // source, build
   FETCH_FAILED: { status: 400, fault: 'user', summary: 'the source could not be fetched from its git host' },
   SOURCE_INVALID: { status: 400, fault: 'user', summary: 'the source cannot be unpacked' },

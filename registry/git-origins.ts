@@ -73,7 +73,7 @@ export async function recordFetched(
 ): Promise<Claim | null> {
   return sql.begin(async (tx) => {
     const version = claim.gitOrigin?.isNamed ? claim.version : sha
-    const inputs = { version, sourceTree: tree, target: claim, env: claim.envSnapshot }
+    const inputs = { version, sourceTree: tree, target: claim, env: claim.envSnapshot, fork: claim.options.fork }
     const digests = digestInputs(inputs, { reads: 'build' })
     const reusable = claim.options.forceBuild
       ? null

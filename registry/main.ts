@@ -9,6 +9,7 @@ import { createConsole } from './console/console.ts'
 import { openOutboundHttp } from './egress/outbound-http.ts'
 import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
+import { PreviewKeeper } from './previews/keeper.ts'
 import { openQueue } from './queue.ts'
 import { dropLeftDatabases, reconcile, tidy } from './reconcile.ts'
 import { RolloutController } from './rollouts/controller.ts'
@@ -46,6 +47,7 @@ const dropping = every(config.reconcileMs, () => dropLeftDatabases(deps), { log,
 const lockSql = connect(config.databaseUrl, { max: 1, name: 'atelier-rollouts' })
 const controller = new RolloutController({ sql, lockSql, config, log })
 const webhooks = new WebhookDeliverer({ sql, http: openOutboundHttp(config), key, config, log })
+const previews = new PreviewKeeper({ ...deps, key, caller: openOutboundHttp(config) })
 const tidying = every(600_000, () => tidy(deps), { log, name: 'tidy' })
 
 onShutdown(
@@ -58,6 +60,7 @@ onShutdown(
       tidying.close(),
       controller.close(),
       webhooks.close(),
+      previews.close(),
     ])
     await queue.close()
     await sql.end({ timeout: 5 })

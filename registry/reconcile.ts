@@ -8,6 +8,7 @@ import { dropAppDatabase } from './database-server.ts'
 import type { Deployment } from './deployments.ts'
 import { forgetDeadEdges } from './edges.ts'
 import type { Log } from './log.ts'
+import { prunePreviewHistory } from './previews.ts'
 import { prunePurges } from './purges.ts'
 import type { BuildQueue } from './queue.ts'
 import { bringOut } from './release.ts'
@@ -61,6 +62,7 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await pruneAppLogs(sql)
   await pruneRuns(sql)
   await pruneRepeats(sql)
+  await prunePreviewHistory(sql)
   await prunePurges(sql)
   await pruneBins(sql)
   await pruneRollouts(sql)

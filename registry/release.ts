@@ -94,7 +94,7 @@ async function releaseBy(
 /** Tears a preview down: its open deployments are cancelled, its live one ends `removed`, its address is gone. False: there was none. */
 export async function removePreview(
   sql: Sql,
-  { app, branch, by }: { app: string; branch: string; by: string },
+  { app, branch, by, reason }: { app: string; branch: string; by: string; reason?: string },
 ): Promise<boolean> {
   return sql.begin(async (tx) => {
     const [route] = await tx<{ id: string }[]>`
@@ -110,7 +110,7 @@ export async function removePreview(
       update deployments
       set state = case when state in ('queued', 'building', 'built', 'uploading', 'canary') then 'cancelled' else 'removed' end,
           state_by = ${by},
-          state_reason = ${`the branch ${branch} was deleted`}
+          state_reason = ${reason ?? `the branch ${branch} was deleted`}
       where route_id = ${route.id}
         and state not in ('failed', 'cancelled', 'removed')
     `

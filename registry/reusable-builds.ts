@@ -6,7 +6,14 @@ import type { EnvSnapshot } from './env-vars.ts'
 import type { Db } from './sql.ts'
 
 /** What a build is made from. `sourceTree`: of the files alone, whatever their version is called; null: not known. */
-export type BuildInputs = { version: string; sourceTree: string | null; target: Target; env: EnvSnapshot }
+export type BuildInputs = {
+  version: string
+  sourceTree: string | null
+  target: Target
+  env: EnvSnapshot
+  /** Built for a fork: nobody else takes it, for what fed its caches is nobody's to vouch for. */
+  fork?: boolean | undefined
+}
 /** `treeSha256` leaves the version out. */
 export type InputDigests = { inputSha256: string; treeSha256: string | null }
 
@@ -19,7 +26,7 @@ const builder = { platform: readPlatformVersion(), node: process.version, arch: 
  * `reads`: the variables that count; `run` is for a build that starts the app, whose pages may show those for run time only.
  */
 export function digestInputs(
-  { version, sourceTree, target, env }: BuildInputs,
+  { version, sourceTree, target, env, fork }: BuildInputs,
   { reads, by = builder }: { reads: 'build' | 'run'; by?: typeof builder },
 ): InputDigests {
   const values = Object.entries(env)
@@ -27,7 +34,18 @@ export function digestInputs(
     .sort(([a], [b]) => (a < b ? -1 : 1))
   const digest = (source: string[]) =>
     createHash('sha256')
-      .update(JSON.stringify([...source, target.environment, target.branch, values, by.platform, by.node, by.arch]))
+      .update(
+        JSON.stringify([
+          ...(fork ? ['fork'] : []),
+          ...source,
+          target.environment,
+          target.branch,
+          values,
+          by.platform,
+          by.node,
+          by.arch,
+        ]),
+      )
       .digest('hex')
   return { inputSha256: digest([version]), treeSha256: sourceTree && digest(['tree', sourceTree]) }
 }

@@ -32,13 +32,15 @@ export type Route = {
   candidate: RoutedDeployment | null
   /** Of a rollout at 100 %: the old deployment, kept ready to go back to. */
   warm: RoutedDeployment | null
+  /** Of a preview whose visitors give a password: what it is compared with (preview-settings.ts). */
+  gate?: string | null
   rollout: RoutedRollout | null
 }
 
 /**
  * NOTIFY channels. `routes` carries `<route id>:<generation>`, `prepare` and `edge_reports` a deployment id, `deployments`
  * `<id>:<state|prepared>`, `app_runs` `<id>:<what happened>`, `purges` a purge's id, `encodings` a build id, `hook_runs` a hook's run, `rollouts` a rollout's, `rollout_reports` the id of one that was reported on,
- * `webhooks` an event's id or a webhook's.
+ * `webhooks` an event's id or a webhook's, `repo_heads` an app and a branch.
  */
 export const channels = {
   routes: 'routes',
@@ -54,6 +56,7 @@ export const channels = {
   rollouts: 'rollouts',
   rolloutReports: 'rollout_reports',
   webhooks: 'webhooks',
+  repoHeads: 'repo_heads',
 } as const
 
 /** The whole table as the edges compare it. */
@@ -69,8 +72,10 @@ export async function readRoutesSeen(sql: Db): Promise<{ routes: Route[]; snapsh
            ${routed(sql, 'r.candidate_deployment')} as candidate,
            case when o.from_deployment <> r.live_deployment then ${routed(sql, 'o.from_deployment')} end as warm,
            ${routedRollout(sql)} as rollout,
+           case when r.environment = 'preview' then s.gate end as gate,
            pg_current_snapshot()::text as snapshot
     from routes r
+    left join preview_settings s on s.app_id = r.app_id
     left join rollouts o on o.route_id = r.id and o.ended_at is null and o.state <> 'reverting'
     order by r.label
   `

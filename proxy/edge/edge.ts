@@ -22,6 +22,7 @@ import { InFlight } from './drain.ts'
 import { type Admitted, checkHandshake, checkRequest } from './guard.ts'
 import * as pages from './pages.ts'
 import { type Pin, type Pins, pinOf } from './pins.ts'
+import { gateChallenge, hideGate, type PreviewGate } from './preview-gate.ts'
 import { type RouteTable, refOf } from './route-table.ts'
 import { assign, isSplit } from './split.ts'
 import type { StallWatch } from './stall-watch.ts'
@@ -38,6 +39,7 @@ export type EdgeDeps = {
   visitors: Visitors
   counting: Counting
   pins: Pins
+  gate: PreviewGate
   trusted: TrustedProxies
   appsDomain: string
   limits: AppRequestLimits
@@ -112,7 +114,7 @@ export class Edge {
     if (!found || 'reserved' in found || 'status' in admitted) return null
     const { route } = found
     // Who is to get which version is decided with a response to say it in.
-    if (!route.live || route.candidate || route.rollout || pinOf(request)) return null
+    if (!route.live || route.candidate || route.rollout || route.gate || pinOf(request)) return null
     const ready = this.#deps.deployments.find(route.live.id)?.loaded?.files.ready(request, admitted.target)
     if (!ready) return null
     if (!ready.write(socket)) return 'begun'
@@ -198,13 +200,55 @@ export class Edge {
       })
       return
     }
+    if (route.gate) {
+      this.#serveGated(route, target, request, response).catch((thrown: unknown) => {
+        this.#deps.log.error({ err: thrown }, 'request not handled')
+        response.destroy()
+      })
+      return
+    }
+    this.#serveVisitor(route, target, request, response)
+  }
+
+  // `pass`: what shows from now on that the visitor has given the preview's password.
+  #serveVisitor(
+    route: EdgeRoute,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    pass: VisitorHeaders | null = null,
+  ): void {
     const visit = this.#visit(route, target, request)
     if (!visit) {
       this.inFlight.add(response)
       this.#writeNotice(request, response, pages.neverDeployed(route.appId, route.branch))
       return
     }
-    this.#serveVisit(visit, target, request, response)
+    this.#serveVisit(route.gate ? { ...visit, visitor: pass, isPrivate: true } : visit, target, request, response)
+  }
+
+  // Those with a cookie are let in at once.
+  async #serveGated(
+    route: EdgeRoute,
+    target: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { gate, trusted } = this.#deps
+    const isKnown = gate.isOpen(route, request)
+    if (!isKnown) {
+      this.inFlight.add(response)
+      const notice = await gate.ask(route, request)
+      if (response.destroyed) return
+      if (notice) {
+        if (!request.complete) this.#deps.stalls.add(request, response)
+        pages.writeNotice(request, response, notice, gateChallenge)
+        return
+      }
+    }
+    hideGate(request, { isByPassword: !isKnown })
+    const pass = () => gate.cookieFor(route, trusted.forwardingOf(request).protocol)
+    this.#serveVisitor(route, target, request, response, isKnown ? null : pass)
   }
 
   async #servePinned(
@@ -320,6 +364,15 @@ export class Edge {
     if (pinned && 'notice' in pinned) {
       refuse({ request, socket }, pinned.notice)
       return
+    }
+    if (!pinned && route.gate) {
+      const isKnown = this.#deps.gate.isOpen(route, request)
+      const notice = isKnown ? null : await this.#deps.gate.ask(route, request)
+      if (notice) {
+        refuse({ request, socket }, notice)
+        return
+      }
+      hideGate(request, { isByPassword: !isKnown })
     }
     if (socket.destroyed) return
     const visit = pinned ? this.#pinnedVisit(route, pinned.ref) : this.#visit(route, target, request)

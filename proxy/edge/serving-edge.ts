@@ -16,6 +16,7 @@ import { Edge } from './edge.ts'
 import { freedMemory } from './freed-memory.ts'
 import { Listener } from './listener.ts'
 import { Pins } from './pins.ts'
+import { PreviewGate } from './preview-gate.ts'
 import { QuietMemory } from './quiet-memory.ts'
 import { RouteTable, refOf } from './route-table.ts'
 import { StallWatch } from './stall-watch.ts'
@@ -72,6 +73,7 @@ export class ServingEdge {
       visitors: new Visitors(settings.visitorKey),
       counting: this.#counting,
       pins: this.#pins,
+      gate: new PreviewGate(),
       trusted: this.#trusted,
       appsDomain,
       limits,

@@ -9,6 +9,7 @@ import { appOf, authorise, identify, isPermitted } from './access.ts'
 import { accountFor } from './account.ts'
 import type { ApiDeps, Call, Subject } from './call.ts'
 import { errorResponse } from './error-response.ts'
+import { takeHook } from './hook-door.ts'
 import { openApiDocument } from './openapi.ts'
 import { RateLimits, withLimits } from './rate-limits.ts'
 import { onceOnly } from './repeats.ts'
@@ -32,6 +33,11 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     return context.json({ ok: true })
   })
   api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))
+  // Signed by the host that sends it, and not the caller of anything else.
+  api.post('/hooks/:id', async (context) => {
+    await limits.take('address', addressOf(context.req.header('x-forwarded-for') ?? null) ?? 'local')
+    return takeHook(context.req.raw, context.req.param('id'), deps)
+  })
   for (const route of routeTable) {
     const path = `/api/platform${route.path.replace(/\{(\w+)\}/g, ':$1')}`
     api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps, limits))

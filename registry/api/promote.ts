@@ -12,6 +12,7 @@ import { prepareAndRollBack, refuseIfPruned } from '../rollback.ts'
 import { findRolloutOfApp, type Order, promoteRollout } from '../rollout-commands.ts'
 import { refuseIfSourceGone } from '../sources.ts'
 import type { Sql } from '../sql.ts'
+import { shortVersion } from '../version.ts'
 import { answersStream } from './answers.ts'
 import { type Call, nameOf } from './call.ts'
 import { toJson } from './deployment-json.ts'
@@ -111,6 +112,11 @@ function startAndEnd(call: Call, promoted: Deployment, more: { moved_since?: Mov
 async function promotePreview(call: Call, preview: Deployment): Promise<Response> {
   const { sql, store, key, queue, caller, log } = call
   const app = preview.appId
+  if (preview.options.fork)
+    throw new AppError(
+      'FORK_UNTRUSTED',
+      `${shortVersion(preview.version)} is a fork's and was never built with what ${app} keeps secret; merge it, and deploy what that makes`,
+    )
   const production = { appId: app, environment: 'production' as const }
   const envSnapshot = await snapshotEnv(sql, { app, environment: 'production' })
   const reasons = [

@@ -57,6 +57,7 @@ export const redeployRoute = route({
         ...(isBuilt && { forceBuild: true }),
         ...(body.force && { clearCaches: true }),
         ...(body.canary && { canary: body.canary }),
+        ...(model.options.fork && { fork: true }),
       },
     })
     log.info({ app: app.id, deployment: deployment.id, of: model.id, by: caller.name }, 'redeploy accepted')

@@ -18,7 +18,11 @@ export function isJson(request: Request): boolean {
 export async function readJson(request: Request, maxBytes: number): Promise<unknown> {
   if (!isJson(request))
     throw new AppError('REQUEST_INVALID', 'the body must be JSON, with the header content-type: application/json')
-  const text = await readText(request, maxBytes)
+  return parseJson(await readText(request, maxBytes))
+}
+
+/** Throws REQUEST_INVALID. */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text, refuseDangerousKeys)
   } catch (thrown) {
@@ -27,7 +31,8 @@ export async function readJson(request: Request, maxBytes: number): Promise<unkn
   }
 }
 
-async function readText(request: Request, maxBytes: number): Promise<string> {
+/** A body of at most `maxBytes`, as text. Throws REQUEST_TOO_LARGE, REQUEST_INVALID. */
+export async function readText(request: Request, maxBytes: number): Promise<string> {
   const tooLarge = () => new AppError('REQUEST_TOO_LARGE', `the body is larger than ${maxBytes} bytes`)
   if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw tooLarge()
   const chunks: Uint8Array[] = []

@@ -25,9 +25,11 @@ import {
   listPeopleRoute,
   setPersonRoute,
 } from './people.ts'
+import { approvePreviewRoute, listPreviewsRoute, removePreviewRoute, setPreviewsRoute } from './previews.ts'
 import { promoteRoute } from './promote.ts'
 import { purgeRoute } from './purge.ts'
 import { redeployRoute } from './redeploy.ts'
+import { linkRepoRoute, showRepoRoute, unlinkRepoRoute } from './repo.ts'
 import { rollbackRoute } from './rollback.ts'
 import { showRolloutRoute } from './rollout.ts'
 import { abortRoute, pauseRoute, resumeRoute } from './rollout-moves.ts'
@@ -68,6 +70,13 @@ export const routeTable: Route[] = [
   feedRunRoute,
   endRunRoute,
   listDatabasesRoute,
+  showRepoRoute,
+  linkRepoRoute,
+  unlinkRepoRoute,
+  listPreviewsRoute,
+  removePreviewRoute,
+  approvePreviewRoute,
+  setPreviewsRoute,
   listEnvRoute,
   setEnvRoute,
   unsetEnvRoute,

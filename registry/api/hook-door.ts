@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto'
+import { verify } from '@octokit/webhooks-methods'
+import { findApp } from '../apps.ts'
+import { targetOfBranch } from '../branches.ts'
+import { answerOfDatabase } from '../deadline.ts'
+import { AppError } from '../errors.ts'
+import { takeDelivery } from '../hook-deliveries.ts'
+import { closePullRequest, notePullRequest, notePush } from '../repo-heads.ts'
+import { findLink, openHookSecret, type RepoLink } from '../repo-links.ts'
+import type { Db } from '../sql.ts'
+import type { ApiDeps } from './call.ts'
+import { type HookNews, readHook, readHookHeaders } from './hook-payload.ts'
+import { parseJson, readText } from './request-input.ts'
+
+// GitHub sends up to 25 MB, of pushes with thousands of commits, of which we want two fields: what is more than this the next look at the host finds.
+const maxBodyBytes = 5 * 1_048_576
+// Anybody may have a body read before its signature can be looked at.
+const mostAtOnce = 16
+let underWay = 0
+
+/**
+ * POST /hooks/<id>: a webhook of the host of a linked repository. What it tells is written down and answered with 202 at once; fetching and building come
+ * after. Throws HOOK_NOT_FOUND, HOOK_REFUSED (not signed with the hook's secret, or taken before), REQUEST_TOO_LARGE, REQUEST_INVALID, SERVER_BUSY.
+ */
+export async function takeHook(request: Request, id: string, deps: ApiDeps): Promise<Response> {
+  const link = /^[a-z0-9]{24}$/.test(id) ? await answerOfDatabase(findLink(deps.sql, id)) : null
+  if (!link) throw new AppError('HOOK_NOT_FOUND', 'there is no such hook; its address is in: atelier repo')
+  if (underWay >= mostAtOnce) throw new AppError('SERVER_BUSY', 'too many webhooks at once; send it again')
+  underWay += 1
+  try {
+    const text = await readText(request, maxBodyBytes)
+    const { event, delivery, signature } = readHookHeaders(link.host, request.headers)
+    if (!(await isSigned(link, { text, signature }, deps)))
+      throw new AppError('HOOK_REFUSED', `the webhook is not signed with the secret of this hook`)
+    if (delivery === null) throw new AppError('HOOK_REFUSED', 'the webhook says nothing of which delivery it is')
+    const news = readHook(event, parseJson(jsonOf(text, request.headers)))
+    await takeNews(news, { link, deliveries: [delivery, digestOf(text)] }, deps)
+    deps.log.info({ app: link.appId, event, delivery, news: news.kind }, 'webhook taken')
+    return Response.json({ taken: news.kind }, { status: 202 })
+  } finally {
+    underWay -= 1
+  }
+}
+
+// Compared in constant time. Without a secret nothing is signed.
+async function isSigned(
+  link: RepoLink,
+  { text, signature }: { text: string; signature: string | null },
+  { key }: ApiDeps,
+): Promise<boolean> {
+  const secret = openHookSecret(link, key)
+  if (!secret || !signature || !text) return false
+  return verify(secret, text, signature)
+}
+
+// GitHub's default is a form with the JSON in a field.
+function jsonOf(text: string, headers: Headers): string {
+  const isForm = /^application\/x-www-form-urlencoded\b/i.test(headers.get('content-type') ?? '')
+  return isForm ? (new URLSearchParams(text).get('payload') ?? '') : text
+}
+
+// The header with the delivery's id is not signed: the same body under another id is the same delivery.
+function digestOf(text: string): string {
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`
+}
+
+async function takeNews(
+  news: HookNews,
+  { link, deliveries }: { link: RepoLink; deliveries: string[] },
+  { sql }: ApiDeps,
+): Promise<void> {
+  if (news.kind !== 'nothing' && news.repository.toLowerCase() !== link.fullName.toLowerCase())
+    throw new AppError(
+      'REQUEST_INVALID',
+      `this hook is of ${link.fullName}; link ${link.appId} to the other one with: atelier repo link`,
+    )
+  await sql.begin(async (tx) => {
+    for (const delivery of deliveries)
+      if (!(await takeDelivery(tx, { link: link.id, delivery })))
+        throw new AppError('HOOK_REFUSED', 'this delivery was taken before')
+    await noteNews(tx, news, link)
+  })
+}
+
+async function noteNews(tx: Db, news: HookNews, { id: linkId, appId }: RepoLink): Promise<void> {
+  if (news.kind === 'opened') return notePullRequest(tx, { linkId, appId }, news.pull)
+  if (news.kind === 'closed') return closePullRequest(tx, linkId, news.pull)
+  if (news.kind !== 'pushed') return
+  const app = await findApp(tx, appId)
+  if (!app || targetOfBranch(app, news.branch).environment !== 'production') return
+  await notePush(tx, { linkId, appId, branch: news.branch, sha: news.sha })
+}

@@ -1,0 +1,298 @@
+import type { Db } from './sql.ts'
+
+/**
+ * A head that is followed at a linked repository: of a pull request (a preview, `branch` pr/<n>), or of the production branch. What the host says comes
+ * in by `notePullRequest`, `closePullRequest` and `notePush`; it is deployed and told of as the row says, whenever and however often that is
+ * tried.
+ */
+export type RepoHead = {
+  linkId: string
+  appId: string
+  branch: string
+  pullRequest: number | null
+  isOpen: boolean
+  isFork: boolean
+  headSha: string
+  /** When the host says it became so. */
+  saidAt: Date | null
+  approvedSha: string | null
+  approvedBy: string | null
+  deployedSha: string | null
+  deploymentId: string | null
+  /** Of this head there is to be no deployment; `note` says why. */
+  refusedSha: string | null
+  note: string | null
+  dueAt: Date | null
+  failures: number
+  commentId: string | null
+  toldState: string | null
+  toldSha: string | null
+  toldText: string | null
+  tellFailures: number
+  tellError: string | null
+  createdAt: Date
+}
+
+export type PullRequestFacts = { number: number; headSha: string; isFork: boolean; saidAt: Date | null }
+
+/**
+ * The host says that a pull request is open, with this head. Said again it changes nothing, and what is older than what was said before neither. A
+ * head that was refused (its preview was removed by hand, or for its age) stays so until there is another.
+ */
+export async function notePullRequest(
+  tx: Db,
+  { linkId, appId }: { linkId: string; appId: string },
+  { number, headSha, isFork, saidAt }: PullRequestFacts,
+): Promise<void> {
+  await tx`
+    insert into repo_heads (link_id, app_id, branch, pull_request, is_open, is_fork, head_sha, said_at, due_at)
+    values (${linkId}, ${appId}, ${branchOfPull(number)}, ${number}, true, ${isFork}, ${headSha}, ${saidAt}, now())
+    on conflict (link_id, branch) do update
+    set is_open = true,
+        is_fork = excluded.is_fork,
+        head_sha = excluded.head_sha,
+        said_at = coalesce(excluded.said_at, repo_heads.said_at),
+        deployed_sha = case when repo_heads.is_open then repo_heads.deployed_sha end,
+        refused_sha = case when repo_heads.is_open then repo_heads.refused_sha end,
+        note = case when repo_heads.is_open and repo_heads.head_sha = excluded.head_sha then repo_heads.note end,
+        due_at = now(),
+        failures = 0,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where (not repo_heads.is_open or repo_heads.head_sha <> excluded.head_sha)
+      and (excluded.said_at is null or repo_heads.said_at is null or excluded.said_at >= repo_heads.said_at)
+  `
+}
+
+/** The host says that a pull request is closed. The preview goes with the next look (`findLeftPreviews`). */
+export async function closePullRequest(
+  tx: Db,
+  linkId: string,
+  { number, saidAt }: { number: number; saidAt: Date | null },
+): Promise<void> {
+  await tx`
+    update repo_heads
+    set is_open = false,
+        said_at = coalesce(${saidAt}, said_at),
+        due_at = null,
+        approved_sha = null,
+        approved_by = null,
+        note = null,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where link_id = ${linkId}
+      and pull_request = ${number}
+      and is_open
+      and (${saidAt}::timestamptz is null or said_at is null or ${saidAt}::timestamptz >= said_at)
+  `
+}
+
+/**
+ * The host says that of its pull requests only these are open. Those of which it was said after `before` are left: the list may be older. Returns the
+ * branches of the others.
+ */
+export async function closeOthers(
+  tx: Db,
+  linkId: string,
+  { open, before }: { open: number[]; before: Date },
+): Promise<string[]> {
+  const closed = await tx<{ branch: string }[]>`
+    update repo_heads
+    set is_open = false,
+        due_at = null,
+        approved_sha = null,
+        approved_by = null,
+        note = null,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where link_id = ${linkId}
+      and pull_request is not null
+      and is_open
+      and pull_request::text <> all(${open.map(String)})
+      and updated_at < ${before}
+    returning branch
+  `
+  return closed.map(({ branch }) => branch)
+}
+
+/** The host says that the production branch has a new head. */
+export async function notePush(
+  tx: Db,
+  { linkId, appId, branch, sha }: { linkId: string; appId: string; branch: string; sha: string },
+): Promise<void> {
+  await tx`
+    insert into repo_heads (link_id, app_id, branch, is_open, head_sha, due_at)
+    values (${linkId}, ${appId}, ${branch}, true, ${sha}, now())
+    on conflict (link_id, branch) do update
+    set head_sha = excluded.head_sha,
+        note = null,
+        due_at = now(),
+        failures = 0,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+  `
+}
+
+/** Trusts one commit of a pull request, and no other: it is fetched and built without what the app keeps secret. Null: there is no such pull request open. */
+export async function approveHead(
+  tx: Db,
+  { appId, number, sha, by }: { appId: string; number: number; sha: string; by: string },
+): Promise<RepoHead | null> {
+  const [head] = await tx<RepoHead[]>`
+    update repo_heads
+    set approved_sha = ${sha},
+        approved_by = ${by},
+        note = null,
+        refused_sha = null,
+        due_at = now(),
+        failures = 0,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where app_id = ${appId}
+      and pull_request = ${number}
+      and is_open
+    returning *
+  `
+  return head ?? null
+}
+
+export async function findHead(
+  sql: Db,
+  { appId, branch }: { appId: string; branch: string },
+): Promise<RepoHead | null> {
+  const [head] = await sql<RepoHead[]>`select * from repo_heads where app_id = ${appId} and branch = ${branch}`
+  return head ?? null
+}
+
+export async function listHeads(sql: Db, appId: string): Promise<RepoHead[]> {
+  return sql<RepoHead[]>`select * from repo_heads where app_id = ${appId} order by pull_request nulls first`
+}
+
+/** Its preview was removed, for this reason: there is none until the pull request has another head. */
+export async function refuseHead(
+  tx: Db,
+  { appId, branch, note }: { appId: string; branch: string; note: string },
+): Promise<void> {
+  await tx`
+    update repo_heads
+    set refused_sha = head_sha,
+        note = ${note},
+        due_at = null,
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where app_id = ${appId}
+      and branch = ${branch}
+      and pull_request is not null
+  `
+}
+
+const leaseMinutes = 10
+
+/** Takes up to `most` heads that are to be deployed, for ten minutes: who dies over one leaves it to the next. */
+export async function claimHeads(sql: Db, most: number): Promise<RepoHead[]> {
+  return sql<RepoHead[]>`
+    update repo_heads h
+    set due_at = now() + make_interval(mins => ${leaseMinutes})
+    from (
+      select link_id, branch
+      from repo_heads
+      where due_at <= now()
+        and is_open
+      order by due_at
+      limit ${most}
+      for update skip locked
+    ) due
+    where h.link_id = due.link_id
+      and h.branch = due.branch
+    returning h.*
+  `
+}
+
+/** The head was dealt with, unless there is a newer one by now: that one is still to be deployed. */
+export async function settleHead(
+  tx: Db,
+  { linkId, branch, headSha }: Pick<RepoHead, 'linkId' | 'branch' | 'headSha'>,
+  settled: { deploymentId: string | null } | { note: string; refused: boolean },
+): Promise<void> {
+  const deploymentId = 'deploymentId' in settled ? settled.deploymentId : null
+  const refusal = 'note' in settled ? settled : null
+  await tx`
+    update repo_heads
+    set due_at = case when head_sha = ${headSha} and is_open then null else due_at end,
+        deployed_sha = case when ${deploymentId}::text is null then deployed_sha else ${headSha} end,
+        deployment_id = coalesce(${deploymentId}, deployment_id),
+        refused_sha = case when ${refusal?.refused ?? false} then ${headSha} else refused_sha end,
+        note = ${refusal?.note ?? null},
+        tell_after = now(),
+        updated_at = clock_timestamp()
+    where link_id = ${linkId}
+      and branch = ${branch}
+  `
+}
+
+/** It could not be deployed by our fault: tried again after a while that grows, up to an hour. */
+export async function postponeHead(
+  sql: Db,
+  { linkId, branch }: Pick<RepoHead, 'linkId' | 'branch'>,
+  note: string,
+): Promise<void> {
+  await sql`
+    update repo_heads
+    set failures = failures + 1,
+        due_at = ${afterAWhile(sql)},
+        note = ${note},
+        tell_after = now()
+    where link_id = ${linkId}
+      and branch = ${branch}
+      and is_open
+  `
+}
+
+const mostFetches = 8
+
+/** A head whose source could not be fetched is due again: the host may have been away, or its refs behind what it said. */
+export async function retryFetches(sql: Db): Promise<void> {
+  await sql`
+    update repo_heads h
+    set failures = h.failures + 1,
+        due_at = ${afterAWhile(sql)}
+    from deployments d
+    where d.id = h.deployment_id
+      and d.state = 'failed'
+      and d.error_code = 'FETCH_FAILED'
+      and h.deployed_sha = h.head_sha
+      and h.is_open
+      and h.due_at is null
+      and h.failures < ${mostFetches}
+  `
+}
+
+function afterAWhile(sql: Db) {
+  return sql`now() + least(interval '1 hour', interval '5 seconds' * power(2, least(failures, 12)))`
+}
+
+/** Heads without a preview or an open pull request any more, whose host has been told so: nothing is left to do about them. */
+export async function forgetClosedHeads(sql: Db): Promise<void> {
+  await sql`
+    delete from repo_heads
+    where not is_open
+      and (told_state = 'removed' or told_state is null or updated_at < now() - interval '1 day')
+      and not exists (
+        select from routes r
+        where r.app_id = repo_heads.app_id
+          and r.branch = repo_heads.branch
+          and r.environment = 'preview'
+      )
+  `
+}
+
+export function branchOfPull(number: number): string {
+  return `pr/${number}`
+}
+
+type Repository = { id: number; full_name: string }
+
+/** Whether a head comes from another repository than the one it is to be merged into; also when it is not known where from. */
+export function isForkOf(base: Repository, from: Repository | null): boolean {
+  return from === null || from.id !== base.id || from.full_name.toLowerCase() !== base.full_name.toLowerCase()
+}
