@@ -127,10 +127,11 @@ async function runAttempt(
   }
 }
 
-async function describeBuiltBefore({ buildId, version }: Claim, sql: Sql): Promise<string> {
+async function describeBuiltBefore({ buildId, version, source }: Claim, sql: Sql): Promise<string> {
   const before = buildId && (await readBuildVersion(sql, buildId))
   if (!before || before === version) return 'built before, nothing to build'
-  return `the same files as ${shortVersion(before)}, built before: nothing to build; to build all the same: git push -o force-build, or now atelier redeploy --build`
+  const forced = source === 'upload' ? 'atelier deploy --force-build' : 'git push -o force-build'
+  return `the same files as ${shortVersion(before)}, built before: nothing to build; to build all the same: ${forced}, or now atelier redeploy --build`
 }
 
 // In every deploy's log, for it is the people who deploy whose secrets are at stake.

@@ -27,7 +27,8 @@ export async function packFiles(folder: string, names: string[]): Promise<Readab
   // tar takes a name with a leading @ for an archive to include.
   const packing = create(
     { cwd: folder, gzip: true, portable: true },
-    names.map((name) => `./${name}`),
+    // In one order, so that the server knows the same files again.
+    names.sort().map((name) => `./${name}`),
   )
   const body = new PassThrough()
   packing.on('error', (error) => body.destroy(new Failure(`${folder} cannot be read: ${error}`)))

@@ -153,7 +153,7 @@ export async function createDeployment(
     const sourceTree = wanted.sourceTree ?? null
     const inputs = { ...wanted, sourceTree, env: envSnapshot, fork }
     const digests = digestInputs(inputs, { reads: 'build' })
-    const mayReuse = wanted.source === 'git' && !wanted.options?.forceBuild
+    const mayReuse = wanted.source !== 'redeploy' && !wanted.options?.forceBuild
     const reusable = mayReuse
       ? await findReusableBuild(tx, wanted, [digests, digestInputs(inputs, { reads: 'run' })])
       : null

@@ -81,6 +81,23 @@ describe('a linked repository', () => {
   })
 })
 
+test('a folder that has not changed is live without a build, unless one is asked for', async ({ atelier }) => {
+  const files = { 'index.html': 'same', 'assets/style.css': 'p {}' }
+  const folder = await atelier.directory(files)
+  const deploy = (from: string, ...args: string[]) => said(atelier, ['deploy', '--app', 'same-app', ...args], from)
+  expect(await deploy(folder, '--version', '1.0.0')).toContain('Uploading')
+  const again = await deploy(await atelier.directory(files), '--version', '1.0.1')
+  expect(again).toContain(
+    'the same files as 1.0.0, built before: nothing to build; to build all the same: atelier deploy --force-build, or now',
+  )
+  expect(again).not.toContain('Uploading')
+  expect((await atelier.get('same-app', '/')).headers['x-atelier-deployment']).toBe('1.0.1')
+  expect(await deploy(folder, '--version', '1.0.2', '--force-build')).toContain('Uploading')
+  await writeFile(join(folder, 'index.html'), 'other')
+  expect(await deploy(folder, '--version', '1.0.3')).toContain('Uploading')
+  expect(await atelier.get('same-app', '/')).toMatchObject({ body: 'other' })
+})
+
 test('variables reach a running app by a redeploy without a build', async ({ atelier }) => {
   const folder = join(await atelier.directory(), 'app')
   await greeter(folder)

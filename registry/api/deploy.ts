@@ -76,7 +76,7 @@ export const deployRoute = route({
 
 type Deploying = Call & { app: App | null }
 type Options = Pick<z.infer<typeof fromElsewhere>, 'branch' | 'follow' | 'force' | 'unlock' | 'until' | 'canary'>
-type Source = Pick<NewDeployment, 'version' | 'source' | 'sourceKey' | 'gitOrigin'>
+type Source = Pick<NewDeployment, 'version' | 'source' | 'sourceKey' | 'sourceTree' | 'gitOrigin'>
 
 async function deployUpload(query: z.infer<typeof ofUpload>, call: Deploying): Promise<Response> {
   const { app = '', version = null } = query

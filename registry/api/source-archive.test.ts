@@ -18,12 +18,12 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-async function repack(body: Readable, given = limits): Promise<{ names: string[]; bytes: Buffer }> {
+async function repack(body: Readable, given = limits): Promise<{ names: string[]; bytes: Buffer; digest: string }> {
   let kept = Buffer.alloc(0)
-  await repackSource(body, given, async (source) => {
+  const digest = await repackSource(body, given, async (source) => {
     kept = await buffer(source)
   })
-  return { ...(await namesOf(kept)), bytes: kept }
+  return { ...(await namesOf(kept)), bytes: kept, digest }
 }
 
 async function namesOf(archive: Buffer): Promise<{ names: string[] }> {
@@ -52,6 +52,15 @@ function rawEntry(
   return header.block ?? Buffer.alloc(512)
 }
 const end = Buffer.alloc(1024)
+
+test('the same files have one digest, whenever they were written, and others another', async () => {
+  const digestOf = async (files: Record<string, string>) => (await repack(Readable.from(await archiveOf(files)))).digest
+  const one = await digestOf({ 'package.json': '{}', 'a/b.txt': 'b' })
+  expect(one).toMatch(/^[0-9a-f]{64}$/)
+  expect(await digestOf({ 'package.json': '{}', 'a/b.txt': 'b' })).toBe(one)
+  expect(await digestOf({ 'package.json': '{}', 'a/b.txt': 'c' })).not.toBe(one)
+  expect(await digestOf({ 'package.json': '{}', 'a/c.txt': 'b' })).not.toBe(one)
+})
 
 test('an archive comes out with the same files and links, byte for byte, and long or foreign names', async () => {
   const content = randomBytes(300_000)

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { Readable, Transform, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { constants, createGunzip, createZstdCompress } from 'node:zlib'
@@ -12,20 +13,27 @@ const megabyte = 1_048_576
 
 /**
  * Reads a .tar.gz and hands on a .tar.zst with the same regular files, folders and links, written afresh: what a careless or hostile
- * archiver put in besides (owners, devices, odd headers, bytes after the end) does not get through. Nothing is unpacked here.
- * Throws SOURCE_INVALID, REQUEST_TOO_LARGE, and what `keep` throws.
+ * archiver put in besides (owners, devices, odd headers, bytes after the end) does not get through. Nothing is unpacked here. Returns the SHA-256 of what
+ * is in it, as it is packed before it is compressed: the same for the same files in the same order, whenever they were written. Throws SOURCE_INVALID, REQUEST_TOO_LARGE, and what `keep` throws.
  */
 export async function repackSource(
   body: Readable,
   limits: Limits,
   keep: (source: Readable) => Promise<void>,
-): Promise<void> {
+): Promise<string> {
   const check = new ArchiveCheck({ files: limits.files, bytes: limits.checkoutMb * megabyte })
   // Entries come one by one from the parser; a limit on jobs under way would wait for itself.
   const pack = new Pack({ portable: true, noMtime: true, strict: true, jobs: Number.MAX_SAFE_INTEGER })
   // With a checksum: a source has no digest anywhere else, and must not be built from bytes that were damaged on the way.
   const source = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } })
-  const packed = pipeline(Readable.from(pack, { objectMode: false }), source)
+  const hash = createHash('sha256')
+  const hashed = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      hash.update(chunk)
+      yield chunk
+    }
+  }
+  const packed = pipeline(Readable.from(pack, { objectMode: false }), hashed, source)
   const kept = keep(source)
   const stop = new AbortController()
   for (const part of [packed, kept]) part.catch(() => stop.abort())
@@ -45,6 +53,7 @@ export async function repackSource(
     check.finish()
     pack.end()
     await Promise.all([packed, kept])
+    return hash.digest('hex')
   } catch (thrown) {
     const isOurs = stop.signal.aborted
     const error = translate(thrown)

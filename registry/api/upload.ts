@@ -7,7 +7,12 @@ import { parseVersion, timestampVersion } from '../version.ts'
 import type { ApiDeps } from './call.ts'
 import { repackSource } from './source-archive.ts'
 
-export type Upload = { version: string; sourceKey: string }
+export type Upload = {
+  version: string
+  sourceKey: string
+  /** The same for the same files. */
+  sourceTree: string
+}
 
 // Versions being uploaded right now, for the store keeps the first of two sources of one name and says nothing of the second.
 const uploading = new Set<string>()
@@ -24,8 +29,8 @@ export async function storeUpload(
   if (wanted.version !== null) refuseUnlessWhole(wanted.version)
   const upload = await reserve(wanted, { sql, store })
   try {
-    await repackSource(body, config.pushLimits, (source) => store.put(upload.sourceKey, source))
-    return upload
+    const digest = await repackSource(body, config.pushLimits, (source) => store.put(upload.sourceKey, source))
+    return { ...upload, sourceTree: `upload ${digest}` }
   } finally {
     uploading.delete(upload.sourceKey)
   }
@@ -35,7 +40,7 @@ export async function storeUpload(
 async function reserve(
   { app, version }: { app: string; version: string | null },
   { sql, store }: Pick<ApiDeps, 'sql' | 'store'>,
-): Promise<Upload> {
+): Promise<Omit<Upload, 'sourceTree'>> {
   for (let second = 0; ; second += 1) {
     const name = version ?? timestampVersion(new Date(Date.now() + second * 1000))
     const key = sourceKey(app, name)
