@@ -1,7 +1,12 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import { StepLog } from '../registry/build-logs.ts'
+import { makeAppDatabase } from '../registry/database-server.ts'
+import type { Deployment } from '../registry/deployments.ts'
 import { renewLease } from '../registry/edges.ts'
+import { dropLeftDatabases } from '../registry/reconcile.ts'
 import { every } from '../registry/schedule.ts'
 import { TestWorker } from '../test/support/build-worker.ts'
+import { provideDatabase } from './app-database.ts'
 
 const worker = await TestWorker.start({ ATELIER_BUILD_TIMEOUT_SEC: '15' })
 const away = await TestWorker.start({ ATELIER_APPS_DATABASE_URL: 'postgres://me:pw@localhost/x?host=/nowhere' })
@@ -78,4 +83,67 @@ test('a hook finds the database, its address is in no log, and a build does not 
   const log = built.log.join('\n')
   expect(log).toContain('build: .')
   expect(log).toMatch(/hook: postgres:\/\/app_\w{12}:\[DATABASE_URL\]@127\.0\.0\.1:\d+\/app_/)
+})
+
+describe('a preview that is removed', () => {
+  const { sql, config, key, appNetworks } = worker.deps
+  /** `begun`: when it is claimed, and before it is made. */
+  const provide = (deployment: Deployment, begun: () => Promise<unknown> = async () => undefined) => {
+    const log = new StepLog(async () => undefined, { onError: () => undefined })
+    const hold: StepLog['step'] = async (...given) => {
+      await begun()
+      return StepLog.prototype.step.apply(log, given) as ReturnType<(typeof given)[2]>
+    }
+    const deps = { sql, config, key, appNetworks, hide: () => undefined, signal: new AbortController().signal }
+    return provideDatabase(deployment, { wanted: true, deps: { ...deps, log: Object.assign(log, { step: hold }) } })
+  }
+  const pushed = async () => worker.push(await worker.createApp(), site({}), { branch: 'pr/1' })
+  const remove = ({ routeId }: Deployment) => sql`delete from routes where id = ${routeId}`
+  const onServer = async (name: string) =>
+    (
+      await sql`select datname from pg_database where datname = ${name} union all select rolname from pg_roles where rolname = ${name}`
+    ).length
+
+  test('before its database is begun ends the push with that sentence', async () => {
+    const deployment = await pushed()
+    await remove(deployment)
+    await expect(provide(deployment)).rejects.toMatchObject({
+      code: 'DEPLOYMENT_STATE',
+      message: 'the preview of pr/1 was removed while it was built',
+    })
+  })
+
+  test('while its database is made leaves neither database nor role', async () => {
+    const deployment = await pushed()
+    const providing = provide(deployment, async () => {
+      await remove(deployment)
+      await dropLeftDatabases(worker.deps)
+    })
+    await expect(providing).rejects.toMatchObject({
+      code: 'DEPLOYMENT_STATE',
+      message: 'the preview of pr/1 was removed while it was built',
+    })
+    const [row] = await sql<{ name: string }[]>`select name from app_databases where app_id = ${deployment.appId}`
+    expect(await onServer(row?.name ?? '')).toBe(0)
+  })
+
+  test('while its database is made by a worker that dies then leaves neither, too', async () => {
+    const deployment = await pushed()
+    const access = await provide(deployment)
+    const name = access?.name ?? ''
+    // As it is for whoever looks before the worker has said that it is made.
+    await sql`update app_databases set made_at = null where name = ${name}`
+    await remove(deployment)
+    const listed = async () => (await sql`select from app_databases where name = ${name}`).length
+    expect(await onServer(name)).toBe(2)
+    await dropLeftDatabases(worker.deps)
+    expect([await onServer(name), await listed()]).toEqual([0, 1])
+
+    await makeAppDatabase(config, { name, password: 'pw' })
+    await dropLeftDatabases(worker.deps)
+    expect(await onServer(name)).toBe(0)
+    await sql`update app_databases set created_at = now() - interval '3 hours' where name = ${name}`
+    await dropLeftDatabases(worker.deps)
+    expect(await listed()).toBe(0)
+  })
 })

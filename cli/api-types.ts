@@ -308,6 +308,7 @@ export type Database = {
   branch: string
   created_at: string
   bytes: number | null
+  max_bytes: number
   connections: number | null
   max_connections: number
 }

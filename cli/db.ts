@@ -17,19 +17,24 @@ async function show(named: string | undefined, options: AppOptions): Promise<voi
   const databases = readList(reply, 'databases', (one) =>
     readFields(one, {
       ...{ name: 'string', environment: 'string', branch: 'string', created_at: 'string' },
-      ...{ max_connections: 'number', bytes: 'number?', connections: 'number?' },
+      ...{ max_connections: 'number', max_bytes: 'number', bytes: 'number?', connections: 'number?' },
     }),
   )
   if (databases.length === 0)
     return print(`${app} was given no database; set database.provision in atelier.config.ts, and push`)
   printTable(
     ['FOR', 'NAME', 'SIZE', 'CONNECTIONS', 'MADE'],
-    databases.map(({ name, environment, branch, created_at, max_connections, bytes, connections }) => [
+    databases.map(({ name, environment, branch, created_at, max_connections, max_bytes, bytes, connections }) => [
       environment === 'production' ? environment : branch,
       name,
-      bytes === null ? 'not made yet' : `${(bytes / 1_048_576).toFixed(1)} MB`,
+      bytes === null ? 'not made yet' : sizeOf(bytes, max_bytes),
       connections === null ? '' : `${connections} of ${max_connections}`,
       ago(created_at),
     ]),
   )
+}
+
+function sizeOf(bytes: number, maxBytes: number): string {
+  const size = `${(bytes / 1_048_576).toFixed(1)} MB`
+  return bytes > maxBytes ? `${size}, more than ${maxBytes / 1_048_576}` : size
 }

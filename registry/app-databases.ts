@@ -97,6 +97,22 @@ export async function findLeftDatabases(sql: Db): Promise<Pick<AppDatabase, 'nam
   `
 }
 
+/** One that is there, with the deployment that is live with it. */
+export type MadeDatabase = Pick<AppDatabase, 'name' | 'embedded' | 'appId'> & {
+  deploymentId: string | null
+  version: string | null
+}
+
+export async function listMadeDatabases(sql: Db): Promise<MadeDatabase[]> {
+  return sql<MadeDatabase[]>`
+    select a.name, a.embedded, a.app_id, d.id as deployment_id, d.version
+    from app_databases a
+    join routes r on r.id = a.route_id
+    left join deployments d on d.id = r.live_deployment
+    where a.made_at is not null
+  `
+}
+
 /** Whether the server that `atelier up` brings for apps has anything on it. */
 export async function hasEmbeddedDatabases(sql: Db): Promise<boolean> {
   return (await sql`select 1 from app_databases where embedded limit 1`).length > 0

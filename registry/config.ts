@@ -65,7 +65,7 @@ export type Config = {
   /** What builds keep for the next ones: of each app, and of all apps on this machine. */
   buildCaches: { appMb: number; totalMb: number }
   /** `stuckAfterMs`: a thread that answers nothing for so long is replaced. */
-  appLimits: { memoryMb: number; dataMb: number; processes: number; stuckAfterMs: number }
+  appLimits: { memoryMb: number; dataMb: number; databaseMb: number; processes: number; stuckAfterMs: number }
   /** Of each edge process; `cacheBytes` 0: nothing is cached. */
   responseCache: { cacheBytes: number; cacheEntryBytes: number }
   pushLimits: {
@@ -182,6 +182,7 @@ const environment = z.object({
   ATELIER_BUILD_CACHE_TOTAL_MB: count(0, 16_777_216).default(20_480),
   ATELIER_APP_MEMORY_MB: count(32, 262_144).default(512),
   ATELIER_APP_DATA_MB: count(1, 1_048_576).default(1024),
+  ATELIER_APP_DATABASE_MB: count(16, 16_777_216).default(10_240),
   ATELIER_APP_STUCK_SEC: count(1, 3600).default(30),
   ATELIER_CACHE_MB: count(0, 65_536).default(64),
   ATELIER_CACHE_ENTRY_MB: count(1, 64).default(2),
@@ -245,6 +246,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     appLimits: {
       memoryMb: settings.ATELIER_APP_MEMORY_MB,
       dataMb: settings.ATELIER_APP_DATA_MB,
+      databaseMb: settings.ATELIER_APP_DATABASE_MB,
       processes: 256,
       stuckAfterMs: settings.ATELIER_APP_STUCK_SEC * 1000,
     },

@@ -9,7 +9,9 @@ const statementTimeout = '15min'
 const idleInTransaction = '10min'
 const lockTimeout = '5min'
 
-export type DatabaseFacts = { name: string; bytes: number; connections: number }
+/** What its role may: all, nothing that writes, not even sign in. */
+export type DatabaseBound = 'open' | 'read-only' | 'closed'
+export type DatabaseFacts = { name: string; bytes: number; connections: number; bound: DatabaseBound }
 
 type ServerConfig = Pick<Config, 'databaseUrl' | 'appsDatabaseUrl' | 'embedded'>
 /** A database by its name, and whether it is on the server that `atelier up` brings for apps alone; default: where the configuration says. */
@@ -92,14 +94,34 @@ export async function readDatabaseFacts(config: ServerConfig, databases: Placed[
   return (await Promise.all(facts)).flat()
 }
 
+/** Bounds what its role may from now on, sessions that it has among it. Throws PROVISION_FAILED. */
+export async function boundAppDatabase(
+  config: ServerConfig,
+  { name, embedded = false }: Placed,
+  bound: DatabaseBound,
+): Promise<void> {
+  await onServer(config, embedded, async (sql) => {
+    await sql.unsafe(`alter role ${plain(name)} connection limit ${bound === 'closed' ? 0 : roleConnections}`)
+    const readOnly = bound === 'open' ? 'reset default_transaction_read_only' : 'set default_transaction_read_only = on'
+    await sql.unsafe(`alter role ${plain(name)} ${readOnly}`)
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${name}`
+  })
+}
+
 function readFactsOn(config: ServerConfig, { names, embedded }: { names: string[]; embedded: boolean }) {
   return onServer(
     config,
     embedded,
     async (sql) => sql<DatabaseFacts[]>`
-      select datname as name, pg_database_size(oid)::bigint as bytes,
-             (select count(*)::integer from pg_stat_activity a where a.datname = d.datname) as connections
+      select datname as name, pg_database_size(d.oid)::bigint as bytes,
+             (select count(*)::integer from pg_stat_activity a where a.datname = d.datname) as connections,
+             case
+               when r.rolconnlimit = 0 then 'closed'
+               when 'default_transaction_read_only=on' = any(r.rolconfig) then 'read-only'
+               else 'open'
+             end as bound
       from pg_database d
+      join pg_roles r on r.rolname = d.datname
       where datname = any(${names}::text[])
     `,
   )

@@ -6,6 +6,7 @@ import { createFront } from './api/front.ts'
 import { openStore } from './bundle-store/open.ts'
 import { readConfig } from './config.ts'
 import { createConsole } from './console/console.ts'
+import { boundDatabases } from './database-limits.ts'
 import { openOutboundHttp } from './egress/outbound-http.ts'
 import { listenOnSocket } from './listen.ts'
 import { createLog } from './log.ts'
@@ -44,6 +45,7 @@ const deps = { sql, queue, store, config, log }
 const reconciling = every(config.reconcileMs, () => reconcile(deps), { log, name: 'reconcile' })
 queue.onReturn = () => reconciling.soon()
 const dropping = every(config.reconcileMs, () => dropLeftDatabases(deps), { log, name: 'databases' })
+const bounding = every(config.reconcileMs, () => boundDatabases(deps), { log, name: 'sizes of databases' })
 const lockSql = connect(config.databaseUrl, { max: 1, name: 'atelier-rollouts' })
 const controller = new RolloutController({ sql, lockSql, config, log })
 const webhooks = new WebhookDeliverer({ sql, http: openOutboundHttp(config), key, config, log })
@@ -57,6 +59,7 @@ onShutdown(
       listening.close(),
       reconciling.close(),
       dropping.close(),
+      bounding.close(),
       tidying.close(),
       controller.close(),
       webhooks.close(),

@@ -253,6 +253,19 @@ describe('E5 E6 what clients send to the relay', () => {
     await expect.poll(() => ask(urlOf(access, tight), 'select 1')).toMatch(/^28P01 /)
   })
 
+  test('an app that takes every place leaves others those of their own', async () => {
+    const limits = { connections: 3, ownConnections: 2, allConnections: 0 }
+    const [greedy, modest] = [named('greedy'), named('modest')]
+    const tight = await relayTo(greedy, limits)
+    const waiting = [raw(tight), raw(tight)]
+    for (const socket of waiting) {
+      socket.write(startup({ user: greedy.name, database: greedy.name }))
+      await once(socket, 'data')
+    }
+    expect(await ask(urlOf(greedy, tight), 'select 1')).toMatch(/^53300 too many connections/)
+    expect(await ask(urlOf(modest, await relayTo(modest, limits)), 'select 1')).toMatch(/^28P01 /)
+  })
+
   test('who is refused and does not hang up is cut', async () => {
     const { at, count } = await openRelay(mine, { startupMs: 300 })
     const socket = connectTo({ port: at, host: '127.0.0.1', allowHalfOpen: true })

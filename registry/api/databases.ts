@@ -12,6 +12,7 @@ const databaseJson = z
     branch: z.string(),
     created_at: z.string(),
     bytes: z.number().nullable().openapi({ description: 'on the disk of the database server; null: not made yet' }),
+    max_bytes: z.number().openapi({ description: 'above it the database is read-only, above twice of it closed' }),
     connections: z.number().nullable(),
     max_connections: z.number(),
   })
@@ -37,6 +38,7 @@ export const listDatabasesRoute = route({
         toJson(
           one,
           facts.find(({ name }) => name === one.name),
+          config.appLimits.databaseMb * 1_048_576,
         ),
       ),
     })
@@ -46,6 +48,7 @@ export const listDatabasesRoute = route({
 function toJson(
   { name, environment: where, branch, createdAt }: AppDatabase,
   facts: DatabaseFacts | undefined,
+  maxBytes: number,
 ): z.infer<typeof databaseJson> {
   return {
     name,
@@ -53,6 +56,7 @@ function toJson(
     branch,
     created_at: createdAt.toISOString(),
     bytes: facts?.bytes ?? null,
+    max_bytes: maxBytes,
     connections: facts?.connections ?? null,
     max_connections: roleConnections,
   }

@@ -182,12 +182,22 @@ export class AppNetworks {
     const made: MadeNetwork = { ...(await uplink.make(rules)), listener: null }
     this.#open.add(made)
     try {
-      if (this.#listensAhead) made.listener = await listenIn(made.namespace, databasePort)
+      if (this.#listensAhead) made.listener = await this.#listenAhead(made)
       if (rules !== this.#rules) await made.setRules(this.#rules)
       return made
     } catch (thrown) {
       this.#release(made)
       throw thrown
+    }
+  }
+
+  // Not every app has a database: one that has tries again when it is given the network, and is told.
+  async #listenAhead({ namespace }: ConnectedNamespace): Promise<Server | null> {
+    try {
+      return await listenIn(namespace, databasePort)
+    } catch (err) {
+      this.#deps.log.warn({ err }, 'no socket for a database made ahead')
+      return null
     }
   }
 

@@ -17,8 +17,9 @@ export type DatabaseServer = { host: string; port: number; ssl: boolean }
 export type DatabaseAccess = { server: DatabaseServer; name: string; password: string }
 
 export type RelayLimits = {
-  /** Connections to one database, and to all, of this process. */
+  /** Connections to one database of this process; those that it may have whatever others have, and how many all may have beyond that. */
   connections: number
+  ownConnections: number
   allConnections: number
   /** Until the startup packet is whole, and until who was refused hangs up; until the server has let the session in. */
   startupMs: number
@@ -30,6 +31,7 @@ export type RelayLimits = {
 /** The role's own limit is counted after the password only, and what waits before it takes a place on the server as well. */
 export const relayLimits: RelayLimits = {
   connections: 25,
+  ownConnections: 6,
   allConnections: 100,
   startupMs: 10_000,
   signInMs: 10_000,
@@ -201,12 +203,13 @@ export class DatabaseRelay {
     socket.once('close', () => this.#sockets.delete(socket))
   }
 
-  // Null: there are as many as there may be.
+  // Null: there are as many as there may be. Places are taken before the password, so those of one app must not be another's.
   #admit(): (() => void) | null {
     const { name } = this.#access
     const mine = open.get(name) ?? 0
     const all = open.values().reduce((sum, count) => sum + count, 0)
-    if (mine >= this.#limits.connections || all >= this.#limits.allConnections) return null
+    const { connections, ownConnections, allConnections } = this.#limits
+    if (mine >= connections || (mine >= ownConnections && all >= allConnections)) return null
     open.set(name, mine + 1)
     return () => {
       const left = (open.get(name) ?? 1) - 1
