@@ -11,9 +11,11 @@ import { giveTo, type SandboxUser } from '../../sandbox/users.ts'
 
 export type DataFoldersDeps = { home: string; limitMb: number; sql: Sql; log: Log; lookEveryMs?: number }
 
-type Used = { say: (line: string) => void; isTold: boolean }
+type Used = { say: (line: string) => void; isTold: boolean; measureAt: number }
 
 const lookEveryMs = 60_000
+/** A folder of a million files takes seconds to measure: the next time is this many times as long after it. */
+const restPerWork = 200
 
 /**
  * The folders that apps find at /data, one for each route: named by the route's id, which no app ever has again, and not by the app's name, which may be given
@@ -49,7 +51,7 @@ export class DataFolders {
       throw new AppError('HOME_UNUSABLE', message)
     }
     this.#present.push(routeId)
-    this.#used.set(routeId, { say, isTold: this.#used.get(routeId)?.isTold ?? false })
+    this.#used.set(routeId, { isTold: false, measureAt: 0, ...this.#used.get(routeId), say })
     return folder
   }
 
@@ -106,6 +108,8 @@ export class DataFolders {
   }
 
   async #measure(id: string, used: Used): Promise<void> {
+    if (performance.now() < used.measureAt) return
+    const started = performance.now()
     const { limitMb, log } = this.#deps
     const limit = limitMb * 1_048_576
     const isOver = (await diskUsage([join(this.#root, id)], limit)) > limit
@@ -114,6 +118,7 @@ export class DataFolders {
       log.warn({ route: id, limitMb }, 'data of an app is larger than it should be')
     }
     used.isTold = isOver
+    used.measureAt = performance.now() + restPerWork * (performance.now() - started)
   }
 }
 
