@@ -913,10 +913,11 @@ export type Api = {
   'GET people': {
     query?: {
       limit?: number | undefined
-      after?: string | undefined
+      cursor?: string | undefined
     }
     answer: {
       people: (Person)[]
+      next: string | null
     }
   }
   'POST people': {
@@ -974,11 +975,11 @@ export type Api = {
       app?: string | undefined
       who?: string | undefined
       limit?: number | undefined
-      cursor?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       entries: (AuditEntry)[]
-      next_cursor: string | null
+      next: string | null
     }
   }
   'GET tokens': {

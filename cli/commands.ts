@@ -47,6 +47,12 @@ export const commands: Record<string, Entry> = {
   repo: { summary: 'deploy from a repository at GitHub, Gitea or Forgejo', load: () => import('./repo.ts') },
   previews: { summary: 'list, approve and remove previews', load: () => import('./previews.ts') },
   open: { summary: 'open the app, or the console, in a browser', load: () => import('./open.ts') },
+  members: {
+    summary: 'list people with a role on an app, give roles and take them',
+    load: () => import('./members.ts'),
+  },
+  people: { summary: 'list, invite and remove people', load: () => import('./people.ts') },
+  audit: { summary: 'show who did what, from where', load: () => import('./audit.ts') },
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
   doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },
   version: { summary: 'print the version of this command', load: () => import('./version.ts') },

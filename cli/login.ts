@@ -6,7 +6,6 @@ import { Failure, usage } from './failure.ts'
 import { saveLogin } from './logins.ts'
 import { print, printJson } from './output.ts'
 import { apiOrigin, localPlatform, type Platform } from './platform.ts'
-import { readFields } from './reply.ts'
 
 export function register(program: Command): void {
   withJson(program.command('login'))
@@ -19,11 +18,11 @@ export function register(program: Command): void {
 async function login(address: string | undefined, { token, json }: { token?: string; json?: true }): Promise<void> {
   const platform = await choosePlatform(address, token)
   const reply = await new Client(platform).call('GET whoami')
-  const who = readFields(reply, { name: 'string', scope: 'string', app_id: 'string?' })
+  const { name, scope, app_id, person } = reply
   const file = saveLogin(platform.api, platform.token)
-  if (json) return printJson({ api: platform.api, ...who })
+  if (json) return printJson({ api: platform.api, name, scope, app_id })
   print(
-    `Signed in to ${platform.api} with the token ${who.name} (${who.scope}${who.app_id ? `, ${who.app_id} only` : ''})`,
+    `Signed in to ${platform.api} ${person ? `as ${name}, with a token of theirs` : `with the token ${name}`} (${scope}${app_id ? `, ${app_id} only` : ''})`,
   )
   print(`It is kept in ${file}`)
 }

@@ -3,7 +3,7 @@ import { connect, listsByDefault, withJson } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
 import { readFields, readList } from './reply.ts'
 
-type CreateOptions = { scope: 'read' | 'deploy' | 'admin'; app?: string; expires?: number; json?: true }
+type CreateOptions = { scope: 'read' | 'deploy' | 'admin'; app?: string; expires?: number; alone?: true; json?: true }
 
 export function register(program: Command): void {
   const tokens = listsByDefault(
@@ -17,6 +17,7 @@ export function register(program: Command): void {
     .addOption(new Option('--scope <scope>', 'what it may do').choices(['read', 'deploy', 'admin']).default('deploy'))
     .option('-a, --app <app>', 'good for this app only')
     .option('--expires <days>', 'after so many days', parseDays)
+    .option('--alone', 'not yours but nobody’s, with rights of its own; for admins')
     .action(create)
   tokens
     .command('renew-admin')
@@ -37,25 +38,27 @@ async function list(_: unknown, command: Command): Promise<void> {
       name: 'string',
       scope: 'string',
       app_id: 'string?',
+      person: 'string?',
       expires_at: 'string?',
       last_used_at: 'string?',
     }),
   )
   printTable(
-    ['ID', 'NAME', 'SCOPE', 'APP', 'EXPIRES', 'LAST USED'],
+    ['ID', 'NAME', 'SCOPE', 'APP', 'WHOSE', 'EXPIRES', 'LAST USED'],
     tokens.map((one) => [
       one.id,
       one.name,
       one.scope,
       one.app_id ?? 'all',
+      one.person ?? '-',
       one.expires_at?.slice(0, 10) ?? 'never',
       one.last_used_at ? ago(one.last_used_at) : 'never',
     ]),
   )
 }
 
-async function create(name: string, { scope, app, expires }: CreateOptions, command: Command): Promise<void> {
-  const json = { name, scope, app_id: app, expires_in_days: expires }
+async function create(name: string, { scope, app, expires, alone }: CreateOptions, command: Command): Promise<void> {
+  const json = { name, scope, app_id: app, expires_in_days: expires, alone }
   const reply = await (await connect()).call('POST tokens', { json })
   if (command.optsWithGlobals().json) return printJson(reply)
   // Alone on its line, and alone on stdout: it can be piped to where it is needed.

@@ -9,6 +9,7 @@ import type { GatewayDeps } from './gateway-deps.ts'
 import type { Access } from './guard.ts'
 import { linesOfLastRollback } from './last-rollback.ts'
 import type { Question } from './pre-receive.ts'
+import { PushAccount } from './push-account.ts'
 import { type BranchPush, deleteBranch, deployBranch, refuseEnding, settleProduction } from './push-branch.ts'
 import { type PushHead, readPushHead } from './push-head.ts'
 import { judgePush, readPushOptions, refuseWhole } from './push-policy.ts'
@@ -56,9 +57,10 @@ async function receive(
   try {
     const app = access.app ?? (await createByPush(slug, access, reply, deps))
     const repository = await deps.repositories.open(app)
-    const push = new Push({ app, repository, access, reply, followUntil }, deps)
+    const account = new PushAccount({ app: app.id, access, request }, deps)
+    const push = new Push({ app, repository, access, reply, followUntil, account }, deps)
     const receiving = { app: app.id, repository, head, request, body, reply }
-    await deps.repositories.receiving(repository, () => receivePack(receiving, push, deps))
+    await deps.repositories.receiving(repository, () => receivePack(receiving, push, deps)).finally(() => account.end())
     if (access.app === null) await forgetUnused(app, repository, deps)
   } catch (thrown) {
     reply.refuse(refuseAll(head.updates, explain(thrown, deps)))
@@ -99,7 +101,14 @@ async function createByPush(
   }
 }
 
-type PushParts = { app: App; repository: string; access: Access; reply: PushReply; followUntil: AbortSignal }
+type PushParts = {
+  app: App
+  repository: string
+  access: Access
+  reply: PushReply
+  followUntil: AbortSignal
+  account: PushAccount
+}
 
 /** What is decided about one push, in git's two hooks. */
 class Push implements Decisions {
@@ -108,15 +117,17 @@ class Push implements Decisions {
   readonly #access: Access
   readonly #repository: string
   readonly #followUntil: AbortSignal
+  readonly #account: PushAccount
   #app: App
   #accepted: Map<string, Commit> | null = null
 
-  constructor({ app, repository, access, reply, followUntil }: PushParts, deps: GatewayDeps) {
+  constructor({ app, repository, access, reply, followUntil, account }: PushParts, deps: GatewayDeps) {
     this.#app = app
     this.#repository = repository
     this.#access = access
     this.#reply = reply
     this.#followUntil = followUntil
+    this.#account = account
     this.#deps = deps
   }
 
@@ -131,6 +142,11 @@ class Push implements Decisions {
     const inspected = await inspectCheckouts(question, { git, repository: this.#repository, limits: config.pushLimits })
     if ('refused' in inspected) return this.#refuse(refuseAll(updates, inspected.refused))
 
+    try {
+      await this.#account.begin(updates)
+    } catch (thrown) {
+      return this.#refuse(refuseAll(updates, explain(thrown, this.#deps)))
+    }
     this.#accepted = inspected.commits
     if (updates.some(({ ref, new: sha }) => ref.startsWith('refs/tags/') && !isZero(sha))) {
       await this.#reply.say(['Tags are kept and deploy nothing; a branch does: git push atelier main'])
@@ -145,6 +161,12 @@ class Push implements Decisions {
 
   /** proc-receive: every branch goes its own way, all at once. */
   async decide(updates: RefUpdate[], options: string[], gone: AbortSignal): Promise<Verdict[]> {
+    const verdicts = await this.#decide(updates, options, gone)
+    this.#account.judged(verdicts)
+    return verdicts
+  }
+
+  async #decide(updates: RefUpdate[], options: string[], gone: AbortSignal): Promise<Verdict[]> {
     const commits = this.#accepted
     const broken = judgePush(updates, options, this.#deps.config.pushLimits)
     if (broken) return broken

@@ -1,17 +1,18 @@
 import type { Actor } from './audit.ts'
 import type { Caller } from './rights.ts'
 
-/** Who is behind a request, as the audit log keeps it. `via`: the door, when it is known; else the request's own word decides. */
-export function actorOf(caller: Caller, request: Request, via: 'console' | null = null): Actor {
-  const { name, tokenId, person } = caller
-  const isCli = (request.headers.get('user-agent') ?? '').startsWith('atelier-cli')
-  return {
-    name,
-    tokenId,
-    personId: person?.id ?? null,
-    via: via ?? (isCli ? 'cli' : 'api'),
-    address: addressOf(request.headers.get('x-forwarded-for')),
-  }
+/** Who is behind what a caller does, as the audit log keeps it; `forwardedFor`: the header in which the edge names the client. */
+export function actorOf(
+  { name, tokenId, person }: Caller,
+  { via, forwardedFor }: { via: Actor['via']; forwardedFor: string | null },
+): Actor {
+  return { name, tokenId, personId: person?.id ?? null, via, address: addressOf(forwardedFor) }
+}
+
+/** The same for a request of the API; `via`: the door, when it is known; else the request's own word decides. */
+export function actorOfRequest(caller: Caller, { headers }: Request, via: 'console' | null = null): Actor {
+  const isCli = (headers.get('user-agent') ?? '').startsWith('atelier-cli')
+  return actorOf(caller, { via: via ?? (isCli ? 'cli' : 'api'), forwardedFor: headers.get('x-forwarded-for') })
 }
 
 /** The client's address as the edge says it: the last entry, for those before it were said by others. */

@@ -27,3 +27,25 @@ test('twenty processes that ask for a key at once get the same one, in a 0600 fi
 test('a key of the wrong size is refused by name', async () => {
   await expect(loadKey({ home: '/nowhere', key: 'c2hvcnQ=' })).rejects.toThrow('ATELIER_KEY must be 32 bytes')
 })
+
+test('C2: a key that was typed, copied from an example or filled up is refused', async () => {
+  for (const weak of [
+    Buffer.alloc(32),
+    Buffer.alloc(32, 7),
+    Buffer.from('example-key-of-thirty-two-bytes!'),
+    Buffer.from('0123456789abcdef'.repeat(2)),
+    Buffer.from(Array.from({ length: 32 }, (_, index) => index % 15)),
+  ])
+    await expect(loadKey({ home: '/nowhere', key: weak.toString('base64') })).rejects.toMatchObject({
+      code: 'CONFIG_ENV',
+      message: expect.stringContaining('openssl rand -base64 32'),
+    })
+  const good = Array.from({ length: 200 }, () => randomBytes(32).toString('base64'))
+  for (const each of good) expect((await loadKey({ home: '/nowhere', key: each })).length).toBe(32)
+})
+
+test('C2: two fresh homes have keys of their own', async () => {
+  const homes = await Promise.all([1, 2].map(() => mkdtemp(join(tmpdir(), 'key-'))))
+  const [one, two] = await Promise.all(homes.map((home) => loadKey({ home, key: null })))
+  expect(one?.equals(two ?? Buffer.alloc(0))).toBe(false)
+})

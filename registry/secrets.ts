@@ -78,6 +78,12 @@ function parseKey(text: string, from: string): Key {
   const key = Buffer.from(text.trim(), 'base64')
   if (key.length !== 32)
     throw new AppError('CONFIG_ENV', `${from} must be 32 bytes in base64; make one with: openssl rand -base64 32`)
+  // Of random bytes, one in 10^13 is all text, and none has so few different ones: this was typed, or copied from an example.
+  if (key.every((byte) => byte >= 0x20 && byte < 0x7f) || new Set(key).size < 16)
+    throw new AppError(
+      'CONFIG_ENV',
+      `${from} is no random key but a guessable one; make one with: openssl rand -base64 32`,
+    )
   return key
 }
 

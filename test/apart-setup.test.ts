@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -69,7 +70,7 @@ describe('a part that does not fit says so in one sentence and does not start', 
     [
       'another key',
       'registry',
-      { ATELIER_KEY: Buffer.alloc(32, 9).toString('base64') },
+      { ATELIER_KEY: randomBytes(32).toString('base64') },
       'the key in ATELIER_KEY is not this platform’s; set ATELIER_KEY to',
     ],
     [

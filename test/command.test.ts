@@ -616,6 +616,36 @@ test('a token is printed alone, works for its app, and is removed', async () => 
   failed(await atelier(['apps'], { more }), 1, 'does not accept this token')
 })
 
+test('people are invited, given roles and taken out, and the audit log says by whom', async () => {
+  const name = `ada-${app}`
+  failed(await atelier(['people', 'invite', 'No One']), 1, "cannot be a person's name")
+  const invited = await said(['people', 'invite', name, '--platform-role', 'guest', '--on', `${app}:viewer`])
+  expect(invited).toMatch(
+    new RegExp(`^${name} is invited.*\\nhttp://console\\.localhost:${port}/#welcome=[\\w-]{43}\\n$`),
+  )
+  failed(await atelier(['people', 'invite', name]), 1, 'already')
+  expect(await said(['people', 'link', name])).toMatch(/#welcome=[\w-]{43}\n$/)
+  expect(await said(['members', '--app', app])).toMatch(new RegExp(`${name} +viewer`))
+  expect(await said(['members', 'set', name, '--role', 'owner', '--app', app])).toBe(`${name} is owner of ${app}\n`)
+  failed(await atelier(['members', 'rm', name, '--app', app]), 1, 'no other owner')
+  failed(await atelier(['people', 'rm', name]), 1, '--ownerless')
+  failed(await atelier(['members', 'add', 'nobody', '--app', app]), 1, 'nobody called nobody')
+  expect(await said(['people', 'role', name, 'member'])).toBe(`${name} is a member of the platform\n`)
+  expect(await saidJson(['people'])).toMatchObject({
+    people: expect.arrayContaining([expect.objectContaining({ name, roles: { [app]: 'owner' } })]),
+  })
+  expect(await said(['people', 'sign-out', name])).toBe(`${name} is signed out of 0 browsers\n`)
+  expect(await said(['people', 'rm', name, '--ownerless'])).toContain(`Removed ${name}`)
+  const { entries } = (await saidJson(['audit', '--app', app, '--limit', '5'])) as {
+    entries: Record<string, unknown>[]
+  }
+  expect(entries).toContainEqual(
+    expect.objectContaining({ action: 'PUT /apps/{app}/members/{person}', via: 'cli', outcome: 'done' }),
+  )
+  const line = new RegExp(`PUT /apps/\\{app\\}/members/\\{person\\} .*person=${name} `)
+  expect(await said(['audit', '--app', app])).toMatch(line)
+})
+
 test('open prints the address where there is no browser, and the console with a sign-in link', async () => {
   expect(await said(['open', '--app', app])).toBe(`http://${app}.apps.localhost:${port}\n`)
   expect(await said(['open', '--console'])).toMatch(
@@ -632,6 +662,8 @@ describe('typed wrongly', () => {
     [['rollback', 'a', 'b'], 'too many arguments'],
     [['deploys', '-n', 'many'], 'It must be a number from 1 to 200.'],
     [['tokens', 'create', 'x', '--scope', 'root'], 'Allowed choices are read, deploy, admin'],
+    [['people', 'invite', 'x', '--on', 'hello'], 'hello:owner, hello:deployer or hello:viewer'],
+    [['people', 'role', 'x', 'root'], 'admin, member or guest'],
     [['serve', 'everything'], 'Allowed choices are'],
     [['--nonsense'], "unknown option '--nonsense'"],
   ])('%j is told, with exit code 2', async (args, words) => {

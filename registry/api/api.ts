@@ -1,6 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { actorOf, addressOf } from '../actor.ts'
+import { actorOfRequest, addressOf } from '../actor.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import type { Deployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
@@ -67,7 +67,7 @@ async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps, lim
     subject = await authorise(route.policy, input.subjectName, caller, deps)
     if (route.method === 'get' || route.goesOn) return input.handle(call, subject)
     const deed = { action: nameOfRoute(route), app: appOf(subject) ?? input.subjectName, detail: input.detail }
-    const actor = actorOf(caller, request, context.env?.signedIn ? 'console' : null)
+    const actor = actorOfRequest(caller, request, context.env?.signedIn ? 'console' : null)
     return accountFor(deps, actor, deed, () => input.handle({ ...call, request }, subject))
   }
   // What was answered once is answered again only to who may still have it.

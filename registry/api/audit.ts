@@ -2,6 +2,7 @@ import { z } from '@hono/zod-openapi'
 import { type AuditEntry, listEntries } from '../audit.ts'
 import { appsWhere } from '../rights.ts'
 import { answersJson } from './answers.ts'
+import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
 import { appName, count, line } from './fields.ts'
 import { route } from './route.ts'
 
@@ -26,6 +27,8 @@ const entryJson = z
   })
   .openapi('AuditEntry')
 
+const place = z.tuple([z.coerce.number().int().positive()])
+
 export const listAuditRoute = route({
   method: 'get',
   path: '/audit',
@@ -36,16 +39,16 @@ export const listAuditRoute = route({
     app: appName.optional(),
     who: line(80).optional(),
     limit: count(1, 500).default(50),
-    cursor: count(1, Number.MAX_SAFE_INTEGER).optional().openapi({ description: 'next_cursor of the page before' }),
+    cursor: cursorField,
   }),
-  answers: answersJson('entries', z.object({ entries: z.array(entryJson), next_cursor: z.string().nullable() })),
+  answers: answersJson('entries', z.object({ entries: z.array(entryJson), next: nextField })),
   async handle({ query }, { app, sql, caller }) {
-    const { who = null, cursor = null, limit } = query
+    const { who = null, limit } = query
+    const [before = null] = readCursor(query.cursor, place) ?? []
     const apps = app ? [app.id] : appsWhere(caller, 'admin')
-    const entries = await listEntries(sql, { apps, actor: who, before: cursor, limit: limit + 1 })
-    const shown = entries.slice(0, limit)
-    const next = entries.length > limit ? shown.at(-1) : undefined
-    return Response.json({ entries: shown.map(toJson), next_cursor: next ? String(next.id) : null })
+    const entries = await listEntries(sql, { apps, actor: who, before, limit: limit + 1 })
+    const { shown, next } = pageOf(entries, limit, ({ id }) => [String(id)])
+    return Response.json({ entries: shown.map(toJson), next })
   },
 })
 

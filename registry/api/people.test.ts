@@ -60,7 +60,8 @@ describe('people', () => {
     expect(code(await invite({ name }))).toBe('NAME_TAKEN')
     const change = await plane.ask('PUT', `people/${name}`, { token: admin, json: { platform_role: 'member' } })
     expect(change.status).toBe(204)
-    const { json } = await plane.ask('GET', `people?limit=1&after=${name.slice(0, -1)}`, { token: admin })
+    const cursor = Buffer.from(JSON.stringify([name.slice(0, -1)])).toString('base64url')
+    const { json } = await plane.ask('GET', `people?limit=1&cursor=${cursor}`, { token: admin })
     expect(json).toMatchObject({ people: [{ name, platform_role: 'member', roles: { [app]: 'viewer' } }] })
     expect((await plane.ask('DELETE', `people/${name}`, { token: admin })).status).toBe(204)
     expect(await findPerson(plane.sql, name)).toBeNull()
@@ -209,7 +210,7 @@ describe('the audit log', () => {
     await plane.ask('POST', 'rollback', { token, json: { app_id: app, version: '9.9.9' }, ...from })
 
     const first = await plane.ask('GET', 'audit?limit=2', { token })
-    const { entries, next_cursor } = first.json as { entries: Record<string, unknown>[]; next_cursor: string }
+    const { entries, next } = first.json as { entries: Record<string, unknown>[]; next: string }
     expect(entries).toMatchObject([
       { action: 'POST /rollback', app_id: app, outcome: 'VERSION_NOT_FOUND', detail: { version: '9.9.9' } },
       {
@@ -221,13 +222,13 @@ describe('the audit log', () => {
         outcome: 'done',
       },
     ])
-    const second = await plane.ask('GET', `audit?limit=2&cursor=${next_cursor}`, { token })
+    const second = await plane.ask('GET', `audit?limit=2&cursor=${next}`, { token })
     expect(second.json).toMatchObject({
       entries: [{ detail: { message: 'two' } }, { detail: { message: 'one' } }],
-      next_cursor: null,
+      next: null,
     })
     expect((await plane.ask('GET', `audit?app=${other}`, { token })).status).toBe(404)
-    expect((await plane.ask('GET', `audit?who=nobody`, { token })).json).toEqual({ entries: [], next_cursor: null })
+    expect((await plane.ask('GET', `audit?who=nobody`, { token })).json).toEqual({ entries: [], next: null })
     expect((await plane.ask('GET', `audit?app=${other}`, { token: admin })).json).toMatchObject({
       entries: [{ detail: { message: 'theirs' } }],
     })

@@ -11,6 +11,7 @@ import type { Role } from '../rights.ts'
 import type { Db } from '../sql.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
+import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
 import { appName, count, flag, personName, platformRole, role } from './fields.ts'
 import { findKnown } from './members.ts'
 import { route } from './route.ts'
@@ -37,12 +38,14 @@ export const listPeopleRoute = route({
   policy: { action: 'admin', on: 'platform' },
   query: z.strictObject({
     limit: count(1, 500).default(100),
-    after: personName.optional().openapi({ description: 'the last name of the page before' }),
+    cursor: cursorField,
   }),
-  answers: answersJson('people', z.object({ people: z.array(personJson) })),
+  answers: answersJson('people', z.object({ people: z.array(personJson), next: nextField })),
   async handle({ query }, { sql }) {
-    const people = await listPeople(sql, { after: query.after ?? null, limit: query.limit })
-    return Response.json({ people: people.map((person) => toJson(person, person.roles ?? {})) })
+    const [after = null] = readCursor(query.cursor, z.tuple([z.string()])) ?? []
+    const people = await listPeople(sql, { after, limit: query.limit + 1 })
+    const { shown, next } = pageOf(people, query.limit, ({ name }) => [name])
+    return Response.json({ people: shown.map((person) => toJson(person, person.roles ?? {})), next })
   },
 })
 

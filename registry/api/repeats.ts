@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { type Deployment, findDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import { beginRepeatable, forgetRepeatable, type Remembered, type Repeatable, rememberAnswer } from '../repeats.ts'
 import type { Caller } from '../rights.ts'
+import { deriveKey } from '../secrets.ts'
 import type { Call } from './call.ts'
 import { followDeployment, readProgressPlace } from './progress.ts'
 
@@ -23,7 +24,8 @@ export async function onceOnly(asked: Asked, act: (request: Request) => Promise<
   const { call, input } = asked
   const key = readKey(call.request)
   if (key === null) return act(call.request)
-  const requestSha256 = createHash('sha256')
+  // Keyed: a request may hold a password, of which a bare digest would let others guess.
+  const requestSha256 = createHmac('sha256', deriveKey(call.key, 'repeats'))
     .update(JSON.stringify([asked.route, input.given]))
     .digest()
   const repeatable = { caller: callerName(call.caller), key, requestSha256 }

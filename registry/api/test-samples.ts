@@ -65,4 +65,29 @@ export const samples: Record<string, Sample> = {
   'post /console-links': { needs: 'read', of: 'own' },
   'get /status': { needs: 'read', query: 'app=APP' },
   'get /whoami': { needs: 'read', of: 'own' },
+  'get /apps/{app}/repo': { needs: 'read' },
+  'put /apps/{app}/repo': { needs: 'deploy', json: () => ({ host: 'github', url: 'https://github.com/ada/hello' }) },
+  'delete /apps/{app}/repo': { needs: 'deploy' },
+  'get /apps/{app}/previews': { needs: 'read' },
+  'delete /apps/{app}/previews': { needs: 'deploy', query: 'branch=pr/1' },
+  'post /apps/{app}/previews/approve': { needs: 'deploy', json: () => ({ number: 1, sha: 'a'.repeat(40) }) },
+  'put /apps/{app}/previews/settings': { needs: 'deploy', json: () => ({ most: 3 }) },
+  ...ofWebhooks('/apps/{app}/webhooks', { look: { needs: 'read' }, change: { needs: 'deploy' } }),
+  ...ofWebhooks('/webhooks', { look: { needs: 'admin', of: 'platform' }, change: { needs: 'admin', of: 'platform' } }),
+}
+
+function ofWebhooks(below: string, { look, change }: Record<'look' | 'change', Sample>): Record<string, Sample> {
+  const one = `${below}/{webhook}`
+  return {
+    [`get ${below}`]: look,
+    [`post ${below}`]: { ...change, json: () => ({ url: 'https://receiver.example/hook' }) },
+    [`get ${one}`]: look,
+    [`delete ${one}`]: change,
+    [`post ${one}/rotate`]: { ...change, json: () => ({}) },
+    [`post ${one}/enable`]: change,
+    [`post ${one}/test`]: change,
+    [`get ${one}/deliveries`]: look,
+    [`get ${one}/deliveries/{delivery}`]: look,
+    [`post ${one}/deliveries/{delivery}/redeliver`]: change,
+  }
 }

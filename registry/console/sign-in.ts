@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
 import { z } from 'zod'
-import { actorOf, addressOf } from '../actor.ts'
+import { actorOfRequest, addressOf } from '../actor.ts'
 import { recordDone } from '../audit.ts'
 import { type Config, consoleUrl } from '../config.ts'
 import { endSession, findSession, redeemSignInCode, type Session } from '../console-sessions.ts'
@@ -70,7 +70,8 @@ export async function signOut(context: Context, { sql, config }: SignInDeps): Pr
   const caller = await findSession(sql, secret)
   await sql.begin(async (tx) => {
     await endSession(tx, secret)
-    if (caller) await recordDone(tx, actorOf(caller, context.req.raw, 'console'), { action: 'sign out', app: null })
+    if (caller)
+      await recordDone(tx, actorOfRequest(caller, context.req.raw, 'console'), { action: 'sign out', app: null })
   })
   deleteCookie(context, cookieName(config), cookieAttributes(config))
   return context.body(null, 204)
@@ -86,7 +87,7 @@ async function signInByLink(request: Request, code: string, { sql }: SignInDeps)
         'this sign-in link was used already or is too old; for a new one run: atelier open --console',
       )
     const deed = { action: 'sign in', app: null, detail: { by: 'link' } }
-    await recordDone(tx, actorOf(caller, request, 'console'), deed)
+    await recordDone(tx, actorOfRequest(caller, request, 'console'), deed)
     return session
   })
 }

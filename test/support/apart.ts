@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFileSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -56,7 +56,7 @@ export class ApartPlatform {
     const settings = {
       ATELIER_DATABASE_URL: database.url,
       ATELIER_STORE_URL: `file:${join(scratch, 'store')}`,
-      ATELIER_KEY: Buffer.alloc(32, 7).toString('base64'),
+      ATELIER_KEY: randomBytes(32).toString('base64'),
       ATELIER_ISOLATION: 'warn',
       ATELIER_GATEWAY_LISTEN: `127.0.0.1:${gateway}`,
       ATELIER_REGISTRY_LISTEN: `127.0.0.1:${registry}`,

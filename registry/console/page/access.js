@@ -63,7 +63,7 @@ async function showAudit(before = null) {
   const page = await ask('GET', `audit?limit=50${before === null ? '' : `&cursor=${before}`}`)
   if (!page) return
   entries = before === null ? page.entries : [...entries, ...page.entries]
-  cursor = page.next_cursor
+  cursor = page.next
   fill('#audit', entries.map(entryRow))
   document.querySelector('#audit-older').hidden = cursor === null
 }
