@@ -43,6 +43,7 @@ export const commands: Record<string, Entry> = {
   purge: { summary: 'have every edge forget cached answers of an app', load: () => import('./purge.ts') },
   webhooks: { summary: 'tell other programs, or Slack, what happens to an app', load: () => import('./webhooks.ts') },
   env: { summary: 'list, set, import and unset variables', load: () => import('./env.ts') },
+  domains: { summary: 'note the host names of an app', load: () => import('./domains.ts') },
   db: { summary: 'show the databases an app was given', load: () => import('./db.ts') },
   repo: { summary: 'deploy from a repository at GitHub, Gitea or Forgejo', load: () => import('./repo.ts') },
   previews: { summary: 'list, approve and remove previews', load: () => import('./previews.ts') },

@@ -117,3 +117,12 @@ export async function settleProductionBranch(sql: Db, id: string, pushed: string
   }
   return (await findApp(sql, id))?.productionBranch ?? null
 }
+
+/** Has the app's next build begin without what earlier ones have kept. */
+export async function askForClearCaches(sql: Db, id: string): Promise<void> {
+  await sql`
+    update apps
+    set clear_caches = true
+    where id = ${id}
+  `
+}

@@ -125,11 +125,18 @@ export async function createDeployment(
 ): Promise<Deployment> {
   const id = newId()
   return sql.begin(async (tx) => {
-    const [app] = await tx<{ number: number }[]>`
-      update apps
-      set last_number = last_number + 1
-      where id = ${wanted.app}
-      returning last_number as number
+    const [app] = await tx<{ number: number; clearCaches: boolean }[]>`
+      update apps a
+      set last_number = last_number + 1,
+          clear_caches = before.clear_caches and ${wanted.buildId != null}
+      from (
+        select id, clear_caches
+        from apps
+        where id = ${wanted.app}
+        for update
+      ) before
+      where a.id = before.id
+      returning a.last_number as number, before.clear_caches and ${wanted.buildId == null} as clear_caches
     `
     if (!app) throw new AppError('APP_NOT_FOUND', `there is no app ${wanted.app}; see: atelier apps`)
 
@@ -153,7 +160,8 @@ export async function createDeployment(
     const sourceTree = wanted.sourceTree ?? null
     const inputs = { ...wanted, sourceTree, env: envSnapshot, fork }
     const digests = digestInputs(inputs, { reads: 'build' })
-    const mayReuse = wanted.source !== 'redeploy' && !wanted.options?.forceBuild
+    const options = { ...wanted.options, ...(app.clearCaches && { forceBuild: true, clearCaches: true }) }
+    const mayReuse = wanted.source !== 'redeploy' && !options.forceBuild
     const reusable = mayReuse
       ? await findReusableBuild(tx, wanted, [digests, digestInputs(inputs, { reads: 'run' })])
       : null
@@ -169,7 +177,7 @@ export async function createDeployment(
         ${id}, ${wanted.app}, ${routeId}, ${app.number}, ${wanted.version}, ${wanted.target.environment}, ${wanted.target.branch},
         ${wanted.target.label}, ${wanted.source}, ${wanted.git?.ref ?? null}, ${wanted.git?.sha ?? null}, ${wanted.git?.oldSha ?? null},
         ${wanted.git?.subject ?? null}, ${wanted.sourceKey ?? null}, ${wanted.gitOrigin ? tx.json(wanted.gitOrigin) : null}, ${sourceTree}, ${digests.inputSha256},
-        ${digests.treeSha256}, ${buildId}, ${tx.json(envSnapshot)}, ${tx.json(wanted.options ?? {})}, ${wanted.by}, ${wanted.by}
+        ${digests.treeSha256}, ${buildId}, ${tx.json(envSnapshot)}, ${tx.json(options)}, ${wanted.by}, ${wanted.by}
       )
       returning *
     `

@@ -24,6 +24,8 @@ export const ERRORS = {
   ALREADY_BACK: { status: 409, fault: 'user', summary: 'the newest version was taken back already' },
   APP_LOCKED: { status: 423, fault: 'user', summary: 'somebody has locked the app' },
   APP_HELD: { status: 423, fault: 'user', summary: 'automatic deployments wait since a version was taken back' },
+  DOMAIN_ILLEGAL: { status: 400, fault: 'user', summary: 'that is no host name an app can have' },
+  DOMAIN_NOT_FOUND: { status: 404, fault: 'user', summary: 'the app has no such domain' },
   BRANCH_ILLEGAL: { status: 400, fault: 'user', summary: 'the branch name is not allowed' },
   ENV_NAME_ILLEGAL: { status: 400, fault: 'user', summary: 'the environment variable name is not allowed' },
   ENV_TOO_LARGE: { status: 413, fault: 'user', summary: 'the environment is too large' },

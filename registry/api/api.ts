@@ -8,6 +8,7 @@ import type { Caller } from '../rights.ts'
 import { appOf, authorise, identify, isPermitted } from './access.ts'
 import { accountFor } from './account.ts'
 import type { ApiDeps, Call, Subject } from './call.ts'
+import { docsPage } from './docs-page.ts'
 import { errorResponse } from './error-response.ts'
 import { takeHook } from './hook-door.ts'
 import { openApiDocument } from './openapi.ts'
@@ -38,13 +39,14 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
     await limits.take('address', addressOf(context.req.header('x-forwarded-for') ?? null) ?? 'local')
     return takeHook(context.req.raw, context.req.param('id'), deps)
   })
+  api.get('/docs', () => docsPage(openApiDocument(deps.config)))
   for (const route of routeTable) {
     const path = `/api/platform${route.path.replace(/\{(\w+)\}/g, ':$1')}`
     api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps, limits))
   }
   api.notFound(async (context) => {
     await callerOf(context, deps)
-    throw new AppError('ROUTE_NOT_FOUND', `there is no ${context.req.method} ${context.req.path}; see /openapi.json`)
+    throw new AppError('ROUTE_NOT_FOUND', `there is no ${context.req.method} ${context.req.path}; see /docs`)
   })
   api.onError((thrown) => errorResponse(thrown, deps))
   return api

@@ -1,6 +1,7 @@
 import { appRoutesRoute } from './app-routes.ts'
 import { createAppRoute, deleteAppRoute, listAppsRoute, showAppRoute } from './apps.ts'
 import { listAuditRoute } from './audit.ts'
+import { clearBuildCachesRoute } from './build-caches.ts'
 import { createConsoleLinkRoute } from './console-links.ts'
 import { listDatabasesRoute } from './databases.ts'
 import { deployRoute } from './deploy.ts'
@@ -12,6 +13,7 @@ import {
   showDeploymentRoute,
 } from './deployments.ts'
 import { diffRoute } from './diff.ts'
+import { addDomainRoute, listDomainsRoute, removeDomainRoute } from './domains.ts'
 import { listEnvRoute, setEnvRoute, unsetEnvRoute } from './env.ts'
 import { lockRoute, unlockRoute } from './locks.ts'
 import { appLogRoute } from './logs.ts'
@@ -77,6 +79,10 @@ export const routeTable: Route[] = [
   removePreviewRoute,
   approvePreviewRoute,
   setPreviewsRoute,
+  clearBuildCachesRoute,
+  listDomainsRoute,
+  addDomainRoute,
+  removeDomainRoute,
   listEnvRoute,
   setEnvRoute,
   unsetEnvRoute,
