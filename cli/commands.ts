@@ -55,6 +55,7 @@ export const commands: Record<string, Entry> = {
   people: { summary: 'list, invite and remove people', load: () => import('./people.ts') },
   audit: { summary: 'show who did what, from where', load: () => import('./audit.ts') },
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
+  keys: { summary: 'on the server: replace the key that seals secrets', load: () => import('./keys.ts') },
   doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },
   version: { summary: 'print the version of this command', load: () => import('./version.ts') },
 }

@@ -6,7 +6,7 @@ import { platformMarkKey } from './bundle-store/keys.ts'
 import type { Config } from './config.ts'
 import { AppError, codeOf } from './errors.ts'
 import { newId } from './ids.ts'
-import { findKey, loadKey, opens, seal } from './secrets.ts'
+import { findKey, type Key, loadKey, opens, seal } from './secrets.ts'
 import type { Db, Sql } from './sql.ts'
 
 // What the parts of a platform must have in common. Each of these, when it differs, would be found out only by builds that fail or variables
@@ -31,6 +31,11 @@ export async function agreeOnKey(sql: Sql, config: Pick<Config, 'home' | 'key'>)
     const where = config.key === null ? join(config.home, 'secrets/key') : 'ATELIER_KEY'
     throw new AppError('CONFIG_ENV', `the key in ${where} is not this platform’s; ${way}`)
   })
+}
+
+/** The key that seals now is the platform's: parts that do not have it are told so when they start. */
+export async function markKey(sql: Sql, key: Key): Promise<void> {
+  await underLock(sql, (tx) => setMark(tx, 'key', seal(key, keyContext, 'atelier').toString('base64')))
 }
 
 /** The store named here is the one the other parts use. Throws CONFIG_ENV, STORE_UNAVAILABLE. */

@@ -49,6 +49,8 @@ const allowed: Record<string, string[]> = {
     'registry/sql.ts',
     'registry/migrate.ts',
     'registry/secrets.ts',
+    'registry/key-ring.ts',
+    'registry/key-rotation.ts',
     'registry/tokens.ts',
     'registry/console-sessions.ts',
     'sandbox/host-tools.ts',

@@ -37,7 +37,9 @@ export function checkSecrets({ home, key }: Config): Check[] {
 }
 
 function checkGivenKey(key: string): Check {
-  if (Buffer.from(key, 'base64').length === 32) return ok('key', 'set by ATELIER_KEY')
+  const keys = key.split(/[\s,]+/).filter(Boolean)
+  if (keys.length > 0 && keys.every((one) => Buffer.from(one, 'base64').length === 32))
+    return ok('key', 'set by ATELIER_KEY')
   return fail('key', 'ATELIER_KEY is not 32 bytes in base64', 'make one with: openssl rand -base64 32')
 }
 
