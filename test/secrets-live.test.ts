@@ -1,0 +1,161 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect } from 'vitest'
+import { type Atelier, test } from './support/atelier.ts'
+import { processesOf } from './support/processes.ts'
+
+const word = () => `canary-${randomBytes(9).toString('base64url')}`
+const digest = (text: string) => createHash('sha256').update(text).digest('hex')
+
+/** An app that proves that it has its secret, without saying it. */
+const files = {
+  'package.json': JSON.stringify({ name: 'app', scripts: { build: 'node build.js' } }),
+  'build.js': `console.log('built with ' + process.env.SECRET); console.error(Buffer.from(process.env.SECRET).toString('base64'))`,
+  'server.js': `
+    const { createHash } = require('node:crypto')
+    require('node:http').createServer((request, response) => {
+      response.end(createHash('sha256').update(String(process.env.SECRET)).digest('hex'))
+    }).listen(process.env.PORT)`,
+  Procfile: 'web: node server.js',
+}
+
+describe('C7: a secret', () => {
+  test('comes back from no answer, page, table, log or error', async ({ atelier }) => {
+    const app = await atelier.createApp()
+    const env = `apps/${app.name}/env`
+    const canaries = Object.fromEntries(
+      ['SECRET', 'SHORT_LIVED', 'OF_PREVIEWS', 'OF_A_BRANCH', 'ADDRESS', 'REFUSED'].map((name) => [name, word()]),
+    ) as Record<'SECRET' | 'SHORT_LIVED' | 'OF_PREVIEWS' | 'OF_A_BRANCH' | 'ADDRESS' | 'REFUSED', string>
+    const shown = word()
+    const answers: string[] = []
+    const ask = async (method: string, path: string, json?: unknown) => {
+      const answer = await atelier.api(method, path, json)
+      answers.push(answer.body, JSON.stringify(answer.headers))
+      return answer
+    }
+    const { SECRET, SHORT_LIVED, OF_PREVIEWS, OF_A_BRANCH, ADDRESS, REFUSED } = canaries
+    await ask('PUT', env, { values: { SECRET, SHORT_LIVED } })
+    await ask('PUT', env, { values: { SECRET: OF_PREVIEWS }, environment: 'preview' })
+    await ask('PUT', env, { values: { SECRET: OF_A_BRANCH }, branch: 'feature' })
+    await ask('PUT', env, { values: { SHOWN: shown }, readable: true })
+    const hook = await atelier.api('POST', `apps/${app.name}/webhooks`, {
+      url: `http://127.0.0.1:9/${ADDRESS}?t=${ADDRESS}`,
+    })
+    const { id, secret } = JSON.parse(hook.body) as { id: string; secret: string }
+
+    // What is refused is not repeated, and what goes wrong does not spell it out.
+    expect((await ask('PUT', env, { values: { 'A-B': REFUSED } })).status).toBe(400)
+    expect((await ask('PUT', env, { values: { A: `${REFUSED}\0` } })).status).toBe(400)
+    expect((await ask('PUT', env, { values: { A: { [REFUSED]: REFUSED } } })).status).toBe(400)
+    expect((await ask('PUT', env, { values: { A: REFUSED.padEnd(70_000, 'x') } })).status).toBe(413)
+    expect((await ask('POST', `apps/${app.name}/webhooks`, { url: `ftp://x/${REFUSED}` })).status).toBe(400)
+    expect(
+      (await atelier.cli(['env', 'import', '-', '--app', app.name], { input: `A=1\n${REFUSED}\n` })).stderr,
+    ).not.toContain(REFUSED)
+
+    const repo = await atelier.clone(app)
+    await repo.commit(files)
+    answers.push(JSON.stringify(await repo.push()))
+    await expect.poll(async () => (await atelier.get(app, '/')).body).toBe(digest(SECRET))
+    await repo.git('checkout', '--quiet', '-b', 'feature')
+    answers.push(JSON.stringify(await repo.git('push', 'atelier', 'feature')))
+    await expect.poll(async () => (await atelier.get(`${app.name}-git-feature`, '/')).body).toBe(digest(OF_A_BRANCH))
+    await repo.git('checkout', '--quiet', '-b', 'other')
+    answers.push(JSON.stringify(await repo.git('push', 'atelier', 'other')))
+    await expect.poll(async () => (await atelier.get(`${app.name}-git-other`, '/')).body).toBe(digest(OF_PREVIEWS))
+    await expect
+      .poll(async () => (await ask('GET', `apps/${app.name}/webhooks/${id}/deliveries`)).body)
+      .toContain('is a loopback address')
+
+    // A table that is gone makes the API fail as it does when something is wrong with the database.
+    await using sql = await atelier.platform
+      .openDatabase()
+      .then((sql) => Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end() }))
+    await sql`alter table env_vars rename to env_vars_away`
+    expect((await ask('PUT', env, { values: { SECRET: REFUSED } })).status).toBe(500)
+    await sql`alter table env_vars_away rename to env_vars`
+    const { deployments } = JSON.parse((await ask('GET', `deploys?app=${app.name}`)).body) as {
+      deployments: { id: string }[]
+    }
+    for (const one of deployments)
+      for (const path of ['', '/events', '/logs']) await ask('GET', `deployments/${one.id}${path}`)
+    for (const path of [
+      '',
+      '/env',
+      '/env?environment=preview',
+      '/env?branch=feature',
+      '/logs?tail=500',
+      '/databases',
+      '/webhooks',
+    ])
+      await ask('GET', `apps/${app.name}${path}`)
+    answers.push((await atelier.cli(['env', '--app', app.name])).stdout)
+
+    const tables = await sql<{ name: string }[]>`
+      select quote_ident(table_name) as name
+      from information_schema.tables
+      where table_schema = 'public'
+        and table_type = 'BASE TABLE'
+    `
+    const dump: string[] = []
+    for (const { name } of tables)
+      for (const { row } of await sql.unsafe<{ row: string }[]>(`select t::text as row from ${name} t`)) dump.push(row)
+    expect(dump.join('\n')).toContain(app.name)
+    const kept = await readBelow(atelier.home, ['secrets'])
+
+    // The readable one is where it may be seen, so looking finds what is there.
+    expect(answers.join('\n')).toContain(shown)
+    expect(answers.join('\n')).toContain('[SECRET]')
+    expect(kept.some(([path]) => path.endsWith('registry.log'))).toBe(true)
+    for (const [name, canary] of [...Object.entries({ ...canaries, secret }), ['shown', shown] as const]) {
+      const forms = [canary, Buffer.from(canary).toString('base64').slice(0, -3), Buffer.from(canary).toString('hex')]
+      for (const form of forms) {
+        if (name !== 'shown') expect([name, answers.filter((text) => text.includes(form))]).toEqual([name, []])
+        expect([name, dump.filter((text) => text.includes(form))]).toEqual([name, []])
+        expect([name, kept.filter(([, bytes]) => bytes.includes(form)).map(([path]) => path)]).toEqual([name, []])
+      }
+    }
+  })
+
+  test('stays what it is for apps that run, sleep or are deployed while the key is replaced', async ({ atelier }) => {
+    const app = await atelier.createApp()
+    const SECRET = word()
+    await atelier.api('PUT', `apps/${app.name}/env`, { values: { SECRET } })
+    const repo = await atelier.clone(app)
+    await repo.commit(files)
+    await repo.push()
+    await expect.poll(async () => (await atelier.get(app, '/')).body).toBe(digest(SECRET))
+    await using traffic = atelier.keepRequesting(app, '/')
+    const rotated = await atelier.cli(['keys', 'rotate'])
+    expect(rotated).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^Sealed \d+ values again, by the new key/),
+    })
+    const listed = await atelier.api('GET', `apps/${app.name}/env`)
+    expect(JSON.parse(listed.body)).toMatchObject({ variables: [{ name: 'SECRET' }], stale: [] })
+    const redeployed = await atelier.cli(['redeploy', '--app', app.name])
+    expect(redeployed.code).toBe(0)
+    const NEXT = word()
+    expect((await atelier.cli(['env', 'set', `SECRET=${NEXT}`, '--redeploy', '--app', app.name])).code).toBe(0)
+    await expect.poll(async () => (await atelier.get(app, '/')).body).toBe(digest(NEXT))
+    expect(await atelier.cli(['keys', 'forget'])).toMatchObject({ code: 0, stdout: 'Removed one key\n' })
+    expect(traffic.failures).toEqual([])
+    await restartApps(atelier)
+    await expect.poll(async () => (await atelier.get(app, '/')).body).toBe(digest(NEXT))
+  })
+})
+
+async function restartApps(atelier: Atelier): Promise<void> {
+  const killed = await atelier.kill('proxy')
+  await expect.poll(() => atelier.platform.pidOf('proxy')).not.toBeOneOf([null, killed])
+  expect(processesOf(atelier.home)).not.toContainEqual(expect.objectContaining({ pid: killed }))
+}
+
+async function readBelow(directory: string, except: string[]): Promise<[path: string, bytes: Buffer][]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const wanted = paths.filter((path) => !except.some((name) => path.startsWith(join(directory, name, '/'))))
+  const read = await Promise.all(wanted.map(async (path) => [path, await readFile(path).catch(() => null)] as const))
+  return read.flatMap(([path, bytes]) => (bytes ? [[path, bytes]] : []))
+}
