@@ -2,6 +2,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll } from 'vitest'
 import { Atelier, test } from '../test/support/atelier.ts'
+import { measureApi } from './api.ts'
 import { measureBarrels } from './barrels.ts'
 import { measureBesideBuilds } from './beside-builds.ts'
 import { measureCaches, measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
@@ -88,6 +89,11 @@ test('caches of builds', async ({ atelier }) => show(await measureCaches(atelier
 test('barrels', async () => show(await measureBarrels()))
 
 test('beside builds', async ({ atelier }) => show(await measureBesideBuilds(atelier)))
+
+test('api', async () => {
+  await using atelier = await Atelier.start({ env: { ATELIER_API_TOKEN_RATE: '0', ATELIER_API_ADDRESS_RATE: '0' } })
+  show(await measureApi(atelier))
+})
 
 test('flips', async () => show(await measureFlips()))
 

@@ -4,7 +4,8 @@ import { connect, type Socket } from 'node:net'
 import type { PacedLoad, PacedResult } from './paced-load.ts'
 
 const load: PacedLoad = JSON.parse(process.argv[2] ?? '')
-const request = `GET ${load.path} HTTP/1.1\r\nhost: ${load.host}\r\n\r\n`
+const more = Object.entries(load.headers ?? {}).map(([name, value]) => `${name}: ${value}\r\n`)
+const request = `GET ${load.path} HTTP/1.1\r\nhost: ${load.host}\r\n${more.join('')}\r\n`
 const count = Math.floor(load.rate * load.seconds)
 const latencies = new Float64Array(count)
 const lateness = new Float64Array(count)

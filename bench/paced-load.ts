@@ -5,6 +5,7 @@ export type PacedLoad = {
   port: number
   host: string
   path: string
+  headers?: Record<string, string>
   /** Requests per second, evenly spread, whatever the server does. */
   rate: number
   connections: number
