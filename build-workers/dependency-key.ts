@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { isWithin } from './app-parts.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { SourceTree } from './source-tree.ts'
 
@@ -28,6 +29,7 @@ const decidingParts = [
   ...['trustedDependencies', 'catalog', 'catalogs', 'patchedDependencies', 'devEngines'],
 ]
 const decidingScripts = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare']
+const largestRead = 4 * 1_048_576
 const settings = [
   '.npmrc',
   '.yarnrc',
@@ -38,8 +40,12 @@ const settings = [
   'bunfig.toml',
 ]
 
-/** The files of the app that decide what a package manager installs, with their contents, sorted by path. */
+/**
+ * The files of the app that decide what a package manager installs, with their contents, sorted by path. Scripts that run with an install read
+ * more than that: Prisma's the schema, those of a workspace's member whatever lies in its folder.
+ */
 export function decidingFiles(tree: SourceTree, manager: PackageManager): Map<string, Buffer> {
+  const scripted = scriptedMembers(tree)
   const isDeciding = (path: string) =>
     path === manager.lockfile ||
     settings.includes(path) ||
@@ -47,8 +53,23 @@ export function decidingFiles(tree: SourceTree, manager: PackageManager): Map<st
     (path.endsWith('.tgz') && !/(^|\/)node_modules\//.test(path)) ||
     /^\.yarn\/(releases|plugins|patches)\//.test(path) ||
     (/(^|\/)package\.json$/.test(path) && !/(^|\/)node_modules\//.test(path))
-  const paths = [...tree.paths()].filter(isDeciding).sort()
-  return new Map(paths.map((path) => [path, tree.readBytes(path) ?? Buffer.alloc(0)]))
+  const isRead = (path: string) =>
+    !/(^|\/)node_modules\//.test(path) && (path.endsWith('.prisma') || isWithin(path, scripted))
+  const files = [...tree.paths()].flatMap((path): [string, Buffer][] => {
+    if (isDeciding(path)) return [[path, tree.readBytes(path) ?? Buffer.alloc(0)]]
+    const bytes = isRead(path) ? tree.readShort(path, largestRead) : null
+    return bytes ? [[path, bytes]] : []
+  })
+  return new Map(files.sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** Folders below the top whose package.json has scripts that run when it is installed. */
+export function scriptedMembers(tree: SourceTree): string[] {
+  return [...tree.paths()]
+    .filter((path) => /\/package\.json$/.test(path) && !/(^|\/)node_modules\//.test(path))
+    .filter((path) => lifecycleScripts(tree.read(path) ?? '').length > 0)
+    .map((path) => path.slice(0, -'/package.json'.length))
+    .sort()
 }
 
 export type KeyParts = {
@@ -82,15 +103,23 @@ export function dependencyKey(
 }
 
 function decidingJson(text: string): unknown {
+  const read = parsed(text)
+  if (read === null) return text
+  return [Object.entries(read).filter(([name]) => decidingParts.includes(name)), lifecycleScripts(text)]
+}
+
+function lifecycleScripts(text: string): [string, unknown][] {
+  const read = parsed(text)
+  const scripts: unknown = read !== null && 'scripts' in read ? read.scripts : {}
+  return Object.entries(scripts ?? {}).filter(([name]) => decidingScripts.includes(name))
+}
+
+function parsed(text: string): object | null {
   try {
     const read: unknown = JSON.parse(text)
-    if (typeof read !== 'object' || read === null) return text
-    const parts = Object.entries(read).filter(([name]) => decidingParts.includes(name))
-    const scripts: unknown = 'scripts' in read ? read.scripts : {}
-    const lifecycle = Object.entries(scripts ?? {}).filter(([name]) => decidingScripts.includes(name))
-    return [parts, lifecycle]
+    return typeof read === 'object' ? read : null
   } catch (thrown) {
-    if (thrown instanceof SyntaxError) return text
+    if (thrown instanceof SyntaxError) return null
     throw thrown
   }
 }

@@ -1,22 +1,23 @@
+import { readlinkSync } from 'node:fs'
 import { lchown, mkdir, rename, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { StepLog } from '../registry/build-logs.ts'
-import { AppError } from '../registry/errors.ts'
+import { AppError, codeOf } from '../registry/errors.ts'
 import type { EgressUse } from '../sandbox/network/egress-proxy.ts'
 import type { Runtime } from '../sandbox/runtime.ts'
 import { type AppParts, isWithin } from './app-parts.ts'
 import type { DependencyCache, ModulesArchive } from './dependency-cache.ts'
-import { decidingFiles, dependencyKey, type Flavour } from './dependency-key.ts'
+import { decidingFiles, dependencyKey, type Flavour, scriptedMembers } from './dependency-key.ts'
 import { isFolderInside } from './inside.ts'
 import { explainInstallFailure, installCommands, shownCommand } from './install-commands.ts'
 import type { Wanted } from './module-graph.ts'
 import { moveRoots } from './module-tree.ts'
-import { type PackageJson, runtimeDependencies } from './package-json.ts'
+import { type PackageJson, readPackageJson, runtimeDependencies } from './package-json.ts'
 import type { PackageManager } from './package-manager.ts'
 import type { Tool } from './package-tools.ts'
 import type { Programs } from './programs.ts'
 import { formatSize } from './size.ts'
-import type { SourceTree } from './source-tree.ts'
+import { type SourceTree, subtree } from './source-tree.ts'
 import type { Workspace } from './workspace.ts'
 
 export type InstallerDeps = {
@@ -50,16 +51,23 @@ export class Installer {
   readonly #deps: InstallerDeps
   // Read before anything of the app's has run: afterwards its folder holds whatever its programs put there.
   readonly #files: Map<string, Buffer>
+  readonly #scripted: string[]
   #hasRun = false
 
   constructor(deps: InstallerDeps) {
     this.#deps = deps
+    this.#scripted = scriptedMembers(deps.tree)
     this.#files = decidingFiles(deps.tree, deps.manager)
   }
 
   /** Whether a package manager ran, and so may have downloaded something. */
   get hasRun(): boolean {
     return this.#hasRun
+  }
+
+  /** Whether packages below the top may run scripts when they are installed, if they are members of the workspace. */
+  get hasScriptedMembers(): boolean {
+    return this.#scripted.length > 0
   }
 
   /** All dependencies, in the app's folder. `readOnly`: for programs that will not write among them. */
@@ -78,7 +86,7 @@ export class Installer {
       step.detail(`${shown(manager, commands)} (cache hit)`)
       await this.#moveAside(roots)
       moveRoots(roots, staging, this.#deps.folder)
-      await this.#runOwnScripts()
+      await this.#runOwnScripts(roots)
     })
   }
 
@@ -136,8 +144,8 @@ export class Installer {
   async #lend(): Promise<boolean> {
     const { cache, folder, workspace, pkg, manager } = this.#deps
     // Their own symlinks are followed, and would then lead out of the app.
-    if (['pnpm', 'bun'].includes(manager.name) || ownScripts(pkg).length > 0 || isFolderInside(folder, 'node_modules'))
-      return false
+    const runsScripts = ownScripts(pkg).length > 0 || this.hasScriptedMembers
+    if (['pnpm', 'bun'].includes(manager.name) || runsScripts || isFolderInside(folder, 'node_modules')) return false
     return cache.lend(this.#key('full'), folder, workspace.owner)
   }
 
@@ -225,17 +233,44 @@ export class Installer {
       await rename(join(this.#deps.folder, root), join(workspace.beside('replaced'), String(at)))
   }
 
-  // The scripts of dependencies ran when these were installed; the project's own may make things outside node_modules, so they run anew.
-  async #runOwnScripts(): Promise<void> {
-    const { pkg, programs, runtime, env } = this.#deps
-    for (const script of ownScripts(pkg))
-      await programs.run({
-        name: `npm run ${script}`,
-        file: runtime.node,
-        args: [runtime.npmCli, 'run', script],
-        env,
-        code: 'INSTALL_FAILED',
-      })
+  // The scripts of dependencies ran when these were installed; the project's own may make things outside node_modules, so they run anew: first those of
+  // the workspace's members, in which the top's may count on them.
+  async #runOwnScripts(roots: string[]): Promise<void> {
+    const { pkg, programs, runtime, env, folder, tree } = this.#deps
+    const members = this.#scripted.filter((member) => this.#isInstalled(member, roots))
+    const all = members.flatMap((member) => {
+      const own = readPackageJson(subtree(tree, member))
+      return own ? [{ place: member, scripts: ownScripts(own) }] : []
+    })
+    for (const { place, scripts } of [...all, { place: '', scripts: ownScripts(pkg) }])
+      for (const script of scripts)
+        await programs.run({
+          name: place ? `npm run ${script} (${place})` : `npm run ${script}`,
+          file: runtime.node,
+          args: [runtime.npmCli, 'run', script],
+          cwd: join(folder, place),
+          env,
+          code: 'INSTALL_FAILED',
+        })
+  }
+
+  // A package somewhere in the repository need not be a member of the workspace. One has dependencies of its own, or a link at the top.
+  #isInstalled(member: string, roots: string[]): boolean {
+    const { folder, tree } = this.#deps
+    const { name } = readPackageJson(subtree(tree, member)) ?? {}
+    if (roots.includes(join(member, 'node_modules'))) return true
+    return name !== undefined && linkTarget(folder, join('node_modules', name)) === member
+  }
+}
+
+// Where a link that a package manager has made leads, relative to the folder; null: there is none.
+function linkTarget(folder: string, path: string): string | null {
+  try {
+    const target = readlinkSync(join(folder, path))
+    return join(dirname(path), target).replace(/\/$/, '')
+  } catch (thrown) {
+    if (['ENOENT', 'EINVAL', 'ENOTDIR', 'ENAMETOOLONG'].includes(codeOf(thrown) ?? '')) return null
+    throw thrown
   }
 }
 

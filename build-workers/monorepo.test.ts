@@ -114,6 +114,40 @@ test('that another app of the repository asks for its version is no matter', asy
   expect(again.deployment).toMatchObject({ state: 'live', buildId: first.deployment.buildId })
 })
 
+test.each(['npm@11.21.2', 'pnpm@10.34.9'])(
+  'what a member makes of its own files when it is installed under %s is there in every build, and is never that of other files',
+  async (packageManager) => {
+    const app = await worker.createApp()
+    const files = (schema: string, text: string) => ({
+      'package.json': json({ name: 'top', private: true, packageManager, workspaces: ['packages/*'] }),
+      ...(packageManager.startsWith('pnpm') ? { 'pnpm-workspace.yaml': 'packages:\n  - packages/*\n' } : {}),
+      'atelier.config.json': json({ build: { script: 'make.mjs', output: 'dist' } }),
+      'make.mjs': `import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+        console.log('made of', readFileSync('packages/db/generated.txt', 'utf8'))
+        mkdirSync('dist')
+        writeFileSync('dist/index.html', '${text}')`,
+      'packages/db/package.json': json({
+        ...{ name: '@acme/db', version: '1.0.0', scripts: { postinstall: 'node generate.mjs' } },
+        dependencies: { ms: '2.1.3' },
+      }),
+      'packages/db/generate.mjs': `import { copyFileSync } from 'node:fs'
+        copyFileSync('schema.txt', 'generated.txt')`,
+      'packages/db/schema.txt': schema,
+      // Lies in the repository and belongs to no workspace.
+      'fixtures/other/package.json': json({ name: 'other', scripts: { postinstall: 'exit 1' } }),
+    })
+    const deploy = async (schema: string, text: string) => {
+      const { log, deployment } = await worker.deploy(app, files(schema, text))
+      expect(deployment.stateReason, log.join('\n')).toBeNull()
+      const said = log.join('\n')
+      return `${said.includes('(cache hit)') ? 'kept' : 'new'}, ${/made of (\w+)/.exec(said)?.[1]}`
+    }
+    expect(await deploy('one', 'a')).toBe('new, one')
+    expect(await deploy('one', 'b')).toBe('kept, one')
+    expect(await deploy('two', 'b')).toBe('new, two')
+  },
+)
+
 async function serverPaths({ deployment, manifest }: Built): Promise<Iterable<string>> {
   const name = { app: deployment.appId, version: deployment.version, build: manifest?.build ?? '' }
   const stream = await worker.deps.store.get(serverKey(name))

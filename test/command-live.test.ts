@@ -76,7 +76,7 @@ describe('a linked repository', () => {
     const pushed = (await repo.push()).remote.map((line) => line.trimEnd())
     const deployed = (await said(atelier, ['deploy', '.', '--app', app.name], repo.directory)).trimEnd().split('\n')
     const shapeOf = (lines: string[]) =>
-      lines.map((line) => line.slice(0, 18)).filter((line) => !/back:|Canary/.test(line))
+      lines.map((line) => line.slice(0, 18)).filter((line) => !/back:|Canary|^-----> Starting|^ {7}done/.test(line))
     expect(shapeOf(deployed).slice(1)).toEqual(shapeOf(pushed).slice(1))
   })
 })

@@ -26,7 +26,8 @@ export async function buildNodeServer(
 export async function runBuild(context: BuildContext, build: boolean): Promise<boolean> {
   const { app, installer, log } = context
   // Nothing runs between unpacking and packing: then what a build needs besides production dependencies can be left out altogether.
-  const runsPrograms = build || runsCommands(app.config) || (app.pkg !== null && ownScripts(app.pkg).length > 0)
+  const runsScripts = (app.pkg !== null && ownScripts(app.pkg).length > 0) || installer?.installer.hasScriptedMembers
+  const runsPrograms = build || runsCommands(app.config) || runsScripts === true
   if (runsPrograms) await installer?.installer.installAll()
   await runHook(context, 'preBuild')
   if (build)
