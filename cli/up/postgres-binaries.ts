@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -58,9 +59,10 @@ async function layLinks(native: string): Promise<boolean> {
   return true
 }
 
-// Copies what runs, without static libraries and build files. Renamed into place: a copy is whole or not there.
-async function copyNative(native: string, target: string): Promise<void> {
-  const temporary = `${target}.${process.pid}`
+/** Copies what runs, without static libraries and build files. Renamed into place: a copy is whole or not there, whoever else makes it. */
+export async function copyNative(native: string, target: string): Promise<void> {
+  // Of its own also within this process: two servers may start at once.
+  const temporary = `${target}.${randomBytes(6).toString('hex')}`
   await mkdir(dirname(target), { recursive: true })
   try {
     await cp(native, temporary, {
