@@ -18,7 +18,7 @@ export const commands: Record<string, Entry> = {
     load: () => import('./dev.ts'),
   },
   apps: { summary: 'list, create and remove apps', load: () => import('./apps.ts') },
-  deploy: { summary: 'deploy a folder without git', load: () => import('./deploy.ts') },
+  deploy: { summary: 'deploy a folder without git, or a commit of a git host', load: () => import('./deploy.ts') },
   redeploy: {
     summary: 'deploy a built version again, with the variables as they are now',
     load: () => import('./redeploy.ts'),
