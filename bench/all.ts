@@ -8,6 +8,7 @@ import { measureBesideBuilds } from './beside-builds.ts'
 import { measureCaches, measureColdBuilds, measureLargeSite, measureUnchanged, measureWarmNext } from './builds.ts'
 import { measureCached } from './cached.ts'
 import { measureDecide, showSimulation } from './canary.ts'
+import { measureDev } from './dev.ts'
 import { measureEdge } from './edge.ts'
 import { measureExpress } from './express.ts'
 import { measureFlips } from './flip.ts'
@@ -75,6 +76,8 @@ test('pushes', async () => {
   show(await measurePushes(atelier))
   show(await measureMemory(atelier, 'three live apps'))
 })
+
+test('dev', async () => show(await measureDev()))
 
 test('cold builds', async ({ atelier }) => show(await measureColdBuilds(atelier)))
 

@@ -10,8 +10,7 @@ export function register(program: Command): void {
   const apps = listsByDefault(withJson(program.command('apps')).description('list, create and remove apps'), list)
   withJson(apps.command('list')).description('list the apps you may see').action(list)
   withJson(apps.command('create')).description('create an app').argument('<name>').action(create)
-  apps
-    .command('rm')
+  withJson(apps.command('rm'))
     .description(
       'remove an app with its deployments, variables and logs, its files in /data, and the databases it was given',
     )
@@ -41,7 +40,7 @@ async function create(name: string, _: Options, command: Command): Promise<void>
   print(`or: git remote add atelier ${git_url}`)
 }
 
-async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
+async function remove(name: string, { yes }: { yes?: true }, command: Command): Promise<void> {
   const client = await connect()
   await client.call('GET apps/{app}', { params: { app: name } })
   const given = await databasesOf(client, name)
@@ -53,6 +52,7 @@ async function remove(name: string, { yes }: { yes?: true }): Promise<void> {
     if (answer.trim() !== name) throw new Failure('nothing was removed: that is not its name')
   }
   await client.call('DELETE apps/{app}', { params: { app: name } })
+  if (command.optsWithGlobals().json) return printJson({ removed: name })
   print(`Removed ${name}${given}`)
 }
 

@@ -1,10 +1,11 @@
 import { lookup } from 'node:dns'
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { Api } from './api-types.ts'
 import { Failure } from './failure.ts'
 import type { Platform } from './platform.ts'
+import { whoAnswered, whyUnreachable } from './unreachable.ts'
 
 /** Every route of the API by its name: `GET apps/{app}/env`. */
 export type RouteName = keyof Api
@@ -95,6 +96,7 @@ export class Client {
 
     return new Promise((resolve, reject) => {
       const sent = open(url, { method, headers, lookup: lookupLocalhost, signal: request.signal, agent })
+      giveUpOn(sent)
       sent.once('response', resolve)
       sent.once('error', (error) => reject(request.stream ? this.#cutOff(error) : this.#unreachable(error)))
       if (!request.stream) {
@@ -117,10 +119,20 @@ export class Client {
       throw new Failure(`${this.platform.api} does not accept this token; run: atelier login ${this.platform.api}`, {
         code,
       })
+    if (code === 'ROUTE_NOT_FOUND') throw this.#otherVersion(response)
     if (message) throw new Failure(message, { code, exitCode: status >= 500 ? 3 : 1 })
-    throw new Failure(`${this.platform.api} answered ${status}; is this the address of an Atelier platform?`, {
+    throw new Failure(whoAnswered(this.platform.api, status, response.headers.location), {
       exitCode: 3,
+      code: 'NO_PLATFORM',
     })
+  }
+
+  #otherVersion({ req }: IncomingMessage & { req?: { method: string; path: string } }): Failure {
+    const asked = req ? ` (${req.method} ${req.path.split('?')[0]})` : ''
+    return new Failure(
+      `the platform at ${this.platform.api} does not know what this command asks for${asked}: one of the two is older; bring both to the same version`,
+      { code: 'OTHER_VERSION' },
+    )
   }
 
   #parse(text: string): unknown {
@@ -141,13 +153,21 @@ export class Client {
 
   #unreachable(error: Error): Failure {
     if (error.name === 'AbortError') return new Failure('interrupted', { exitCode: 1, code: 'INTERRUPTED' })
-    const reason = 'code' in error && error.code ? String(error.code) : error.message
-    const next = isLocalhost(new URL(this.platform.api).hostname)
-      ? 'start it with: atelier up'
-      : 'is it running, and is that its address?'
-    const message = `the platform at ${this.platform.api} cannot be reached (${reason}); ${next}`
+    const message = whyUnreachable(this.platform.api, error)
     return new Failure(message, { exitCode: 3, code: 'UNREACHABLE' })
   }
+}
+
+const connectWithinMs = 15_000
+
+// A packet filter that drops what comes has TCP try for two minutes.
+function giveUpOn(sent: ClientRequest): void {
+  sent.once('socket', (socket) => {
+    if (!socket.connecting) return
+    const late = () => sent.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' }))
+    const timer = setTimeout(late, connectWithinMs)
+    for (const event of ['connect', 'close']) socket.once(event, () => clearTimeout(timer))
+  })
 }
 
 // Within the client all routes are alike.

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 type CommandFile = { register(program: Command): void }
 type Entry = { summary: string; load(): Promise<CommandFile> }
 
-/** Every command, in the order `atelier help` shows them. */
+/** Every command; `help.ts` says where `atelier help` shows it, `examples.ts` how it is used. */
 export const commands: Record<string, Entry> = {
   up: { summary: 'start the whole platform in this terminal', load: () => import('./up.ts') },
   serve: { summary: 'run one role of the platform', load: () => import('./serve.ts') },
@@ -57,5 +57,9 @@ export const commands: Record<string, Entry> = {
   tokens: { summary: 'list, create and remove tokens', load: () => import('./tokens.ts') },
   keys: { summary: 'on the server: replace the key that seals secrets', load: () => import('./keys.ts') },
   doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },
+  completion: {
+    summary: 'print what has a shell complete commands and options',
+    load: () => import('./completion.ts'),
+  },
   version: { summary: 'print the version of this command', load: () => import('./version.ts') },
 }

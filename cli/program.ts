@@ -1,21 +1,21 @@
 import { Command, CommanderError } from 'commander'
 import { commands } from './commands.ts'
 import { toFailure } from './failure.ts'
-import { note, printJson } from './output.ts'
+import { addExamples, firstSteps, groupOf, inOrder } from './help.ts'
+import { note, print, printJson } from './output.ts'
 import { ownVersion } from './version.ts'
 
 /** Runs one command line to its end and returns the exit code; every failure has been told on stderr by then. */
 export async function run(args: string[]): Promise<number> {
   endQuietlyWhenNobodyReads()
+  if (args[0] === 'completion' && args[1] === '--of') return complete(args.slice(2))
   const program = new Command('atelier')
     .description('git push to live on your own server')
     .version(ownVersion(), '-V, --version', 'print the version of this command')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 1 your input or a failed deployment, 2 usage, 3 the platform or its network.',
-    )
+    .commandsGroup('More:')
+    .addHelpText('after', firstSteps)
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text) => note(usageError(text)) })
@@ -29,6 +29,13 @@ export async function run(args: string[]): Promise<number> {
     if (thrown.code !== 'commander.help') note(usageLine(program, args))
     return 2
   }
+}
+
+// Asked by a shell on every Tab; the words are those of another command line.
+async function complete(words: string[]): Promise<number> {
+  const { candidatesFor } = await import('./completion.ts')
+  for (const candidate of await candidatesFor(words)) print(candidate)
+  return 0
 }
 
 // "error: unknown option '--apq'\n(Did you mean --app?)" in the house's one line.
@@ -51,10 +58,18 @@ function usageLine(program: Command, args: string[]): string {
 async function registerCommands(program: Command, args: string[]): Promise<void> {
   const [first, second] = args
   const wanted = first === 'help' ? second : first
-  for (const [name, { summary, load }] of Object.entries(commands)) {
+  for (const name of inOrder(Object.keys(commands))) {
+    const { summary, load } = commands[name] ?? unknown(name)
     if (name === wanted) (await load()).register(program)
     else program.command(name).description(summary)
+    const command = program.commands.at(-1)
+    command?.helpGroup(groupOf(name))
+    if (command && name === wanted) addExamples(command)
   }
+}
+
+function unknown(name: string): never {
+  throw new Error(`${name} is no command`)
 }
 
 function tell(thrown: unknown, args: string[]): number {

@@ -26,7 +26,7 @@ export function register(program: Command): void {
       const { renewAdmin } = await import('./up/renew-admin.ts')
       print(`The new admin token is in ${await renewAdmin(process.env)}; the one before has stopped working`)
     })
-  tokens.command('rm').description('remove a token').argument('<id>').action(remove)
+  withJson(tokens.command('rm')).description('remove a token').argument('<id>').action(remove)
 }
 
 async function list(_: unknown, command: Command): Promise<void> {
@@ -65,8 +65,9 @@ async function create(name: string, { scope, app, expires, alone }: CreateOption
   print(readFields(reply, { secret: 'string' }).secret)
 }
 
-async function remove(id: string): Promise<void> {
+async function remove(id: string, _: unknown, command: Command): Promise<void> {
   await (await connect()).call('DELETE tokens/{id}', { params: { id } })
+  if (command.optsWithGlobals().json) return printJson({ removed: id })
   print(`Removed the token ${id}`)
 }
 

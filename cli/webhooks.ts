@@ -133,7 +133,8 @@ async function enable(id: string, options: Options): Promise<void> {
 
 async function remove(id: string, options: Options): Promise<void> {
   await (await open(options)).remove(id)
-  if (!options.json) print(`Removed the webhook ${id}`)
+  if (options.json) return printJson({ removed: id })
+  print(`Removed the webhook ${id}`)
 }
 
 async function test(id: string, options: Options): Promise<void> {

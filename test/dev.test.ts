@@ -1,16 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { run } from './support/command.ts'
-import { type Answer, ask } from './support/http.ts'
+import { Dev } from './support/dev.ts'
 import { checkout, plainEnv } from './support/platform.ts'
 import { processesOf } from './support/processes.ts'
-import { type Files, writeFiles } from './support/repo.ts'
 
 const soon = { timeout: 120_000, interval: 30 }
 
@@ -21,70 +18,6 @@ export default { fetch: (request: Request, env: Record<string, string>) => {
   return new Response(\`${text}, \${name}, \${env.MOOD}\`)
 } }
 `
-
-/** `atelier dev` in a folder of its own, as a person has it in a terminal. */
-class Dev implements AsyncDisposable {
-  readonly scratch: string
-  readonly folder: string
-  readonly #child: ChildProcess
-  readonly ended: Promise<number | null>
-  #said = ''
-
-  static async start(files: Files, args: string[] = [], env: Record<string, string> = {}): Promise<Dev> {
-    const scratch = await mkdtemp(join(tmpdir(), 'dev-'))
-    // As root, apps and the database are users of their own.
-    await chmod(scratch, 0o755)
-    const folder = join(scratch, 'hello')
-    await mkdir(folder)
-    await writeFiles(folder, files)
-    return new Dev(scratch, folder, { args, env })
-  }
-
-  private constructor(scratch: string, folder: string, { args, env }: { args: string[]; env: Record<string, string> }) {
-    this.scratch = scratch
-    this.folder = folder
-    this.#child = spawn(process.execPath, [join(checkout, 'cli/atelier.mjs'), 'dev', folder, ...args], {
-      env: { ...plainEnv(), ATELIER_DEV_HOME: join(scratch, 'h'), ATELIER_LAUNCHED: '1', ...env },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    })
-    for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.on('data', (text: Buffer) => {
-        this.#said += text.toString()
-      })
-    this.ended = once(this.#child, 'exit').then(([code]) => code as number | null)
-  }
-
-  /** What it has said. */
-  readonly said = (): string => this.#said
-
-  readonly port = (): number => Number(/http:\/\/localhost:(\d+)/.exec(this.#said)?.[1] ?? 0)
-
-  async write(files: Files): Promise<void> {
-    await writeFiles(this.folder, files)
-  }
-
-  /** As a browser asks for a page when `accept` says so. */
-  get(path: string, accept = '*/*'): Promise<Answer> {
-    return ask(this.port(), 'localhost', path, { headers: { accept } })
-  }
-
-  readonly body = (): Promise<string> => this.get('/').then(({ body }) => body)
-
-  lives(): number {
-    return this.#said.match(/live in /g)?.length ?? 0
-  }
-
-  interrupt(signal: NodeJS.Signals = 'SIGINT'): void {
-    this.#child.kill(signal)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.interrupt('SIGTERM')
-    await this.ended
-    await expect.poll(() => processesOf(join(this.scratch, 'h')), soon).toEqual([])
-    await rm(this.scratch, { recursive: true, force: true })
-  }
-}
 
 test('an app is served as the platform serves it, and again after every way of saving; a build that fails leaves what was there', async () => {
   await using dev = await Dev.start({
