@@ -44,7 +44,9 @@ async function pump(
   try {
     for await (const event of open(signal)) await writer.write(event)
     if (revoked.signal.aborted)
-      await writer.write(endWith(errorBody('UNAUTHENTICATED', 'the token is no longer valid')))
+      await writer.write(
+        endWith(errorBody('UNAUTHENTICATED', 'the token is no longer valid, or no longer good for this')),
+      )
   } catch (thrown) {
     await writer.write(endWith(showError(thrown, call)))
   } finally {

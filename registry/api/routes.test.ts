@@ -196,7 +196,7 @@ test('C1: every route says who may, and nothing is served or described that is n
   expect(operations.sort()).toEqual(routeTable.map(nameOf).sort())
 
   // Open to everybody: a hook shows its own signature (hook-door.test.ts).
-  const open = ['GET /health', 'GET /openapi.json', 'POST /hooks/:id']
+  const open = ['GET /health', 'GET /openapi.json', 'GET /docs', 'POST /hooks/:id']
   const served = createApi(plane).routes.map(({ method, path }) => `${method} ${path}`)
   const inTable = routeTable.map(
     ({ method, path }) => `${method.toUpperCase()} /api/platform${path.replace(/\{(\w+)\}/g, ':$1')}`,

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createSignInCode } from '../registry/console-sessions.ts'
+import { createPersonLink } from '../registry/people.ts'
+import { ensureAdminToken, newSecret } from '../registry/tokens.ts'
+import { openBrowser } from './support/browser.ts'
+import { startControlPlane } from './support/control-plane.ts'
+
+// Coming in, and who may do what, in a real browser over real HTTP.
+const plane = await startControlPlane({ relay: true })
+const browser = await openBrowser()
+afterAll(async () => {
+  await browser.close()
+  await plane.close()
+})
+
+const origin = `http://console.localhost:${plane.config.httpPort}`
+const password = 'correct horse battery'
+beforeAll(() => ensureAdminToken(plane.sql, newSecret()))
+
+async function open(path = '/') {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  const problems: string[] = []
+  page.on('pageerror', (error) => problems.push(error.message))
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/40[0139]/.test(message.text())) problems.push(message.text())
+  })
+  await page.goto(`${origin}${path}`)
+  return { page, context, problems }
+}
+
+test('an invited person chooses a password by their link, is in, and comes back with name and password', async () => {
+  const app = await plane.app()
+  const other = await plane.app()
+  const ada = await plane.person('guest', { [app]: 'owner' })
+  const { code } = await createPersonLink(plane.sql, ada.id)
+  const { page, context, problems } = await open(`/#welcome=${code}`)
+  await page.getByText(`Welcome, ${ada.name}. Choose the password`).waitFor()
+  expect(page.url()).toBe(`${origin}/`)
+  const choosing = page.getByRole('form', { name: 'Choose a password' })
+  await choosing.getByLabel('Password').fill('password1234')
+  await page.getByRole('button', { name: 'Save and sign in' }).click()
+  await page.getByText('among the first that are tried').waitFor()
+  await choosing.getByLabel('Password').fill(password)
+  await page.getByRole('button', { name: 'Save and sign in' }).click()
+  await page.getByText(`You are ${ada.name} (guest).`).waitFor()
+  await page.getByText(`${app}.apps.localhost`).waitFor()
+  expect(await page.locator('body').textContent()).not.toContain(other)
+
+  const [cookie] = await context.cookies()
+  expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Lax', path: '/' })
+  expect(await page.evaluate('document.cookie')).toBe('')
+
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  const signingIn = page.getByRole('form', { name: 'Sign in' })
+  await signingIn.getByLabel('Name').fill(ada.name)
+  await signingIn.getByLabel('Password').fill('not the password')
+  await signingIn.getByRole('button').click()
+  await page.getByText('this name and password do not belong together').waitFor()
+  await signingIn.getByLabel('Password').fill(password)
+  await signingIn.getByRole('button').click()
+  await page.getByText(`You are ${ada.name} (guest).`).waitFor()
+
+  const again = await open(`/#welcome=${code}`)
+  await again.page.getByText('this link was used already').waitFor()
+  expect(problems).toEqual([])
+})
+
+test('a person makes a token and removes it, and reads who did what; text from elsewhere stays text', async () => {
+  const app = await plane.app()
+  const ada = await plane.person('member', { [app]: 'owner' })
+  const nasty = '<img src=x onerror="window.hacked=1">'
+  await plane.ask('POST', 'lock', { token: await ada.token(), json: { app_id: app, message: nasty } })
+  const { code } = await createSignInCode(plane.sql, { personId: ada.id })
+  const { page, problems } = await open(`/#token=${code}`)
+  await page.getByText(`You are ${ada.name} (member).`).waitFor()
+
+  await page.getByText('Your tokens').click()
+  await page.getByLabel('What for').fill(nasty)
+  await page.getByRole('button', { name: 'Create a token' }).click()
+  const said = page.getByText('It is shown this once')
+  await said.waitFor()
+  const secret = /atl_[\w-]{43}/.exec((await said.textContent()) ?? '')?.[0] ?? ''
+  expect((await plane.ask('GET', 'whoami', { token: secret })).json).toMatchObject({ name: ada.name, scope: 'deploy' })
+  await page.getByRole('row', { name: nasty }).getByRole('button').click()
+  await page.getByRole('row', { name: nasty }).waitFor({ state: 'detached' })
+  expect((await plane.ask('GET', 'whoami', { token: secret })).status).toBe(401)
+
+  await page.getByText('Who did what').click()
+  const row = page.getByRole('row', { name: 'POST /lock' })
+  await row.waitFor()
+  expect(await row.textContent()).toContain(ada.name)
+  expect(await row.textContent()).toContain('onerror')
+  expect(await page.evaluate('window.hacked')).toBeUndefined()
+  expect(problems).toEqual([])
+})
+
+test('who comes after somebody in one browser sees nothing of theirs', async () => {
+  const [ada, bea] = [await plane.person('member'), await plane.person('member')]
+  await ada.token()
+  const codeOf = async (personId: string) => (await createSignInCode(plane.sql, { personId })).code
+  const { page } = await open(`/#token=${await codeOf(ada.id)}`)
+  await page.getByText('Your tokens').click()
+  await page.getByText(`admin-of-${ada.name}`).waitFor()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByText('You are not signed in').waitFor()
+  await page.goto(`${origin}/#token=${await codeOf(bea.id)}`)
+  await page.reload()
+  await page.getByText(`You are ${bea.name}`).waitFor()
+  expect(await page.locator('body').textContent()).not.toContain(ada.name)
+})
