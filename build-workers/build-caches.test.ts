@@ -6,8 +6,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
 import { deleteApp } from '../registry/apps.ts'
+import { removePreview } from '../registry/release.ts'
+import { ensureRoute } from '../registry/routes.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import { type Built, type PushOptions, TestWorker } from '../test/support/build-worker.ts'
+import { cacheFolderOf } from './standing.ts'
 
 const worker = await TestWorker.start({ ATELIER_BUILD_CACHE_MB: '8', ATELIER_BUILD_CACHE_TOTAL_MB: '20' })
 afterAll(() => worker[Symbol.asyncDispose]())
@@ -169,12 +172,34 @@ test('what forks have left goes before what is the app’s own, however recently
   const app = await worker.createApp()
   const { use, modules } = await opened(app)
   const user = await leaseUser(worker.deps.config, { purpose: 'build', app: `${app}+fork` })
+  await ensureRoute(worker.deps.sql, app, { environment: 'preview', branch: 'pr/1', label: `${app}-pr-1` })
   const fork = await caches.use(app, { standing: { kind: 'fork', of: `${app}-pr-1` }, user, afresh: false })
   await entry(join(modules, 'own'), 5, 1)
   await entry(join(fork.modules, 'forks'), 5, 2)
   await use[Symbol.asyncDispose]()
   await fork[Symbol.asyncDispose]()
   expect([existsSync(join(modules, 'own')), existsSync(join(fork.modules, 'forks'))]).toEqual([true, false])
+})
+
+test('the caches of a fork go with its preview, and no others', async () => {
+  const app = await worker.createApp()
+  const route = (number: number) => ({
+    environment: 'preview' as const,
+    branch: `pr/${number}`,
+    label: `${app}-pr-${number}`,
+  })
+  const user = await leaseUser(worker.deps.config, { purpose: 'build', app: `${app}+fork` })
+  for (const number of [1, 2]) {
+    await ensureRoute(worker.deps.sql, app, route(number))
+    const use = await caches.use(app, { standing: { kind: 'fork', of: route(number).label }, user, afresh: false })
+    await use[Symbol.asyncDispose]()
+  }
+  const forks = async () => (await readdir(join(apps, app))).filter((name) => name.startsWith('fork-'))
+  await caches.trim()
+  expect(await forks()).toHaveLength(2)
+  await removePreview(worker.deps.sql, { app, branch: 'pr/1', by: 'ada' })
+  await caches.trim()
+  expect(await forks()).toEqual([cacheFolderOf({ kind: 'fork', of: route(2).label })])
 })
 
 test('caches of an app from before those of previews lay apart go', async () => {

@@ -5,6 +5,7 @@ import { findPresentApps } from '../registry/apps.ts'
 import type { Config } from '../registry/config.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
+import { listPreviewLabels } from '../registry/previews.ts'
 import type { Sql } from '../registry/sql.ts'
 import { forgetLostModules } from '../registry/unpacked-modules.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
@@ -98,7 +99,7 @@ export class BuildCaches {
     await removeHalfMade(this.tools)
   }
 
-  /** Removes the caches of apps that are gone, those that were thrown away, and what is more than the limits. */
+  /** Removes the caches of apps and of forks' previews that are gone, those that were thrown away, and what is more than the limits. */
   trim(): Promise<void> {
     this.#trimming = this.#trimming
       .then(() => this.#trim())
@@ -133,11 +134,24 @@ export class BuildCaches {
       if (this.#inUse.has(app)) entries.push(...(await this.#entriesOf(app)))
       else if (!living.has(app)) await this.#removeApp(app)
       else {
+        await this.#removeGoneForks(app)
         await this.#removeOldGenerations(app)
         entries.push(...(await this.#keepWithin(config.buildCaches.appMb * mb, await this.#entriesOf(app))))
       }
     }
     await this.#keepWithin(config.buildCaches.totalMb * mb, entries)
+  }
+
+  // Whose preview is gone: nobody builds with them again.
+  async #removeGoneForks(app: string): Promise<void> {
+    const ofForks = (await this.#standingsOf(app)).filter(isOfFork)
+    if (ofForks.length === 0) return
+    const labels = await listPreviewLabels(this.#deps.sql, app)
+    const wanted = new Set(labels.map((of) => cacheFolderOf({ kind: 'fork', of })))
+    for (const standing of ofForks.filter((folder) => !wanted.has(folder))) {
+      await this.#removeGenerations(app, standing)
+      await rm(join(this.#apps, app, standing), { recursive: true, force: true })
+    }
   }
 
   async #keepWithin(bytes: number, entries: Entry[]): Promise<Entry[]> {

@@ -129,6 +129,22 @@ describe('on the server that Atelier brings', async () => {
     await Promise.all([production.end(), preview.end()])
   })
 
+  test('B6: of a fork the database is its own and empty, whatever the config says', async () => {
+    const app = await worker.createApp()
+    const live = await worker.deploy(app, files)
+    const production = into(live.deployment.database)
+    await production`insert into notes values ('canary of production')`
+    const fork = await worker.build(await worker.push(app, files, { branch: 'pr/1', isFork: true }))
+    expect(fork.deployment.stateReason).toBeNull()
+    expect(fork.log.join('\n')).toContain('a new one for the preview of pr/1')
+    const own = into(fork.deployment.database)
+    expect(await own`select * from notes`).toEqual([])
+    const preview = await worker.build(await worker.push(app, files, { branch: 'pr/2' }))
+    const copy = into(preview.deployment.database)
+    expect(await copy`select * from notes`).toEqual([{ text: 'canary of production' }])
+    await Promise.all([production.end(), own.end(), copy.end()])
+  })
+
   test('what production writes meanwhile is in it wholly or not at all', async () => {
     const app = await worker.createApp()
     const live = await worker.deploy(app, {

@@ -38,6 +38,14 @@ export async function listPreviews(sql: Db, appId: string): Promise<Preview[]> {
   `
 }
 
+/** The host labels of those that an app has. */
+export async function listPreviewLabels(sql: Db, appId: string): Promise<string[]> {
+  const rows = await sql<
+    { label: string }[]
+  >`select label from routes where app_id = ${appId} and environment = 'preview'`
+  return rows.map(({ label }) => label)
+}
+
 export type LeftPreview = { appId: string; branch: string; reason: string; why: 'closed' | 'old' | 'many' }
 
 /**

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeEach, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp } from './apps.ts'
+import { claimHeads, settleHead } from './due-heads.ts'
 import { newId } from './ids.ts'
-import { claimHeads, closeOthers, closePullRequest, listHeads, notePullRequest, settleHead } from './repo-heads.ts'
+import { closeOthers, closePullRequest, listHeads, notePullRequest } from './repo-heads.ts'
 import { linkRepo } from './repo-links.ts'
 
 const database = await createDatabase()

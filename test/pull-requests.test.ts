@@ -1,11 +1,9 @@
-import { expect, onTestFinished } from 'vitest'
-import { type Atelier, test } from './support/atelier.ts'
-import { Forge, type Hook } from './support/forge.ts'
-import { ask } from './support/http.ts'
+import { expect } from 'vitest'
+import { test } from './support/atelier.ts'
+import { linked } from './support/linked-app.ts'
 import { connectToHome } from './support/platform-database.ts'
 
 const soon = { timeout: 120_000, interval: 100 }
-const addresses = { github: '127.0.0.31', gitea: '127.0.0.32' }
 
 test.override('platformEnv', {
   ATELIER_OUTBOUND_ALLOW: '127.0.0.31/32,127.0.0.32/32',
@@ -13,24 +11,6 @@ test.override('platformEnv', {
   ATELIER_REPO_POLL_SEC: '3600',
   ATELIER_FETCH_TIMEOUT_SEC: '60',
 })
-
-/** An app that is linked to a repository at a new host, by the command. */
-async function linked(atelier: Atelier, kind: 'github' | 'gitea', app: string, ...options: string[]) {
-  const forge = await Forge.start(kind, { at: addresses[kind] })
-  onTestFinished(() => forge[Symbol.asyncDispose]())
-  await atelier.createApp(app)
-  const args = ['repo', 'link', forge.url, '-a', app, '--host', kind, '--token', '-', '--json', ...options]
-  const made = await atelier.cli(args, { input: 'token-of-the-host\n' })
-  expect(made.stderr).toBe('')
-  const { hook_url: url, secret } = JSON.parse(made.stdout)
-  const send = async (headers: Record<string, string>, body: string) => {
-    const answer = await ask(atelier.port, 'api.localhost', new URL(url).pathname, { method: 'POST', headers, body })
-    return answer.status
-  }
-  const hook: Hook = { url, secret, send }
-  const shown = async (host: string) => (await atelier.get(host, '/')).body.trim()
-  return { forge, hook, shown }
-}
 
 const page = (text: string) => ({ 'index.html': text })
 

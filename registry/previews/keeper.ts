@@ -1,5 +1,5 @@
+import { retryFetches } from '../due-heads.ts'
 import { pruneDeliveries } from '../hook-deliveries.ts'
-import { retryFetches } from '../repo-heads.ts'
 import { channels } from '../routes.ts'
 import { every } from '../schedule.ts'
 import { Wakeup } from '../wakeup.ts'
