@@ -10,7 +10,7 @@ const rules: { found: RegExp; why: string; except?: RegExp }[] = [
     found: /(?:import\s+(?:\*\s+as\s+)?\w+\s+from\s*|require\(|import\()\s*'(?:node:)?child_process'/g,
     why: 'import from node:child_process by name, so that one sees what is used',
   },
-  { found: /\bshell\s*:(?!\s*(?:false|null)\b)/g, why: 'shell: true hands a text to a shell' },
+  { found: /\bshell\s*:\s*(?:true\b|["`']\/)/g, why: 'shell: true hands a text to a shell' },
   { found: /'\/bin\/(?:ba|da)?sh'/g, why: 'only the sandbox starts shells', except: mayNameShell },
 ]
 
