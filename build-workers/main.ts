@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { hostname, setPriority } from 'node:os'
+import { hostname } from 'node:os'
 import { openStore } from '../registry/bundle-store/open.ts'
 import { readConfig } from '../registry/config.ts'
 import { forgetIsolation } from '../registry/isolation.ts'
@@ -11,6 +11,7 @@ import { onShutdown, refuseToStart, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
 import { AppNetworks } from '../sandbox/network/app-network.ts'
 import { prepareRuntime } from '../sandbox/runtime.ts'
+import { giveWay } from '../sandbox/yielding-group.ts'
 import { Attempts } from './attempt.ts'
 import { BackgroundEncoding } from './background-encoding.ts'
 import { build } from './build.ts'
@@ -24,12 +25,11 @@ import { takeUpAfterFormerSelf } from './restart.ts'
 
 // An app that is gone has no builds, after which its caches would go.
 const trimEveryMs = 10 * 60_000
-// Packing and unpacking take seconds of processor time, and live apps go before them. Where there are no control groups, builds inherit it.
-const niceness = 5
-setPriority(niceness)
 
 const config = readConfig(process.env)
 const log = createLog('worker')
+// Packing and unpacking take seconds of processor time, and live apps go before them.
+const yielding = giveWay({ log })
 const sql = connect(config.databaseUrl, { max: config.buildConcurrency * 2 + 4, name: 'atelier-worker' })
 const store = await openStore(config)
 const queue = openQueue(config, { log })
@@ -73,6 +73,7 @@ onShutdown(
     await forgetIsolation(sql, { part: 'worker', instance: workerId })
     await queue.close()
     await sql.end({ timeout: 5 })
+    yielding.close()
   },
   { log, deadlineMs: 15_000 },
 )

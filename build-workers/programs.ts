@@ -41,8 +41,6 @@ export type ProgramsDeps = {
 }
 
 const mostLines = 50_000
-// Live apps go before builds when both want the processor.
-const buildWeight = 20
 
 /** Runs a build's programs, one after the other, as the build's user and within what the whole build may take. */
 export class Programs {
@@ -89,7 +87,7 @@ export class Programs {
         timeoutMs: Math.ceil(ownTime?.ms ?? left),
         memoryMb: limits.memoryMb,
         processes: limits.processes,
-        cpuWeight: buildWeight,
+        yields: true,
         diskMb: limits.diskMb,
         outputBytes: Math.max(1, this.#outputLeft),
       },

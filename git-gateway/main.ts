@@ -5,10 +5,13 @@ import { createLog } from '../registry/log.ts'
 import { openQueue } from '../registry/queue.ts'
 import { onShutdown, tellReady } from '../registry/shutdown.ts'
 import { connect } from '../registry/sql.ts'
+import { lowerPriority } from '../sandbox/yielding-group.ts'
 import { Gateway } from './gateway.ts'
 
 const config = readConfig(process.env)
 const log = createLog('gateway')
+// What git unpacks and checks is a push's, and live apps go before it.
+lowerPriority()
 const sql = connect(config.databaseUrl, { max: 10, name: 'atelier-gateway' })
 const store = await openStore(config)
 const queue = openQueue(config, { log })

@@ -2,18 +2,24 @@ import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { Cgroup, findHierarchy } from './cgroups.ts'
+import { Cgroup, findHierarchy, openYielding } from './cgroups.ts'
 import { launch } from './launch.ts'
 import { isAlive, isOrphan } from './process-tree.ts'
 import { ThrowAwayHome } from './throw-away-home.ts'
 
 const hierarchy = findHierarchy()
-const folders = [...new Set(Object.values(hierarchy?.folders ?? {}))]
+const yielding = hierarchy ? openYielding(hierarchy) : {}
+const folders = [...new Set([...Object.values(hierarchy?.folders ?? {}), ...Object.values(yielding)])]
 const groupsOf = async (pid: number) => {
   const names = await Promise.all(folders.map((folder) => readdir(folder)))
   return names.flat().filter((name) => name.startsWith(`${pid}-`))
+}
+/** What it has for jobs that give way, and keeps as long as it lives. */
+const yieldingOf = async (pid: number) => {
+  const names = await Promise.all(Object.values(yielding).map((folder) => readdir(dirname(folder))))
+  return names.flat().filter((name) => name.startsWith(`atelier-${pid}-`))
 }
 const node = process.execPath
 
@@ -43,13 +49,14 @@ test.runIf(hierarchy)('memory that the kernel can take back is no reason to end 
 
 test.runIf(hierarchy)('processes and the share of the processor are bounded, and nothing is left after', async () => {
   await using home = await ThrowAwayHome.make()
-  const limits = { processes: 20, cpuWeight: 20, memoryMb: 200 }
+  const limits = { processes: 20, yields: true, memoryMb: 200 }
   const launched = await launch(await home.program({ file: '/bin/sleep', args: ['60'], limits }))
   const [name = ''] = await groupsOf(process.pid)
   const setting = async (file: string, folder = '') => (await readFile(join(folder, name, file), 'utf8')).trim()
-  const { version, folders: of } = hierarchy ?? { version: 2, folders: {} }
+  const of = yielding
   expect(await setting('pids.max', of.pids)).toBe('20')
-  expect(await setting(version === 2 ? 'cpu.weight' : 'cpu.shares', of.cpu)).toBe(version === 2 ? '20' : '205')
+  const [file, share] = hierarchy?.version === 2 ? ['cpu.weight', '20'] : ['cpu.shares', '205']
+  expect(await setting(file, of.cpu)).toBe(share)
   await expect.poll(async () => (await setting('cgroup.procs', of.memory)).split('\n').length).toBeGreaterThan(1)
   await launched.stop(0)
   expect(await groupsOf(process.pid)).toEqual([])
@@ -61,8 +68,9 @@ test.runIf(hierarchy)('groups that a killed platform left are swept by the next'
   await writeFile(
     script,
     `import { launch } from '${join(import.meta.dirname, 'launch.ts')}'
-     const limits = { memoryMb: 100 }
-     await launch({ name: 'x', file: '/bin/sleep', args: ['60'], cwd: '/', env: {}, user: ${JSON.stringify(home.buildUser)}, limits })
+     const sleep = { name: 'x', file: '/bin/sleep', args: ['60'], cwd: '/', env: {}, user: ${JSON.stringify(home.buildUser)} }
+     await launch({ ...sleep, limits: { memoryMb: 100 } })
+     await launch({ ...sleep, limits: { memoryMb: 100, yields: true } })
      process.send?.('launched')
      setInterval(() => undefined, 1000)`,
   )
@@ -70,6 +78,7 @@ test.runIf(hierarchy)('groups that a killed platform left are swept by the next'
   await once(platform, 'message')
   const pid = platform.pid ?? 0
   expect(await groupsOf(pid)).not.toEqual([])
+  expect(await yieldingOf(pid)).not.toEqual([])
   platform.kill('SIGKILL')
   await once(platform, 'exit')
   await expect
@@ -77,7 +86,7 @@ test.runIf(hierarchy)('groups that a killed platform left are swept by the next'
       const next = fork(script)
       await once(next, 'message')
       next.kill('SIGKILL')
-      return groupsOf(pid)
+      return [...(await groupsOf(pid)), ...(await yieldingOf(pid))]
     })
     .toEqual([])
 })
@@ -95,7 +104,8 @@ test.runIf(hierarchy)(
       process.kill(left)
       skip('orphans go to another process than init here')
     }
-    const groups = folders.map((folder) => join(folder, `${left}-1-1`))
+    const shared = [...new Set(Object.values(hierarchy?.folders ?? {}))]
+    const groups = shared.map((folder) => join(folder, `${left}-1-1`))
     for (const group of groups) {
       await mkdir(group)
       await writeFile(join(group, 'cgroup.procs'), String(left))
@@ -117,7 +127,7 @@ test.runIf(hierarchy)(
 
 test('version 2 is told in its own words', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'atl-cgroup-'))
-  const limits = { memoryMb: 64, processes: 30, cpuWeight: 20 }
+  const limits = { memoryMb: 64, processes: 30 }
   const places = { memory: folder, pids: folder, cpu: folder }
   const group = Cgroup.make(limits, { version: 2, folders: places })
   const [name = ''] = await readdir(folder)
@@ -128,7 +138,6 @@ test('version 2 is told in its own words', async () => {
     'memory.swap.max': '0',
     'memory.oom.group': '1',
     'pids.max': '30',
-    'cpu.weight': '20',
   })
   expect(group?.entrances).toEqual([join(folder, name, 'cgroup.procs')])
   await writeFile(join(folder, name, 'memory.events'), 'low 0\nhigh 0\nmax 7\noom 1\noom_kill 0\n')

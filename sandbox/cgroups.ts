@@ -1,5 +1,5 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { codeOf, messageOf } from '../registry/errors.ts'
 import { createLog } from '../registry/log.ts'
@@ -8,13 +8,14 @@ import { isOrphan, sendSignal, startTimeOf } from './process-tree.ts'
 export type CgroupLimits = {
   memoryMb?: number
   processes?: number
-  /** Share of the processor when others want it too: 100 is everybody's default. */
-  cpuWeight?: number
+  /** Whether it gives way to everybody else who wants the processor (yielding-group.ts). */
+  yields?: boolean
 }
 
-type Controller = 'memory' | 'pids' | 'cpu'
+type Controller = 'memory' | 'pids' | 'cpu' | 'cpuacct'
+type Folders = Partial<Record<Controller, string>>
 /** Which controllers this process may use, and the folder of each in which it may make groups. */
-export type Hierarchy = { version: 1 | 2; folders: Partial<Record<Controller, string>> }
+export type Hierarchy = { version: 1 | 2; folders: Folders }
 
 const mounted = '/sys/fs/cgroup'
 const controllers: Controller[] = ['memory', 'pids', 'cpu']
@@ -28,7 +29,8 @@ export class Cgroup {
   readonly entrances: string[]
   readonly limitsMemory: boolean
   readonly #folders: string[]
-  readonly #hierarchy: Hierarchy
+  readonly #byController: ReadonlyMap<Controller, string>
+  readonly #version: 1 | 2
 
   /** Null where this process may make no groups: it takes root, and a host that lets it. */
   static make(limits: CgroupLimits, hierarchy = findHierarchy()): Cgroup | null {
@@ -43,14 +45,16 @@ export class Cgroup {
 
   private constructor(hierarchy: Hierarchy, limits: CgroupLimits) {
     const name = `${process.pid}-${own}-${++made}`
-    this.#hierarchy = hierarchy
-    const inEach = controllers.flatMap((controller): [Controller, string][] => {
-      const folder = hierarchy.folders[controller]
+    this.#version = hierarchy.version
+    const parents = limits.yields ? openYielding(hierarchy) : hierarchy.folders
+    const inEach = [...controllers, 'cpuacct' as const].flatMap((controller): [Controller, string][] => {
+      const folder = parents[controller]
       return folder ? [[controller, join(folder, name)]] : []
     })
-    this.#folders = [...new Set(inEach.map(([, folder]) => folder))]
+    this.#byController = new Map(inEach)
+    this.#folders = [...new Set(this.#byController.values())]
     this.entrances = this.#folders.map((folder) => join(folder, 'cgroup.procs'))
-    this.limitsMemory = limits.memoryMb !== undefined && hierarchy.folders.memory !== undefined
+    this.limitsMemory = limits.memoryMb !== undefined && this.#byController.has('memory')
     try {
       for (const folder of this.#folders) mkdirSync(folder)
       for (const [controller, folder] of inEach)
@@ -68,9 +72,9 @@ export class Cgroup {
 
   /** Whether the kernel has ended a process of it for want of memory. */
   ranOutOfMemory(): boolean {
-    const folder = this.#folderOf('memory')
+    const folder = this.#byController.get('memory')
     if (!folder) return false
-    const file = this.#hierarchy.version === 2 ? 'memory.events' : 'memory.oom_control'
+    const file = this.#version === 2 ? 'memory.events' : 'memory.oom_control'
     return Number(/^oom_kill (\d+)$/m.exec(read(join(folder, file)))?.[1] ?? 0) > 0
   }
 
@@ -81,11 +85,6 @@ export class Cgroup {
       await wait(Math.min(2 ** attempt, 100))
     }
     createLog('sandbox').warn({ folders: this.#folders }, 'cannot remove a control group')
-  }
-
-  #folderOf(controller: Controller): string | null {
-    const parent = this.#hierarchy.folders[controller]
-    return this.#folders.find((folder) => parent && folder.startsWith(`${parent}/`)) ?? null
   }
 
   #removeFolders(): boolean {
@@ -102,38 +101,83 @@ let found: Hierarchy | null | undefined
 export function findHierarchy(): Hierarchy | null {
   if (found === undefined) {
     found = process.platform === 'linux' && process.getuid?.() === 0 ? (tryVersion2() ?? tryVersion1()) : null
-    for (const folder of new Set(Object.values(found?.folders ?? {}))) sweep(folder)
+    for (const folder of new Set(Object.values(found?.folders ?? {}))) sweep(folder, /^(\d+)-(\d+)-\d+$/)
+    for (const folder of yieldingPlaces(found)) sweep(dirname(folder), /^atelier-(\d+)-(\d+)$/)
   }
   return found
 }
 
-// Like container runtimes that manage groups themselves: a folder at the top, which systemd leaves alone.
+// Like container runtimes that manage groups themselves: folders at the top, which systemd leaves alone.
 function tryVersion2(): Hierarchy | null {
-  const folder = join(mounted, 'atelier')
   if (!read(join(mounted, 'cgroup.controllers'))) return null
   try {
-    mkdirSync(folder, { recursive: true })
-    const offered = read(join(folder, 'cgroup.controllers')).trim().split(' ')
-    const usable = controllers.filter((controller) => offered.includes(controller))
-    set(join(folder, 'cgroup.subtree_control'), usable.map((controller) => `+${controller}`).join(' '))
-    return usable.includes('memory')
-      ? { version: 2, folders: Object.fromEntries(usable.map((controller) => [controller, folder])) }
-      : null
+    const folders = openVersion2(join(mounted, 'atelier'))
+    return folders.memory ? { version: 2, folders } : null
   } catch (thrown) {
     return refusal(thrown)
   }
 }
 
+function openVersion2(folder: string): Folders {
+  mkdirSync(folder, { recursive: true })
+  const offered = read(join(folder, 'cgroup.controllers')).trim().split(' ')
+  const usable = controllers.filter((controller) => offered.includes(controller))
+  set(join(folder, 'cgroup.subtree_control'), usable.map((controller) => `+${controller}`).join(' '))
+  return Object.fromEntries(usable.map((controller) => [controller, folder]))
+}
+
 // Below the group this process is in itself, so that a limit of the whole platform holds for its jobs too.
 function tryVersion1(): Hierarchy | null {
-  const own = read('/proc/self/cgroup')
-  const folders = controllers.flatMap((controller) => {
-    const place = new RegExp(`^\\d+:(?:[^:]*,)?${controller}(?:,[^:]*)?:(.*)$`, 'm').exec(own)?.[1]
-    const parents = place === undefined ? [] : [join(mounted, controller, place), join(mounted, controller)]
-    const folder = parents.map((parent) => join(parent, 'atelier')).find(canMake)
+  const found = controllers.flatMap((controller) => {
+    const folder = parentsOf(controller)
+      .map((parent) => join(parent, 'atelier'))
+      .find(canMake)
     return folder ? [[controller, folder] as const] : []
   })
-  return folders.length > 0 ? { version: 1, folders: Object.fromEntries(folders) } : null
+  return found.length > 0 ? { version: 1, folders: Object.fromEntries(found) } : null
+}
+
+function parentsOf(controller: Controller): string[] {
+  const line = new RegExp(`^\\d+:(?:[^:]*,)?${controller}(?:,[^:]*)?:(.*)$`, 'm').exec(read('/proc/self/cgroup'))
+  if (line?.[1] === undefined) return []
+  // A part of the platform that has gone there itself has still the same place as the others.
+  const place = line[1].replace(/\/atelier-\d+-\d+(\/.*)?$/, '')
+  return [join(mounted, controller, place), join(mounted, controller)]
+}
+
+let yielding: Folders | undefined
+
+/**
+ * Where groups are made for this process's jobs that give way. That folder of the processor's lies beside the one of all jobs and not in it, for the
+ * kernel compares whole groups: who gives way only inside of one keeps all outside of it waiting. It is this process's own, or many platforms
+ * of one machine would have to do with the share of one. Where it cannot be made, the folder of all jobs.
+ */
+export function openYielding(hierarchy: Hierarchy): Folders {
+  yielding ??= makeYielding(hierarchy)
+  return yielding
+}
+
+function makeYielding(hierarchy: Hierarchy): Folders {
+  const { version, folders } = hierarchy
+  const [cpu, cpuacct] = yieldingPlaces(hierarchy)
+  try {
+    if (!cpu) return folders
+    if (version === 2) return openVersion2(cpu)
+    mkdirSync(cpu, { recursive: true })
+    if (cpuacct) mkdirSync(cpuacct, { recursive: true })
+    return { ...folders, cpu, ...(cpuacct && { cpuacct }) }
+  } catch (thrown) {
+    return refusal(thrown) ?? folders
+  }
+}
+
+// On version 1 the processor's account may be a hierarchy of its own.
+function yieldingPlaces(hierarchy: Hierarchy | null): string[] {
+  const { cpu } = hierarchy?.folders ?? {}
+  if (!cpu) return []
+  const name = `-${process.pid}-${own}`
+  const [parent] = hierarchy?.version === 1 && !existsSync(join(cpu, 'cpuacct.usage')) ? parentsOf('cpuacct') : []
+  return [`${cpu}${name}`, ...(parent ? [join(parent, `atelier${name}`)] : [])]
 }
 
 function canMake(folder: string): boolean {
@@ -152,13 +196,25 @@ function refusal(thrown: unknown): null {
 
 // Groups of a platform that was killed. One with a process in it cannot be removed yet: a sandbox whose platform was killed while it was being set up
 // waits for it for ever (bubblewrap's own end comes later in its start) and is ended. Only an orphan: in another PID namespace the group may be in use.
-function sweep(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    const [, pid, startTime] = /^(\d+)-(\d+)-\d+$/.exec(name) ?? []
-    if (!pid || startTimeOf(Number(pid)) === Number(startTime) || removeGroup(join(folder, name))) continue
-    for (const member of membersOf(join(folder, name, 'cgroup.procs')))
-      if (isOrphan(member)) sendSignal(member, 'SIGKILL')
-    removeGroup(join(folder, name))
+function sweep(folder: string, named: RegExp): void {
+  for (const name of foldersIn(folder)) {
+    const [, pid, startTime] = named.exec(name) ?? []
+    if (!pid || startTimeOf(Number(pid)) === Number(startTime)) continue
+    const group = join(folder, name)
+    sweep(group, /^(\d+)-(\d+)-\d+$/)
+    if (removeGroup(group)) continue
+    for (const member of membersOf(join(group, 'cgroup.procs'))) if (isOrphan(member)) sendSignal(member, 'SIGKILL')
+    removeGroup(group)
+  }
+}
+
+// Another platform may sweep at the same time.
+function foldersIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch (thrown) {
+    if (codeOf(thrown) === 'ENOENT') return []
+    throw thrown
   }
 }
 
@@ -166,10 +222,13 @@ function membersOf(file: string): number[] {
   return read(file).split('\n').filter(Boolean).map(Number)
 }
 
-type Settings = Record<Controller, (limits: CgroupLimits) => [file: string, value: string][]>
+type Setting = (limits: CgroupLimits) => [file: string, value: string][]
+
+// Where everybody is in one group, the parts of the platform go before what they start, and apps before builds.
+const yieldingWeight = 20
 
 // Swap would let a job outgrow its memory unseen. On version 1 the account of both together exists only where the kernel keeps one.
-const settings: Record<1 | 2, Settings> = {
+const settings: Record<1 | 2, Record<Controller, Setting>> = {
   2: {
     memory: ({ memoryMb }) =>
       memoryMb
@@ -180,7 +239,8 @@ const settings: Record<1 | 2, Settings> = {
           ]
         : [],
     pids: ({ processes }) => (processes ? [['pids.max', String(processes)]] : []),
-    cpu: ({ cpuWeight }) => (cpuWeight ? [['cpu.weight', String(cpuWeight)]] : []),
+    cpu: ({ yields }) => (yields ? [['cpu.weight', String(yieldingWeight)]] : []),
+    cpuacct: () => [],
   },
   1: {
     memory: ({ memoryMb }) =>
@@ -192,7 +252,8 @@ const settings: Record<1 | 2, Settings> = {
         : [],
     pids: ({ processes }) => (processes ? [['pids.max', String(processes)]] : []),
     // 1024 shares are what a weight of 100 is in version 2.
-    cpu: ({ cpuWeight }) => (cpuWeight ? [['cpu.shares', String(Math.max(2, Math.round(cpuWeight * 10.24)))]] : []),
+    cpu: ({ yields }) => (yields ? [['cpu.shares', String(Math.round(yieldingWeight * 10.24))]] : []),
+    cpuacct: () => [],
   },
 }
 

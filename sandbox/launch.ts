@@ -21,8 +21,8 @@ export type Limits = {
   memoryMb?: number
   /** Processes and threads the job may have at a time. */
   processes?: number
-  /** Share of the processor when others want it too: 100 is everybody's default. Holds where there are control groups. */
-  cpuWeight?: number
+  /** It gives way to everybody else who wants the processor (yielding-group.ts). Holds where there are control groups. */
+  yields?: boolean
   /** Of `cwd`, the `writable` paths and all below them; also the largest size of one file. */
   diskMb?: number
   /** Standard output and standard error together; the job ends when it writes more. */
