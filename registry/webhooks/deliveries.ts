@@ -3,7 +3,7 @@ import type { Db, Sql } from '../sql.ts'
 import type { EventData, WebhookEvent } from './message.ts'
 import { disableWebhook, needWebhook, type SealedWebhook, type WebhookFormat } from './webhooks.ts'
 
-// What is to be sent is written by triggers, with the event itself (migrations/0025). Here it is claimed, and what became of it is written down.
+// What is to be sent is written by triggers, with the event itself (migrations/0028). Here it is claimed, and what became of it is written down.
 
 export type DeliveryState = 'waiting' | 'sending' | 'delivered' | 'failed'
 /** `status` null: no answer came. `reason`: why it does not count as taken; null: it does. */
