@@ -1,20 +1,7 @@
 // JSON Schema as TypeScript, as far as the API's own document uses it; anything else is an error and not a guess.
 import type { OpenApiDocument } from '../registry/api/openapi.ts'
+import type { Schema } from '../registry/api/schema-text.ts'
 
-type Schema = {
-  $ref?: string
-  type?: string | string[]
-  enum?: unknown[]
-  const?: unknown
-  anyOf?: Schema[]
-  oneOf?: Schema[]
-  allOf?: Schema[]
-  items?: Schema
-  properties?: Record<string, Schema>
-  required?: string[]
-  additionalProperties?: boolean | Schema
-  default?: unknown
-}
 type Parameter = { name: string; in: string; required?: boolean; schema: Schema }
 type Content = { content?: Record<string, { schema: Schema }> }
 type Operation = { parameters?: Parameter[]; requestBody?: Content; responses: Record<string, Content> }

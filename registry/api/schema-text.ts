@@ -16,6 +16,7 @@ export type Schema = {
   minimum?: number
   maximum?: number
   maxLength?: number
+  maxItems?: number
 }
 
 /** The type in a few words; `[[Name]]` for a schema with a name of its own. */

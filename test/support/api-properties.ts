@@ -6,25 +6,11 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
 import type { OpenApiDocument } from '../../registry/api/openapi.ts'
+import type { Schema } from '../../registry/api/schema-text.ts'
 import { routesKey } from '../../registry/bundle-store/keys.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { emptyManifest } from './manifest.ts'
 
-type Schema = {
-  $ref?: string
-  type?: string | string[]
-  enum?: unknown[]
-  const?: unknown
-  anyOf?: Schema[]
-  oneOf?: Schema[]
-  items?: Schema
-  maxItems?: number
-  properties?: Record<string, Schema>
-  required?: string[]
-  additionalProperties?: boolean | Schema
-  minimum?: number
-  maximum?: number
-}
 type Parameter = { name: string; in: 'path' | 'query'; required?: boolean; schema: Schema }
 type Content = Record<string, { schema: Schema }>
 type Operation = {
