@@ -36,7 +36,7 @@ export type NewRepoLink = Pick<RepoLink, 'appId' | 'host' | 'url' | 'apiUrl' | '
 
 /**
  * Links an app to a repository. Done again for the same repository it keeps the hook's address and takes the new secret and token; for another one it
- * is a new link, and what was followed of the old one is forgotten.
+ * is a new link, and what was followed of the old one is forgotten. A token is good for the API it was given for: with another one it is forgotten.
  */
 export async function linkRepo(
   tx: Db,
@@ -56,7 +56,10 @@ export async function linkRepo(
     )
     on conflict (id) do update
     set secret = excluded.secret,
-        token = coalesce(excluded.token, repo_links.token),
+        token = case
+          when excluded.api_url = repo_links.api_url then coalesce(excluded.token, repo_links.token)
+          else excluded.token
+        end,
         api_url = excluded.api_url,
         forks = excluded.forks,
         poll_after = now(),

@@ -60,9 +60,10 @@ export const linkRepoRoute = route({
       .min(16)
       .nullish()
       .openapi({ description: 'what the host signs its webhooks with; default: a new one, told this once' }),
-    token: line(500)
-      .nullish()
-      .openapi({ description: 'for private repositories, statuses and comments; left out: the one it has' }),
+    token: line(500).nullish().openapi({
+      description:
+        'for private repositories, statuses and comments; left out: the one it has, unless the API is another one by now',
+    }),
     forks: z
       .enum(['off', 'approve'])
       .default('off')
