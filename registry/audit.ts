@@ -67,6 +67,11 @@ export async function recordDone(sql: Db, actor: Actor, deed: Deed, outcome = 'd
   await recordOutcome(sql, await recordDeed(sql, actor, deed), outcome)
 }
 
+/** An address as the audit log may have it: without what may be a secret in it, also when it is no address at all. */
+export function addressToKeep(text: string): string {
+  return text.replace(/\/\/.*@/, '//…@').replace(/[?#].*$/, '?…')
+}
+
 const maxText = 500
 const maxDetail = 8_000
 

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { z } from '@hono/zod-openapi'
 import { type App, createApp, findApp, settleProductionBranch } from '../apps.ts'
+import { addressToKeep } from '../audit.ts'
 import { targetOfBranch } from '../branches.ts'
 import { createDeployment, type NewDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
@@ -61,7 +62,7 @@ export const deployRoute = route({
   audit: ({ source, app_id, branch }) => ({
     app_id,
     branch,
-    source: 'git' in source ? { git: source.git, ref: source.ref } : source,
+    source: 'git' in source ? { git: addressToKeep(source.git), ref: source.ref } : source,
   }),
   answers: answersStream('progress until the deployment is live or has failed', progressJson, {
     atOnce: deploymentJson,

@@ -249,6 +249,24 @@ describe('the audit log', () => {
     expect(all).not.toContain((made.json as { secret: string }).secret)
   })
 
+  test.each(['https://ada:CANARY@git.example/a/b', 'https://CANARY@git ex/a', 'https://git.example/a/b?token=CANARY'])(
+    'C7: holds no password out of the address of a repository that was refused for it: %s',
+    async (form) => {
+      const app = await plane.app()
+      const canary = `canary-${newId()}`
+      const address = form.replace('CANARY', canary)
+      const linked = { host: 'gitea', url: address }
+      const asked = [
+        await plane.ask('PUT', `apps/${app}/repo`, { token: admin, json: linked }),
+        await plane.ask('POST', 'deploy', { token: admin, json: { app_id: app, source: { git: address } } }),
+      ]
+      expect(asked.map(({ status }) => status)).toEqual([400, 400])
+      const rows = await plane.sql`select detail::text from audit_entries where app_id = ${app}`
+      expect(rows).toHaveLength(2)
+      expect(JSON.stringify([rows, asked])).not.toContain(canary)
+    },
+  )
+
   test('what cannot be written down is not done', async () => {
     const id = `a${newId()}`
     await plane.sql`alter table audit_entries rename to audit_entries_gone`

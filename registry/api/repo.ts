@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
+import { addressToKeep } from '../audit.ts'
 import { apiUrl, type Config } from '../config.ts'
 import { AppError } from '../errors.ts'
 import { removePreview } from '../release.ts'
@@ -71,7 +72,7 @@ export const linkRepoRoute = route({
   }),
   audit: ({ host, url, forks, token, secret }) => ({
     host,
-    url,
+    url: addressToKeep(url),
     forks,
     token: Boolean(token),
     secret: Boolean(secret),
