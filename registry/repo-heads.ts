@@ -207,7 +207,15 @@ export function branchOfPull(number: number): string {
 
 type Repository = { id: number; full_name: string }
 
-/** Whether a head comes from another repository than the one it is to be merged into; also when it is not known where from. */
-export function isForkOf(base: Repository, from: Repository | null): boolean {
-  return from === null || from.id !== base.id || from.full_name.toLowerCase() !== base.full_name.toLowerCase()
+/**
+ * Whether a head may be a stranger's: it comes from another repository than the one it is to be merged into, or it is not known where from, or it is no
+ * branch there. Whoever may read a repository at Gitea or Forgejo can push a pull request without one (AGit, `refs/for/…`), of which these say that it comes
+ * from the repository itself, and `refs/pull/…` for its branch.
+ */
+export function isForkOf(
+  base: Repository,
+  { repo, ref }: { repo?: Repository | null | undefined; ref?: string | null | undefined },
+): boolean {
+  if (!repo || repo.id !== base.id || repo.full_name.toLowerCase() !== base.full_name.toLowerCase()) return true
+  return !ref || ref.startsWith('refs/')
 }

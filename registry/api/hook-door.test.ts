@@ -135,6 +135,16 @@ describe('a webhook of Gitea and Forgejo', () => {
     return plane.ask('POST', hook.path, { body: Buffer.from(body), headers })
   }
 
+  test('B6: of a pull request without a branch, which anybody may push who reads the repository, says that it is a fork’s', async () => {
+    const pull = { action: 'opened', sha: 'c'.repeat(40), repository: 'ada/hello' } as const
+    for (const [number, ref] of [
+      [4, 'refs/pull/4/head'],
+      [5, ''],
+    ] as const)
+      expect((await sendAs('gitea', 'pull_request', giteaPullRequest({ ...pull, number, ref }))).status).toBe(202)
+    expect((await heads()).map(({ isFork }) => isFork)).toEqual([true, true])
+  })
+
   test.each(['gitea', 'forgejo'] as const)('is taken by the headers of %s', async (family) => {
     const sha = 'c'.repeat(40)
     for (const action of ['opened', 'synchronized', 'closed', 'reopened'] as const) {

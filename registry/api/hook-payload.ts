@@ -25,7 +25,7 @@ const pullRequestHook = z.object({
     number: z.int().min(1).max(999_999_999),
     updated_at: saidAt,
     // Without a repository: the fork it came from is gone.
-    head: z.object({ sha, repo: repository.nullish() }),
+    head: z.object({ sha, ref: z.string().nullish(), repo: repository.nullish() }),
   }),
 })
 
@@ -45,11 +45,10 @@ function readPullRequest(body: unknown): HookNews {
   const { action, repository: base, pull_request: pull } = readWith(pullRequestHook, body, 'body')
   const isOpening = opening.includes(action)
   if (!isOpening && action !== 'closed') return { kind: 'nothing' }
-  const from = pull.head.repo
   const facts: PullRequestFacts = {
     number: pull.number,
     headSha: pull.head.sha,
-    isFork: isForkOf(base, from ?? null),
+    isFork: isForkOf(base, pull.head),
     saidAt: pull.updated_at ? new Date(pull.updated_at) : null,
   }
   return { kind: isOpening ? 'opened' : 'closed', repository: base.full_name, pull: facts }

@@ -39,7 +39,7 @@ const pullsJson = z.array(
   z.object({
     number: z.int().positive(),
     updated_at: z.string().nullish(),
-    head: z.object({ sha, repo: repository.nullish() }),
+    head: z.object({ sha, ref: z.string().nullish(), repo: repository.nullish() }),
     base: z.object({ repo: repository }),
   }),
 )
@@ -74,7 +74,7 @@ export class HostApi {
         ...pulls.map(({ number, head, base, updated_at: at }) => ({
           number,
           headSha: head.sha,
-          isFork: isForkOf(base.repo, head.repo ?? null),
+          isFork: isForkOf(base.repo, head),
           saidAt: at && !Number.isNaN(Date.parse(at)) ? new Date(at) : null,
         })),
       )

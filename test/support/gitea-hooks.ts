@@ -7,10 +7,20 @@ type PullRequest = {
   repository: string
   /** `owner/name` of the fork it comes from. */
   from?: string
+  /** What the host calls its branch. */
+  ref?: string
   at?: Date
 }
 
-export function giteaPullRequest({ action, number, sha, repository, from = repository, at = new Date() }: PullRequest) {
+export function giteaPullRequest({
+  action,
+  number,
+  sha,
+  repository,
+  from = repository,
+  ref = 'better',
+  at = new Date(),
+}: PullRequest) {
   const isOpen = action !== 'closed'
   return {
     action,
@@ -40,7 +50,7 @@ export function giteaPullRequest({ action, number, sha, repository, from = repos
       merged_by: null,
       allow_maintainer_edit: false,
       base: { label: 'main', ref: 'main', sha: '0'.repeat(39).concat('1'), ...repositoryOf(repository, repository) },
-      head: { label: 'better', ref: 'better', sha, ...repositoryOf(from, repository) },
+      head: { label: 'better', ref, sha, ...repositoryOf(from, repository) },
       merge_base: '0'.repeat(39).concat('1'),
       due_date: null,
       created_at: at.toISOString(),
