@@ -50,9 +50,12 @@ export type LeftPreview = { appId: string; branch: string; reason: string; why: 
 
 /**
  * Previews that are there and should not be: their pull request is closed, nothing was deployed to them for too long, or their app has more than it may
- * have (the ones deployed longest ago go). One that is being deployed at this moment is too young for either of the last two.
+ * have (the ones deployed longest ago go). One that is being deployed at this moment is too young for either of the last two. `only`: that one, if it is among them.
  */
-export async function findLeftPreviews(sql: Db): Promise<LeftPreview[]> {
+export async function findLeftPreviews(
+  sql: Db,
+  only: { appId: string; branch: string } | null = null,
+): Promise<LeftPreview[]> {
   return sql<LeftPreview[]>`
     select p.app_id, p.branch,
            case when c.branch is not null then 'closed' when p.is_old then 'old' else 'many' end as why,
@@ -67,7 +70,8 @@ export async function findLeftPreviews(sql: Db): Promise<LeftPreview[]> {
       from (${agedPreviews(sql)}) aged
     ) p
     left join repo_heads c on c.app_id = p.app_id and c.branch = p.branch and not c.is_open
-    where c.branch is not null or p.is_old or p.age > p.most
+    where (c.branch is not null or p.is_old or p.age > p.most)
+      and (${only?.appId ?? null}::text is null or p.app_id = ${only?.appId ?? null} and p.branch = ${only?.branch ?? null})
     order by p.deployed_at
     limit 500
   `

@@ -91,10 +91,11 @@ async function releaseBy(
   })
 }
 
-/** Tears a preview down: its open deployments are cancelled, its live one ends `removed`, its address is gone. False: there was none. */
+/** Tears a preview down: its open deployments are cancelled, its live one ends `removed`, its address is gone. False: there was none, or `isDue`, asked when nobody can deploy to it any more, says no. */
 export async function removePreview(
   sql: Sql,
   { app, branch, by, reason }: { app: string; branch: string; by: string; reason?: string },
+  { isDue = async () => true }: { isDue?: (tx: Db) => Promise<boolean> } = {},
 ): Promise<boolean> {
   return sql.begin(async (tx) => {
     const [route] = await tx<{ id: string }[]>`
@@ -105,7 +106,7 @@ export async function removePreview(
         and environment = 'preview'
       for update
     `
-    if (!route) return false
+    if (!route || !(await isDue(tx))) return false
     await tx`
       update deployments
       set state = case when state in ('queued', 'building', 'built', 'uploading', 'canary') then 'cancelled' else 'removed' end,
