@@ -64,7 +64,7 @@ export async function createSession(sql: Db, personId: string): Promise<Session>
   return { secret, maxAgeSec }
 }
 
-/** Signs a person out of every browser; returns of how many. */
+/** Signs a person out of every browser, and links that would sign one in again are good no more; returns of how many. */
 export async function endSessionsOf(sql: Db, personId: string): Promise<number> {
   const ended = await sql`
     delete from console_sessions
@@ -72,7 +72,11 @@ export async function endSessionsOf(sql: Db, personId: string): Promise<number> 
        or token_id in (select id from tokens where person_id = ${personId})
     returning 1
   `
-  await sql`delete from console_codes where person_id = ${personId}`
+  await sql`
+    delete from console_codes
+    where person_id = ${personId}
+       or token_id in (select id from tokens where person_id = ${personId})
+  `
   return ended.length
 }
 

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startControlPlane } from '../../test/support/control-plane.ts'
+import { createSignInCode } from '../console-sessions.ts'
 import { newId } from '../ids.ts'
 import { hashPassword } from '../passwords.ts'
 import { createPersonLink, setPassword } from '../people.ts'
+import { createToken } from '../tokens.ts'
 
 const plane = await startControlPlane()
 afterAll(() => plane.close())
@@ -179,6 +181,11 @@ describe('a session of a person', () => {
     expect((await whoami(three)).status).toBe(200)
     expect((await plane.ask('DELETE', `people/${ada.name}/sessions`, { token: admin })).json).toEqual({ ended: 1 })
     expect((await whoami(three)).status).toBe(401)
+
+    const { token } = await createToken(plane.sql, { name: 'laptop', scope: 'read', personId: ada.id })
+    const { code: left } = await createSignInCode(plane.sql, { tokenId: token.id })
+    await plane.ask('DELETE', `people/${ada.name}/sessions`, { token: admin })
+    expect((await post('/session', { code: left })).status).toBe(401)
 
     const four = await signIn(next)
     const { code } = await createPersonLink(plane.sql, ada.id)
