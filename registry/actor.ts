@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { Actor } from './audit.ts'
 import type { Caller } from './rights.ts'
 
@@ -19,4 +20,14 @@ export function actorOfRequest(caller: Caller, { headers }: Request, via: 'conso
 export function addressOf(forwardedFor: string | null): string | null {
   const last = forwardedFor?.split(',').at(-1)?.trim() ?? ''
   return /^[0-9A-Fa-f:.]{2,45}$/.test(last) ? last : null
+}
+
+/** What counts as one client: an address, of IPv6 its /64, for whoever has one of these has 2^64 of them. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address) || address.includes('.')) return address
+  const [head = '', tail = ''] = address.split('::')
+  const groups = head.split(':').filter(Boolean)
+  const missing = 8 - groups.length - tail.split(':').filter(Boolean).length
+  const all = address.includes('::') ? [...groups, ...Array.from({ length: missing }, () => '0')] : groups
+  return `${all.slice(0, 4).join(':')}::/64`
 }

@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net'
+import { networkOf } from './actor.ts'
 import { AppError } from './errors.ts'
 import type { Db, Sql } from './sql.ts'
 
@@ -45,14 +45,4 @@ export async function forgetAttempts(sql: Db, name: string): Promise<number> {
 
 function ofName(name: string): string {
   return `name:${name}`
-}
-
-// Whoever has one address of IPv6 has 2^64 of them.
-function networkOf(address: string): string {
-  if (!isIPv6(address) || address.includes('.')) return address
-  const [head = '', tail = ''] = address.split('::')
-  const groups = head.split(':').filter(Boolean)
-  const missing = 8 - groups.length - tail.split(':').filter(Boolean).length
-  const all = address.includes('::') ? [...groups, ...Array.from({ length: missing }, () => '0')] : groups
-  return `${all.slice(0, 4).join(':')}::/64`
 }

@@ -1,6 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import { actorOfRequest, addressOf } from '../actor.ts'
+import { actorOfRequest, addressOf, networkOf } from '../actor.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import type { Deployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
@@ -36,7 +36,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))
   // Signed by the host that sends it, and not the caller of anything else.
   api.post('/hooks/:id', async (context) => {
-    await limits.take('address', addressOf(context.req.header('x-forwarded-for') ?? null) ?? 'local')
+    await limits.take('address', clientOf(context))
     return takeHook(context.req.raw, context.req.param('id'), deps)
   })
   api.get('/docs', () => docsPage(openApiDocument(deps.config)))
@@ -53,8 +53,7 @@ export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
 }
 
 async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps, limits: RateLimits): Promise<Response> {
-  const address = addressOf(context.req.header('x-forwarded-for') ?? null)
-  const ofAddress = await limits.take('address', address ?? 'local')
+  const ofAddress = await limits.take('address', clientOf(context))
   const { caller, again } = await callerOf(context, deps)
   const left = context.env?.signedIn ? ofAddress : await limits.take('token', caller.tokenId ?? '')
   const request = context.req.raw
@@ -81,6 +80,11 @@ async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps, lim
   const isOnce = route.method !== 'get' && !route.goesOn
   const response = isOnce ? await onceOnly({ call, about, route: nameOfRoute(route), input }, act) : await act(request)
   return withLimits(response, left)
+}
+
+function clientOf(context: Context): string {
+  const address = addressOf(context.req.header('x-forwarded-for') ?? null)
+  return address === null ? 'local' : networkOf(address)
 }
 
 async function callerOf(context: Context<ApiEnv>, deps: ApiDeps): Promise<SignedIn> {

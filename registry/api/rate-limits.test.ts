@@ -30,3 +30,10 @@ test('so is an address that tries tokens, which cannot say it is another one', a
   expect(statuses).toEqual([...Array(12).fill(401), 429, 429])
   expect((await from('203.0.113.78', null)).status).toBe(401)
 })
+
+test('whoever has a network of IPv6 has one allowance, not one for each of its addresses', async () => {
+  const statuses: number[] = []
+  for (let tried = 0; tried < 13; tried += 1) statuses.push((await from(`2001:db8:1:2::${tried}`, null)).status)
+  expect(statuses).toEqual([...Array(12).fill(401), 429])
+  expect((await from('2001:db8:1:3::1', null)).status).toBe(401)
+})
