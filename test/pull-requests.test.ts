@@ -183,9 +183,10 @@ test('what no webhook told is found by asking: a closed pull request, a new one,
   await forge.tell(hook, 'opened', 5)
   await expect.poll(() => shown('missed-pr-5'), soon).toBe('five')
 
+  // First: the platform asks by itself as well.
+  forge.trouble = 'wrong'
   forge.close(5)
   await forge.propose(6, page('six'))
-  forge.trouble = 'wrong'
   await askNow()
   await expect
     .poll(async () => (await sql`select poll_error from repo_links where app_id = 'missed'`)[0]?.pollError, soon)
