@@ -165,6 +165,28 @@ test('tearing a preview down ends its deployments and takes its address away', a
   expect(await removePreview(sql, { app, branch: 'pr/7', by: 'ada' })).toBe(false)
 })
 
+test.each([false, true])(
+  'who deploys to a preview while it is torn down gets a new one (with one queued: %j)',
+  async (isQueued) => {
+    const target = targetOfBranch({ id: app, productionBranch: 'main' }, 'pr/7')
+    const deploy = (version: string) => createDeployment(sql, { app, target, version, source: 'upload', by: 'ada' })
+    const before = await live('1.0.0', 'pr/7')
+    if (isQueued) await deploy('1.0.1')
+    const begun: { deploying: Promise<PromiseSettledResult<Deployment>[]> }[] = []
+    const isDue = async () => {
+      begun.push({ deploying: Promise.allSettled([deploy('2.0.0')]) })
+      await expect
+        .poll(() => sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+        .toHaveLength(1)
+      return true
+    }
+    expect(await removePreview(sql, { app, branch: 'pr/7', by: 'ada' }, { isDue })).toBe(true)
+    expect(await begun[0]?.deploying).toMatchObject([{ status: 'fulfilled', value: { state: 'queued' } }])
+    expect(await stateOf(before)).toBe('removed')
+    expect(await routeOf()).toMatchObject({ branch: 'pr/7', live: null })
+  },
+)
+
 test('a follower gets every line and the end, from any point on', async () => {
   const deployment = await prepared('1.0.0')
   const following = Array.fromAsync(followBuildLog(sql, deployment.id))

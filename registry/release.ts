@@ -98,6 +98,13 @@ export async function removePreview(
   { isDue = async () => true }: { isDue?: (tx: Db) => Promise<boolean> } = {},
 ): Promise<boolean> {
   return sql.begin(async (tx) => {
+    // `createDeployment` has the app to itself: it comes before, and is seen here, or after, and makes a new route.
+    await tx`
+      select id
+      from apps
+      where id = ${app}
+      for key share
+    `
     const [route] = await tx<{ id: string }[]>`
       select id
       from routes
