@@ -133,7 +133,7 @@ export async function createDeployment(
         select id, clear_caches
         from apps
         where id = ${wanted.app}
-        for update
+        for no key update
       ) before
       where a.id = before.id
       returning a.last_number as number, before.clear_caches and ${wanted.buildId == null} as clear_caches

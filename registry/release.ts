@@ -103,7 +103,7 @@ export async function removePreview(
       select id
       from apps
       where id = ${app}
-      for key share
+      for no key update
     `
     const [route] = await tx<{ id: string }[]>`
       select id
