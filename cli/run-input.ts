@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Client } from './client.ts'
 import { Failure } from './failure.ts'
 
@@ -8,6 +9,7 @@ const mostWaiting = 262_144
 export class RunInput {
   readonly #client: Client
   readonly #params: { app: string; run: string }
+  readonly #stdin: Readable
   readonly #closing = new AbortController()
   #waiting: Buffer[] = []
   #waitingBytes = 0
@@ -16,31 +18,32 @@ export class RunInput {
   #seq = 0
 
   /** Reads until there is no more, or until `close`. */
-  static open(client: Client, params: { app: string; run: string }): RunInput {
-    const input = new RunInput(client, params)
-    process.stdin.on('data', (chunk: Buffer) => input.#take(chunk))
-    process.stdin.once('end', () => input.#end())
-    process.stdin.once('error', () => input.#end())
+  static open(client: Client, params: { app: string; run: string }, stdin: Readable = process.stdin): RunInput {
+    const input = new RunInput(client, params, stdin)
+    stdin.on('data', (chunk: Buffer) => input.#take(chunk))
+    stdin.once('end', () => input.#end())
+    stdin.once('error', () => input.#end())
     return input
   }
 
-  private constructor(client: Client, params: { app: string; run: string }) {
+  private constructor(client: Client, params: { app: string; run: string }, stdin: Readable) {
     this.#client = client
     this.#params = params
+    this.#stdin = stdin
   }
 
   close(): void {
     this.#closing.abort()
-    process.stdin.removeAllListeners('data')
+    this.#stdin.removeAllListeners('data')
     // One that is open for ever would keep this process as long.
-    process.stdin.destroy()
+    this.#stdin.destroy()
   }
 
   #take(chunk: Buffer): void {
     for (let from = 0; from < chunk.length; from += largestPiece)
       this.#waiting.push(chunk.subarray(from, from + largestPiece))
     this.#waitingBytes += chunk.length
-    if (this.#waitingBytes > mostWaiting) process.stdin.pause()
+    if (this.#waitingBytes > mostWaiting) this.#stdin.pause()
     void this.#send()
   }
 
@@ -55,16 +58,18 @@ export class RunInput {
     try {
       while (this.#waiting.length > 0) {
         const piece = this.#waiting.shift() ?? Buffer.alloc(0)
-        await this.#put(piece, this.#hasEnded && this.#waiting.length === 0)
+        // Decided before it is sent: an end that comes meanwhile was not told yet.
+        const isLast = this.#hasEnded && this.#waiting.length === 0
+        await this.#put(piece, isLast)
+        if (isLast) return
         this.#waitingBytes -= piece.length
-        if (this.#waitingBytes <= mostWaiting) process.stdin.resume()
-        if (this.#hasEnded && this.#waiting.length === 0) return
+        if (this.#waitingBytes <= mostWaiting) this.#stdin.resume()
       }
       if (this.#hasEnded) await this.#put(Buffer.alloc(0), true)
     } catch (thrown) {
       // What has ended reads no more; a connection that is lost is noticed, and told, where the output comes from.
       if (!(thrown instanceof Failure)) throw thrown
-      process.stdin.pause()
+      this.#stdin.pause()
       return
     }
     this.#isSending = false
