@@ -133,9 +133,12 @@ async function unset(names: string[], options: ChangeOptions): Promise<void> {
   const reply = await client.call('DELETE apps/{app}/env', { params: { app }, query })
   const removed = readList(reply, 'removed', String)
   const missing = names.filter((name) => !removed.includes(name))
-  if (missing.length > 0)
-    throw new Failure(`there is no variable ${missing.join(', ')} for ${nameOf(app, scope)}; see: atelier env list`)
+  const refusal = `there is no variable ${missing.join(', ')} for ${nameOf(app, scope)}; see: atelier env list`
+  if (removed.length === 0) throw new Failure(refusal)
   await afterChange(`Removed ${removed.join(', ')} for ${nameOf(app, scope)}`, { client, app, reply }, options)
+  if (missing.length === 0) return
+  note(`atelier: ${refusal}`)
+  throw new Failure(refusal, { isTold: true })
 }
 
 async function afterChange(
@@ -200,6 +203,8 @@ async function readEnvFile(path: string | undefined): Promise<Record<string, str
   if (path === undefined) return {}
   const name = path === '-' ? 'standard input' : path
   const text = await (path === '-' ? readStdin() : readFile(path, 'utf8')).catch((thrown: unknown) => {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT')
+      throw new Failure(`${name} cannot be read: there is no such file`)
     throw new Failure(`${name} cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`)
   })
   return parseDotenv(text, { path: name })

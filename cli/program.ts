@@ -9,6 +9,7 @@ import { ownVersion } from './version.ts'
 export async function run(args: string[]): Promise<number> {
   endQuietlyWhenNobodyReads()
   if (args[0] === 'completion' && args[1] === '--of') return complete(args.slice(2))
+  if (asksForHelpOfNothing(args)) return run(args.slice(1))
   const program = new Command('atelier')
     .description('git push to live on your own server')
     .version(ownVersion(), '-V, --version', 'print the version of this command')
@@ -29,6 +30,11 @@ export async function run(args: string[]): Promise<number> {
     if (thrown.code !== 'commander.help') note(usageLine(program, args))
     return 2
   }
+}
+
+// `atelier help deplyo` is answered as `atelier deplyo` is: that there is none, and what was meant.
+function asksForHelpOfNothing([first, second]: string[]): boolean {
+  return first === 'help' && second !== undefined && !second.startsWith('-') && !Object.hasOwn(commands, second)
 }
 
 // Asked by a shell on every Tab; the words are those of another command line.

@@ -361,7 +361,12 @@ describe('variables', () => {
         { name: 'OTHER' },
       ],
     })
-    expect(await said(['env', '--app', app, 'unset', 'A', 'OTHER'])).toContain('Removed A, OTHER')
+    expect(await atelier(['env', '--app', app, 'unset', 'A', 'NEVER'])).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining('Removed A for production'),
+      stderr: expect.stringContaining('no variable NEVER for production'),
+    })
+    expect(await said(['env', '--app', app, 'unset', 'OTHER'])).toContain('Removed OTHER')
     expect(await said(['env', 'list', '--app', app, '--preview'])).toContain('no variables for previews')
   })
 
@@ -436,7 +441,12 @@ describe('variables', () => {
     ['a name alone', ['env', 'set', 'A'], 2, 'A has no value'],
     ["a name of the platform's own", ['env', 'set', 'PORT=1'], 1, 'set by the platform'],
     ['what was never set', ['env', 'unset', 'NEVER'], 1, 'no variable NEVER for production'],
-    ['a file that is not there', ['env', 'set', '--file', 'nowhere'], 1, 'nowhere cannot be read'],
+    [
+      'a file that is not there',
+      ['env', 'set', '--file', 'nowhere'],
+      1,
+      'nowhere cannot be read: there is no such file',
+    ],
   ])('%s', async (_, args, code, words) => {
     failed(await atelier([...args, '--app', app]), code, words)
   })
@@ -655,6 +665,7 @@ test('open prints the address where there is no browser, and the console with a 
 
 describe('typed wrongly', () => {
   test.each([
+    [['help', 'rolback'], "unknown command 'rolback'; did you mean rollback?"],
     [['rolback'], "unknown command 'rolback'; did you mean rollback?"],
     [['deploys', '--aap', 'x'], "unknown option '--aap'; did you mean --app?"],
     [['apps', 'lst'], 'apps has no command lst'],
