@@ -7,6 +7,8 @@ import type { Access } from './guard.ts'
 import { isZero, type RefUpdate, type Verdict } from './ref-update.ts'
 
 const mostRefs = 50
+// Somebody waits for the end of the push, for the database it may be that they have waited already.
+const outcomeWithinMs = 400
 
 /** What the audit log says of one push: who pushes what, before git keeps it, and whether all of it was taken. */
 export class PushAccount {
@@ -43,8 +45,8 @@ export class PushAccount {
     if (this.#entry === null) return
     const { sql, log } = this.#deps
     const outcome = this.#isRefused ? 'PUSH_REFUSED' : 'done'
-    await answerOfDatabase(recordOutcome(sql, this.#entry, outcome)).catch((err: unknown) =>
-      log.warn({ err, entry: this.#entry, outcome }, 'outcome of a push not recorded'),
+    await answerOfDatabase(recordOutcome(sql, this.#entry, outcome), outcomeWithinMs).catch((err: unknown) =>
+      log.warn({ err, entry: this.#entry, outcome }, 'outcome of a push not recorded, or late'),
     )
   }
 }
