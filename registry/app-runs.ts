@@ -70,7 +70,7 @@ export async function createRun(sql: Sql, run: NewRun, { key }: { key: Key }): P
   const id = newId()
   await sql.begin(async (tx) => {
     // One after the other, or two would both find the last place free.
-    await tx`select id from apps where id = ${run.app} for update`
+    await tx`select id from apps where id = ${run.app} for no key update`
     const [{ open: count } = { open: 0 }] = await tx<{ open: number }[]>`
       select count(*)::integer as open
       from app_runs
