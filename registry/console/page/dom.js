@@ -7,6 +7,8 @@ export function link(url) {
   return anchor
 }
 
+const longestShort = 24
+
 /** `key` tells it from all others in its table, from one look to the next. */
 export function row(cells, key = '') {
   const tr = document.createElement('tr')
@@ -14,6 +16,8 @@ export function row(cells, key = '') {
   for (const cell of cells) {
     const td = document.createElement('td')
     td.append(cell)
+    // Names and times are not broken inside a word because a long reason stands beside them.
+    if (td.textContent.length <= longestShort) td.className = 'short'
     tr.append(td)
   }
   return tr
@@ -43,8 +47,11 @@ export function fill(selector, rows) {
 }
 
 function renewed(kept, fresh) {
-  for (const [index, cell] of [...fresh.cells].entries())
-    if (!kept.cells[index].isEqualNode(cell)) kept.cells[index].replaceChildren(...cell.childNodes)
+  for (const [index, cell] of [...fresh.cells].entries()) {
+    if (kept.cells[index].isEqualNode(cell)) continue
+    kept.cells[index].className = cell.className
+    kept.cells[index].replaceChildren(...cell.childNodes)
+  }
   return kept
 }
 
