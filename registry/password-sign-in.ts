@@ -64,6 +64,11 @@ export async function changePassword(
     throw new AppError('PASSWORD_WRONG', 'that is not your password as it is now')
   const kept = await hashPassword(password)
   await sql.begin(async (tx) => {
+    const [now] = await tx<
+      { password: string | null }[]
+    >`select password from people where id = ${person.id} for update`
+    if (now?.password !== person.password)
+      throw new AppError('PASSWORD_WRONG', 'that is not your password as it is now')
     await forgetAttempts(tx, name)
     await setPassword(tx, person.id, kept)
   })

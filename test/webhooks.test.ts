@@ -446,3 +446,12 @@ describe('W2: an address', () => {
     },
   )
 })
+
+test.each(['deployment.liv', 'preview.live', 'webhook.test', 'deploy.*', '**', ''])(
+  'a webhook for %o, which never happens, is not made',
+  async (event) => {
+    const json = { url: 'https://receiver.example/', events: [event] }
+    const { status, json: answer } = await plane.ask('POST', `apps/${app}/webhooks`, { token: admin, json })
+    expect({ status, answer }).toMatchObject({ status: 400, answer: { error: { code: 'REQUEST_INVALID' } } })
+  },
+)

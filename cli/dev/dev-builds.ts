@@ -94,8 +94,9 @@ export class DevBuilds {
     if (built === this.#built && !hasNewVariables) return
     this.#built = built
     const outcome = await this.#deploy(paths)
-    if (this.#wasCancelled) {
-      this.#wasCancelled = false
+    const wasCancelled = this.#wasCancelled
+    this.#wasCancelled = false
+    if (wasCancelled && !outcome.isLive) {
       this.#built = ''
       return
     }
@@ -153,10 +154,12 @@ export class DevBuilds {
   async #cancel(): Promise<void> {
     const id = this.#deployment
     if (!id || this.#wasCancelled) return
+    // Before it is asked for: the build's own end may come first.
+    this.#wasCancelled = true
     try {
       await this.#client.call('POST deployments/{id}/cancel', { params: { id } })
-      this.#wasCancelled = true
     } catch (thrown) {
+      this.#wasCancelled = false
       if (!(thrown instanceof Failure)) throw thrown
     }
   }

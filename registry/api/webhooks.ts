@@ -17,11 +17,14 @@ import { inBothPlaces } from './webhook-place.ts'
 
 // POST /api/platform/apps/marketing/webhooks   { "url": "https://receiver.example/hook", "events": ["deployment.live"] }
 
+const deploymentTypes = 'queued|building|built|uploading|canary|live|superseded|rolled_back|failed|cancelled|removed'
 const eventPattern = z
   .string()
   .regex(
-    /^(\*|(deployment|rollout|preview|webhook)\.(\*|[a-z_]{1,40}))$/,
-    'must be a type such as deployment.live, deployment.* or *',
+    new RegExp(
+      `^(\\*|(deployment|rollout|preview|webhook)\\.\\*|deployment\\.(${deploymentTypes})|rollout\\.[a-z_]{1,40}|preview\\.(created|removed)|webhook\\.disabled)$`,
+    ),
+    'must be a type such as deployment.live, deployment.* or *; docs/webhooks.md has them all',
   )
 
 const outcomes = [
