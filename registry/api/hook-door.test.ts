@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto'
-import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { PassThrough } from 'node:stream'
+import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { startControlPlane } from '../../test/support/control-plane.ts'
 import { giteaPullRequest, giteaPush } from '../../test/support/gitea-hooks.ts'
 import { recordedHook } from '../../test/support/github-hooks.ts'
@@ -274,6 +275,26 @@ describe('bad input at the door of webhooks', () => {
     const big = 'x'.repeat(5 * 1_048_576 + 1)
     expect((await send({ body: big })).status).toBe(413)
     expect((await send({ body: JSON.stringify(example('pull_request', 'opened')) })).status).toBe(202)
+  })
+
+  test('bodies that never end keep out those of their own hook at most', async () => {
+    const former = hook
+    app = await plane.app()
+    hook = await link('github', repository)
+    const headers = { 'content-length': '100', 'x-github-event': 'push', 'x-github-delivery': 'slow' }
+    const leaving = new AbortController()
+    onTestFinished(() => leaving.abort())
+    const slow = Array.from({ length: 6 }, () => {
+      const body = new PassThrough()
+      body.on('error', () => undefined)
+      body.write('{')
+      return plane.ask('POST', former.path, { headers, body, signal: leaving.signal }).catch(() => null)
+    })
+    await expect.poll(async () => (await send({ path: former.path })).status).toBe(503)
+    expect((await send({ body: JSON.stringify(example('pull_request', 'opened')) })).status).toBe(202)
+    leaving.abort()
+    await Promise.all(slow)
+    await expect.poll(async () => (await send({ path: former.path })).status).not.toBe(503)
   })
 
   test.each(['', 'null', '[]', '{', '"x"', '{"__proto__":{"x":1}}', '\u0000'])(

@@ -14,9 +14,10 @@ import { parseJson, readText } from './request-input.ts'
 
 // GitHub sends up to 25 MB, of pushes with thousands of commits, of which we want two fields: what is more than this the next look at the host finds.
 const maxBodyBytes = 5 * 1_048_576
-// Anybody may have a body read before its signature can be looked at.
-const mostAtOnce = 16
-let underWay = 0
+// Whoever knows an address may have bodies read before their signature can be looked at: slow ones keep nobody else's out.
+const mostAtOnce = 32
+const mostOfOne = 4
+const underWay = new Map<string, number>()
 
 /**
  * POST /hooks/<id>: a webhook of the host of a linked repository. What it tells is written down and answered with 202 at once; fetching and building come
@@ -25,8 +26,7 @@ let underWay = 0
 export async function takeHook(request: Request, id: string, deps: ApiDeps): Promise<Response> {
   const link = /^[a-z0-9]{24}$/.test(id) ? await answerOfDatabase(findLink(deps.sql, id)) : null
   if (!link) throw new AppError('HOOK_NOT_FOUND', 'there is no such hook; its address is in: atelier repo')
-  if (underWay >= mostAtOnce) throw new AppError('SERVER_BUSY', 'too many webhooks at once; send it again')
-  underWay += 1
+  enter(link)
   try {
     const text = await readText(request, maxBodyBytes)
     const { event, delivery, signature } = readHookHeaders(link.host, request.headers)
@@ -38,8 +38,22 @@ export async function takeHook(request: Request, id: string, deps: ApiDeps): Pro
     deps.log.info({ app: link.appId, event, delivery, news: news.kind }, 'webhook taken')
     return Response.json({ taken: news.kind }, { status: 202 })
   } finally {
-    underWay -= 1
+    leave(link)
   }
+}
+
+function enter({ id }: RepoLink): void {
+  const ofOne = underWay.get(id) ?? 0
+  const ofAll = underWay.values().reduce((sum, count) => sum + count, 0)
+  if (ofOne >= mostOfOne || ofAll >= mostAtOnce)
+    throw new AppError('SERVER_BUSY', 'too many webhooks at once; send it again')
+  underWay.set(id, ofOne + 1)
+}
+
+function leave({ id }: RepoLink): void {
+  const left = (underWay.get(id) ?? 1) - 1
+  if (left > 0) underWay.set(id, left)
+  else underWay.delete(id)
 }
 
 // Compared in constant time. Without a secret nothing is signed.
