@@ -6,6 +6,7 @@ import { brotliCompress, constants, gzip, zstdCompress } from 'node:zlib'
 import { z } from 'zod'
 import type { Encoding } from '../registry/encodings.ts'
 import { codeOf } from '../registry/errors.ts'
+import { newId } from '../registry/ids.ts'
 import { isCompressible } from './content-types.ts'
 
 /** `content` null: made by an earlier build, and expected to be in the store. */
@@ -72,7 +73,8 @@ export class EncodingMemory {
   /** Replaces what was known by the files of this build. */
   async keep(files: ({ sha256: string } & KnownForms)[]): Promise<void> {
     const known = Object.fromEntries(files.map(({ sha256, forms, isFinal }) => [sha256, { forms, isFinal }]))
-    const temporary = `${this.#path}.${process.pid}`
+    // Previews of one app are built side by side.
+    const temporary = `${this.#path}.${newId()}`
     await mkdir(dirname(this.#path), { recursive: true })
     await writeFile(temporary, JSON.stringify(known))
     await rename(temporary, this.#path)
