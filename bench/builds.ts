@@ -11,6 +11,9 @@ import { type Row, repeat, seconds } from './measure.ts'
 import { untilSeen } from './push.ts'
 import { settings } from './settings.ts'
 
+// Between two looks whether it is there: asked every 2 ms for 20 s, the app's answers took 10 s of processor time, and a build gives way to them.
+const seldomMs = 50
+
 /**
  * Push → live of a tree that the server has never seen, beside `npm ci && npm run build` of the same tree in an empty folder. Both download every
  * package: ours is a new app, with empty caches; the other's npm, the same version, has an empty cache. By turns, and who is first changes.
@@ -48,7 +51,7 @@ export async function measureWarmNext(atelier: Atelier): Promise<Row[]> {
   await repeat(settings.rounds + 1, async (index) => {
     const text = `warm ${index}`
     await repo.commit(app.saying(text))
-    ours.push(await untilSeen(repo.push(atOnce), () => atelier.get(name, '/'), text))
+    ours.push(await untilSeen(repo.push(atOnce), () => atelier.get(name, '/'), text, seldomMs))
     await bare.write(app.saying(text))
     theirs.push(await seconds(() => bare.build()))
   })
@@ -144,7 +147,7 @@ async function coldPush(atelier: Atelier, app: BuiltApp): Promise<number> {
   const repo = await atelier.clone(name)
   const text = `cold ${name}`
   await repo.commit({ ...app.files, ...app.saying(text) })
-  return untilSeen(repo.push(atOnce), () => atelier.get(name, '/'), text)
+  return untilSeen(repo.push(atOnce), () => atelier.get(name, '/'), text, seldomMs)
 }
 
 async function coldByHand(atelier: Atelier, app: BuiltApp): Promise<number> {

@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress } from 'node:zlib'
 import { z } from 'zod'
 import { codeOf } from '../registry/errors.ts'
+import { zstdChunkBytes } from '../registry/zstd.ts'
 import { spreadFolders } from '../sandbox/spread-folder.ts'
 import { archive } from './archive.ts'
 import { readInside } from './inside.ts'
@@ -234,7 +235,7 @@ function hasLinkOut({ links }: ModuleIndex): boolean {
   return links.some(([path, target]) => !join(dirname(path), target).startsWith('node_modules/'))
 }
 
-const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+const compression = { chunkSize: zstdChunkBytes, params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 const unpackLimits = { files: 200_000, bytes: 4 * 1024 ** 3 }
 
 type Packing = { tree: string; making: string; skip: (path: string) => boolean; owner: Owner | null }

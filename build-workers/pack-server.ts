@@ -3,6 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib'
 import { AppError } from '../registry/errors.ts'
+import { zstdChunkBytes } from '../registry/zstd.ts'
 import { archive, archivedFile, endOfArchive } from './archive.ts'
 import type { ServerOutput } from './build-context.ts'
 import type { ModulesArchive } from './dependency-cache.ts'
@@ -21,7 +22,7 @@ export type PackedServer = {
   modulesFrame: { offset: number; size: number; sha256: string } | null
 }
 
-const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
+const compression = { chunkSize: zstdChunkBytes, params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 
 /**
  * Writes `server.tar.zst`: the app's files in one zstd frame, its node_modules in another (made once and taken from the cache as it is), and

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { Parser, type ReadEntry } from 'tar'
 import { AppError, codeOf, messageOf } from '../registry/errors.ts'
+import { zstdChunkBytes } from '../registry/zstd.ts'
 import { staysInside } from './links.ts'
 import type { SourceTree } from './source-tree.ts'
 import { unpackedTree } from './unpacked-tree.ts'
@@ -30,7 +31,12 @@ export async function unpack(
 ): Promise<SourceTree> {
   const unpacking = new Unpacking(into, limits, owner)
   try {
-    await pipeline(archive, createZstdDecompress(), (source) => unpacking.writeAll(source), { signal })
+    await pipeline(
+      archive,
+      createZstdDecompress({ chunkSize: zstdChunkBytes }),
+      (source) => unpacking.writeAll(source),
+      { signal },
+    )
     return unpacking.finish()
   } catch (thrown) {
     if (thrown instanceof AppError || signal?.aborted) throw thrown

@@ -51,7 +51,7 @@ test('an app is served as the platform serves it, and again after every way of s
   expect(kept.headers['x-atelier-dev']).toContain('last build failed')
   await dev.write({ 'src/people/name.ts': "export const name = 'kim'\n" })
   await expect.poll(dev.body, soon).toBe('two, kim, very glad')
-  expect((await dev.get('/')).headers).not.toHaveProperty('x-atelier-dev')
+  await expect.poll(async () => (await dev.get('/')).headers, soon).not.toHaveProperty('x-atelier-dev')
 
   // Nothing of this is a save; that it was not built is known when the save after it has been.
   const before = dev.lives()

@@ -7,6 +7,7 @@ import { createZstdDecompress } from 'node:zlib'
 import { type ReadEntry, Unpack } from 'tar'
 import type { BundleStore } from '../../registry/bundle-store/contract.ts'
 import { AppError, codeOf } from '../../registry/errors.ts'
+import { zstdChunkBytes } from '../../registry/zstd.ts'
 import { spreadFolders } from '../../sandbox/spread-folder.ts'
 import { download } from './download.ts'
 import { linkTree } from './link-tree.ts'
@@ -165,7 +166,7 @@ async function unpack(
     ({ path: name, type }: ReadEntry) => type === 'SymbolicLink' || refuse(`${name} is a ${type}`),
   )
   const packed = createReadStream(path, { start: from, ...(upTo !== undefined && { end: upTo - 1 }) })
-  await pipeline(packed, createZstdDecompress(), unpacking)
+  await pipeline(packed, createZstdDecompress({ chunkSize: zstdChunkBytes }), unpacking)
   if (problem) throw new AppError('STORE_CORRUPT', `${key} is not unpacked: ${problem}`)
   await makeLinks(links, tree, key)
 }
