@@ -23,7 +23,7 @@ import { finishDeployment, startControlPlane } from './support/control-plane.ts'
 import { checkout, plainEnv } from './support/platform.ts'
 
 // The command as a process, against the API on a port, as on a machine with a platform running. The tests play the build worker.
-const plane = await startControlPlane({ relay: true })
+const plane = await startControlPlane({ relay: true, env: { ATELIER_OUTBOUND_ALLOW: '127.0.0.1/32' } })
 afterAll(() => plane.close())
 
 const port = plane.config.httpPort
@@ -486,6 +486,8 @@ describe('webhooks', () => {
       })
       failed(await atelier(['webhooks', 'rm', 'nothing', ...of]), 1, 'there is no webhook nothing')
       failed(await atelier(['webhooks', 'create', 'ftp://x.example', ...of]), 1, 'https:// or http://')
+      const inside = await atelier(['webhooks', 'create', 'http://10.0.0.1/x', ...of])
+      failed(inside, 1, '10.0.0.1:80 is a private address; to let the platform call it')
       expect(await said(['webhooks', 'rm', id, ...of])).toContain(`Removed the webhook ${id}`)
       expect(await said(['webhooks', ...of])).toContain('no webhooks')
       expect(await said(['webhooks', '--platform'])).toContain('no webhooks')

@@ -40,7 +40,7 @@ describe('C7: a secret', () => {
     await ask('PUT', env, { values: { SECRET: OF_A_BRANCH }, branch: 'feature' })
     await ask('PUT', env, { values: { SHOWN: shown }, readable: true })
     const hook = await atelier.api('POST', `apps/${app.name}/webhooks`, {
-      url: `http://127.0.0.1:9/${ADDRESS}?t=${ADDRESS}`,
+      url: `http://localhost:9/${ADDRESS}?t=${ADDRESS}`,
     })
     const { id, secret } = JSON.parse(hook.body) as { id: string; secret: string }
 

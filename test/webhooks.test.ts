@@ -16,7 +16,8 @@ import { type DelivererDeps, WebhookDeliverer } from '../registry/webhooks/deliv
 import { claimDelivery, recordAttempt } from '../registry/webhooks/deliveries.ts'
 import { startControlPlane } from './support/control-plane.ts'
 
-const plane = await startControlPlane()
+// Receivers are on the loopback, which a platform calls when it is told that it may.
+const plane = await startControlPlane({ env: { ATELIER_OUTBOUND_ALLOW: '127.0.0.0/8' } })
 const admin = await plane.token('admin')
 const opened: (() => unknown)[] = []
 let app: string
@@ -435,6 +436,34 @@ describe('W2: an address', () => {
     expect(delivery?.attempts[0]?.reason).toMatch(/is a loopback address; .*ATELIER_OUTBOUND_ALLOW/)
     expect(inside.sockets.size + inside.messages.length).toBe(0)
   })
+
+  test.each([
+    ['http://10.0.0.1/x', '10.0.0.1:80 is'],
+    ['https://192.168.1.7:8443/x', '192.168.1.7:8443 is'],
+    ['http://169.254.169.254/latest/meta-data/', '169.254.169.254:80 is'],
+    ['http://0xa.1/', '10.0.0.1:80 is'],
+    ['http://167772161/', '10.0.0.1:80 is'],
+    ['http://[::1]:9000/', '[::1]:9000 is'],
+    ['http://[::ffff:10.0.0.1]/', '[::ffff:a00:1]:80 is'],
+    ['http://[fd00::1]/', '[fd00::1]:80 is'],
+    ['http://0.0.0.0/', '0.0.0.0:80 is'],
+  ])('that stands there and is of the inside is refused at once: %s', async (url, said) => {
+    for (const at of [`apps/${app}/webhooks`, 'webhooks']) {
+      const { status, json } = await plane.ask('POST', at, { token: admin, json: { url } })
+      expect({ status, json }).toMatchObject({ status: 403, json: { error: { code: 'OUTBOUND_REFUSED' } } })
+      const { message } = (json as { error: { message: string } }).error
+      expect(message).toContain(said)
+      expect(message).toContain('name it in ATELIER_OUTBOUND_ALLOW on the server')
+    }
+    expect(await plane.sql`select id from webhooks where app_id = ${app}`).toEqual([])
+  })
+
+  test.each(['http://127.0.0.1:9/', 'https://93.184.216.34/', 'http://inside.example/', 'http://localhost:9/'])(
+    'that the platform may call, or that is a name, is taken: %s',
+    async (url) => {
+      await create(url)
+    },
+  )
 
   test.each(['ftp://x.example/', 'http://me:pw@x.example/', 'javascript:alert(1)', 'x.example', 'http://x.example:0/'])(
     '%s is not taken at all',

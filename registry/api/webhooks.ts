@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import { parseOutboundUrl } from '../egress/outbound-http.ts'
+import { parseCallableUrl } from '../egress/outbound-http.ts'
 import {
   createWebhook,
   deleteWebhook,
@@ -91,8 +91,8 @@ const create = inBothPlaces(({ prefix, of, policyTo, params }) =>
     // Not the address: it may be a secret.
     audit: ({ url: _, ...rest }) => rest,
     answers: answersJson('the webhook and its secret', withSecret),
-    async handle({ params, body }, { sql, key, caller, log }) {
-      const address = parseOutboundUrl(body.url)
+    async handle({ params, body }, { sql, key, config, caller, log }) {
+      const address = parseCallableUrl(body.url, config)
       const { webhook, secret } = await createWebhook(
         sql,
         {

@@ -114,6 +114,17 @@ export class Egress {
   }
 }
 
+/**
+ * Why a place is not reached by any way, as far as that is known without asking for its name: of an address as it stands. Null: it is a name, or
+ * may be reached. A sentence for people.
+ */
+export function refusalOfLiteral(place: Place, rules: readonly EgressRule[], user: EgressUser): string | null {
+  const known = new EgressRules(rules)
+  if (isIP(place.host) === 0 || known.allowName(place) || known.allowAddress(place.host, place.port)) return null
+  const why = whyNot(place.host, place.port, ownAddresses(), user)
+  return why && `${shown(place)} ${why}; ${user.whatToSet}`
+}
+
 function whyNot(address: string, port: number, own: BlockList, { ports }: EgressUser): string | null {
   const what = refusalOf(address, own)
   if (what) return `is ${what}`

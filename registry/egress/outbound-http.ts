@@ -4,7 +4,7 @@ import { isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Config } from '../config.ts'
 import { AppError, codeOf, messageOf } from '../errors.ts'
-import { Egress, EgressRefused, type EgressUser } from './egress.ts'
+import { Egress, EgressRefused, type EgressUser, refusalOfLiteral } from './egress.ts'
 import { bareHost, placeOf } from './egress-rules.ts'
 import { readHostProxy } from './host-proxy.ts'
 
@@ -170,6 +170,17 @@ export function parseOutboundUrl(text: string): URL {
     throw new AppError('REQUEST_INVALID', 'the address must be a URL that begins with https:// or http://')
   if (url.username || url.password)
     throw new AppError('REQUEST_INVALID', 'the address may not hold a user name or a password')
+  return url
+}
+
+/**
+ * The same for what is called later: an address that stands there as such and may never be called is refused at once. A name is not looked up,
+ * for it may lead elsewhere by then: every connection is checked. Throws REQUEST_INVALID, OUTBOUND_REFUSED.
+ */
+export function parseCallableUrl(text: string, { outboundAllow }: Pick<Config, 'outboundAllow'>): URL {
+  const url = parseOutboundUrl(text)
+  const refusal = refusalOfLiteral(placeOf(url), outboundAllow, forPlatform)
+  if (refusal) throw new AppError('OUTBOUND_REFUSED', refusal)
   return url
 }
 
