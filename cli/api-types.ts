@@ -411,6 +411,7 @@ export type AuditEntry = {
   via: 'api' | 'cli' | 'console' | 'git' | 'webhook' | 'server'
   from: string | null
   token_id: string | null
+  what: string
   action: string
   app_id: string | null
   target: string | null

@@ -25,7 +25,7 @@ async function show({ app, who, limit, cursor, json }: Options): Promise<void> {
       ago(entry.at),
       entry.who,
       entry.from ? `${entry.from} (${entry.via})` : entry.via,
-      `${entry.action}${detailOf(entry)}`,
+      `${entry.what}${detailOf(entry)}`,
       entry.app_id ?? '',
       entry.outcome === null || entry.outcome === 'done' ? (entry.outcome ?? 'not known') : paint('red', entry.outcome),
     ]),

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp, deleteApp } from './apps.ts'
-import { type Actor, listEntries, recordDeed, recordDone, recordOutcome } from './audit.ts'
+import { type Actor, type Deed, listEntries, recordDeed, recordDone, recordOutcome } from './audit.ts'
 
 const database = await createDatabase()
 const { sql } = database
@@ -11,7 +11,7 @@ const ada: Actor = { name: 'ada', personId: 'p1', tokenId: 't1', via: 'cli', add
 const all = { apps: null, limit: 100 }
 
 test('an entry says who, what, from where and what came of it', async () => {
-  const deed = { action: 'POST /rollback', app: 'hello', detail: { version: '1.0.0' } }
+  const deed: Deed = { action: 'POST /rollback', app: 'hello', detail: { version: '1.0.0' } }
   await recordOutcome(sql, await recordDeed(sql, ada, deed), 'VERSION_NOT_FOUND')
   expect((await listEntries(sql, all))[0]).toEqual({
     ...{ id: expect.any(Number), at: expect.any(Date), action: 'POST /rollback', appId: 'hello', target: null },

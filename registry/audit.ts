@@ -1,3 +1,4 @@
+import type { DeedName } from './deed-words.ts'
 import type { Db } from './sql.ts'
 
 /** Who did it, by which door, from where. Names and ids stay as they were, whatever becomes of those who had them. */
@@ -10,8 +11,8 @@ export type Actor = {
   address: string | null
 }
 
-/** `action`: a route of the API (`POST /rollback`), `git push`, `sign in`. `detail` never holds a secret. */
-export type Deed = { action: string; app: string | null; target?: string | null; detail?: Record<string, unknown> }
+/** `action`: a route of the API (`POST /rollback`), `git push`, `sign in`; deed-words.ts has what people read of it. `detail` never holds a secret. */
+export type Deed = { action: DeedName; app: string | null; target?: string | null; detail?: Record<string, unknown> }
 
 export type AuditEntry = {
   id: number

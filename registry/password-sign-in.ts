@@ -1,4 +1,4 @@
-import { type Actor, recordDone } from './audit.ts'
+import { type Actor, type Deed, recordDone } from './audit.ts'
 import { createSession, type Session } from './console-sessions.ts'
 import { AppError } from './errors.ts'
 import type { Log } from './log.ts'
@@ -28,7 +28,7 @@ export async function signInByPassword(given: { name: string; password: string }
     const [now] = await tx<{ password: string | null }[]>`select password from people where id = ${person.id} for share`
     if (now?.password !== person.password) throw refuse()
     const tried = await forgetAttempts(tx, name)
-    const deed = { action: 'sign in', app: null, detail: { by: 'password', refused_before: tried - 1 } }
+    const deed: Deed = { action: 'sign in', app: null, detail: { by: 'password', refused_before: tried - 1 } }
     await recordDone(tx, personActor({ personId: person.id, name }, address), deed)
     return createSession(tx, person.id)
   })

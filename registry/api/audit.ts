@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { type AuditEntry, listEntries } from '../audit.ts'
+import { wordsOfDeed } from '../deed-words.ts'
 import { appsWhere } from '../rights.ts'
 import { answersJson } from './answers.ts'
 import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
@@ -14,6 +15,7 @@ const entryJson = z
     via: z.enum(['api', 'cli', 'console', 'git', 'webhook', 'server']),
     from: z.string().nullable().openapi({ description: 'the address of the client' }),
     token_id: z.string().nullable(),
+    what: z.string().openapi({ description: 'what was done, in words', example: 'roll back' }),
     action: z
       .string()
       .openapi({ description: 'a route of this API, or what is none: git push, sign in', example: 'POST /rollback' }),
@@ -60,6 +62,7 @@ function toJson(entry: AuditEntry): z.infer<typeof entryJson> {
     via: entry.via,
     from: entry.address,
     token_id: entry.tokenId,
+    what: wordsOfDeed(entry.action),
     action: entry.action,
     app_id: entry.appId,
     target: entry.target,

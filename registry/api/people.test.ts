@@ -212,7 +212,13 @@ describe('the audit log', () => {
     const first = await plane.ask('GET', 'audit?limit=2', { token })
     const { entries, next } = first.json as { entries: Record<string, unknown>[]; next: string }
     expect(entries).toMatchObject([
-      { action: 'POST /rollback', app_id: app, outcome: 'VERSION_NOT_FOUND', detail: { version: '9.9.9' } },
+      {
+        what: 'roll back',
+        action: 'POST /rollback',
+        app_id: app,
+        outcome: 'VERSION_NOT_FOUND',
+        detail: { version: '9.9.9' },
+      },
       {
         action: 'POST /lock',
         who: ada.name,

@@ -30,7 +30,7 @@ type SubjectOf<P extends Policy> = P extends { createsApp: true }
 type Definition<P extends Policy, Params, Query, Body> = {
   method: 'get' | 'post' | 'put' | 'delete'
   /** Below /api/platform, `{name}` for parameters. */
-  path: string
+  path: `/${string}`
   summary: string
   policy: P
   params?: z.ZodType<Params>
@@ -68,9 +68,11 @@ export type Input = {
   handle(call: Call, subject: Subject): Promise<Response>
 }
 
+type RouteName = `${Uppercase<Route['method']>} ${Route['path']}`
+
 /** `POST /rollback`: what the audit log calls it. */
-export function nameOfRoute({ method, path }: Pick<Route, 'method' | 'path'>): string {
-  return `${method.toUpperCase()} ${path}`
+export function nameOfRoute({ method, path }: Pick<Route, 'method' | 'path'>): RouteName {
+  return `${method.toUpperCase() as Uppercase<typeof method>} ${path}`
 }
 
 const defaultMaxBodyBytes = 65_536

@@ -3,7 +3,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
 import { z } from 'zod'
 import { actorOfRequest, addressOf } from '../actor.ts'
-import { recordDone } from '../audit.ts'
+import { type Deed, recordDone } from '../audit.ts'
 import { type Config, consoleUrl } from '../config.ts'
 import { endSession, findSession, redeemSignInCode, type Session } from '../console-sessions.ts'
 import { AppError } from '../errors.ts'
@@ -86,7 +86,7 @@ async function signInByLink(request: Request, code: string, { sql }: SignInDeps)
         'UNAUTHENTICATED',
         'this sign-in link was used already or is too old; for a new one run: atelier open --console',
       )
-    const deed = { action: 'sign in', app: null, detail: { by: 'link' } }
+    const deed: Deed = { action: 'sign in', app: null, detail: { by: 'link' } }
     await recordDone(tx, actorOfRequest(caller, request, 'console'), deed)
     return session
   })

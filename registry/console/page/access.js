@@ -68,12 +68,12 @@ async function showAudit(before = null) {
   document.querySelector('#audit-older').hidden = cursor === null
 }
 
-function entryRow({ id, at, who, via, from, action, app_id, detail, outcome }) {
-  const what = document.createDocumentFragment()
+function entryRow({ id, at, who, via, from, what, app_id, detail, outcome }) {
+  const cell = document.createDocumentFragment()
   const { app, ...rest } = detail
-  what.append(action, element('span', Object.keys(rest).length > 0 ? ` ${JSON.stringify(rest)}` : '', 'quiet'))
+  cell.append(what, element('span', Object.keys(rest).length > 0 ? ` ${JSON.stringify(rest)}` : '', 'quiet'))
   const result = element('span', outcome ?? 'not known', outcome === 'done' ? 'good' : 'bad')
-  return row([ago(at), who, what, app_id ?? '', from ? `${from} (${via})` : via, result], String(id))
+  return row([ago(at), who, cell, app_id ?? '', from ? `${from} (${via})` : via, result], String(id))
 }
 
 // Null: it was refused, and the reason is on the page.
