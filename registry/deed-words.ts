@@ -4,6 +4,9 @@ const otherDeeds = {
   'sign in': 'sign in',
   'sign out': 'sign out',
   'choose password': 'choose password',
+  'webhook push': 'webhook: push',
+  'webhook pull request opened': 'webhook: pull request opened',
+  'webhook pull request closed': 'webhook: pull request closed',
 } as const
 
 /** What the audit log calls a deed: a route of the API, or one of the others. */

@@ -37,14 +37,14 @@ export type PullRequestFacts = { number: number; headSha: string; isFork: boolea
 
 /**
  * The host says that a pull request is open, with this head. Said again it changes nothing, and what is older than what was said before neither. A
- * head that was refused (its preview was removed by hand, or for its age) stays so until there is another.
+ * head that was refused (its preview was removed by hand, or for its age) stays so until there is another. False: nothing is changed.
  */
 export async function notePullRequest(
   tx: Db,
   { linkId, appId }: { linkId: string; appId: string },
   { number, headSha, isFork, saidAt }: PullRequestFacts,
-): Promise<void> {
-  await tx`
+): Promise<boolean> {
+  const changed = await tx`
     insert into repo_heads (link_id, app_id, branch, pull_request, is_open, is_fork, head_sha, said_at, due_at)
     values (${linkId}, ${appId}, ${branchOfPull(number)}, ${number}, true, ${isFork}, ${headSha}, ${saidAt}, now())
     on conflict (link_id, branch) do update
@@ -61,16 +61,18 @@ export async function notePullRequest(
         updated_at = clock_timestamp()
     where (not repo_heads.is_open or repo_heads.head_sha <> excluded.head_sha)
       and (excluded.said_at is null or repo_heads.said_at is null or excluded.said_at >= repo_heads.said_at)
+    returning branch
   `
+  return changed.length > 0
 }
 
-/** The host says that a pull request is closed. The preview goes with the next look (`findLeftPreviews`). */
+/** The host says that a pull request is closed. The preview goes with the next look (`findLeftPreviews`). False: it was none that is followed, or closed before. */
 export async function closePullRequest(
   tx: Db,
   linkId: string,
   { number, saidAt }: { number: number; saidAt: Date | null },
-): Promise<void> {
-  await tx`
+): Promise<boolean> {
+  const closed = await tx`
     update repo_heads
     set is_open = false,
         said_at = coalesce(${saidAt}, said_at),
@@ -84,7 +86,9 @@ export async function closePullRequest(
       and pull_request = ${number}
       and is_open
       and (${saidAt}::timestamptz is null or said_at is null or ${saidAt}::timestamptz >= said_at)
+    returning branch
   `
+  return closed.length > 0
 }
 
 /**

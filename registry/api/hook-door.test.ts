@@ -5,6 +5,7 @@ import { startControlPlane } from '../../test/support/control-plane.ts'
 import { giteaPullRequest, giteaPush } from '../../test/support/gitea-hooks.ts'
 import { recordedHook } from '../../test/support/github-hooks.ts'
 import { settleProductionBranch } from '../apps.ts'
+import { listEntries } from '../audit.ts'
 import { listHeads } from '../repo-heads.ts'
 import type { RepoHost } from '../repo-links.ts'
 
@@ -29,9 +30,16 @@ beforeEach(async () => {
   hook = await link('github', repository)
 })
 
-type Sent = { event?: string; body?: string; signature?: string | null; delivery?: string | null; path?: string }
+type Sent = {
+  event?: string
+  from?: string
+  body?: string
+  signature?: string | null
+  delivery?: string | null
+  path?: string
+}
 const sign = (body: string, key = secret) => createHmac('sha256', key).update(body).digest('hex')
-const send = ({ event = 'pull_request', body = '{}', signature, delivery, path = hook.path }: Sent) => {
+const send = ({ event = 'pull_request', body = '{}', signature, delivery, path = hook.path, from }: Sent) => {
   const signed = signature === undefined ? `sha256=${sign(body)}` : signature
   return plane.ask('POST', path, {
     body: Buffer.from(body),
@@ -39,12 +47,15 @@ const send = ({ event = 'pull_request', body = '{}', signature, delivery, path =
       'content-type': 'application/json',
       'content-length': String(Buffer.byteLength(body)),
       'x-github-event': event,
+      ...(from && { 'x-forwarded-for': `10.9.9.9, ${from}` }),
       ...(delivery !== null && { 'x-github-delivery': delivery ?? randomUUID() }),
       ...(signed !== null && { 'x-hub-signature-256': signed }),
     },
   })
 }
 const heads = () => listHeads(plane.sql, app)
+const audited = async () =>
+  (await listEntries(plane.sql, { apps: [app], limit: 50 })).filter(({ via }) => via === 'webhook').reverse()
 
 describe('a webhook of GitHub, as it was recorded', () => {
   test.each(['opened', 'synchronize', 'reopened'])('%s has the head of the pull request followed', async (action) => {
@@ -118,6 +129,52 @@ describe('a webhook of GitHub, as it was recorded', () => {
       expect((await send({ body: JSON.stringify(body) })).status).toBe(202)
     }
     expect((await heads()).map(({ isFork }) => isFork)).toEqual([true, true, true])
+  })
+})
+
+describe('the audit log', () => {
+  test('says of each webhook that something comes of which repository it is of, from where, and what was told', async () => {
+    await settleProductionBranch(plane.sql, app, 'main')
+    const from = '192.0.2.30'
+    const push = { ...(example('push') as object), ref: 'refs/heads/main', after: 'b'.repeat(40) }
+    const pull = (action: string) => example('pull_request', action) as { pull_request: { head: { sha: string } } }
+    const delivery = randomUUID()
+    await send({ from, delivery, body: JSON.stringify(pull('opened')) })
+    await send({ from, event: 'push', body: JSON.stringify(push) })
+    await send({ from, body: JSON.stringify(pull('closed')) })
+    const by = { actor: 'Codertocat/Hello-World (github)', via: 'webhook', address: from, outcome: 'done', appId: app }
+    const { sha } = pull('opened').pull_request.head
+    expect(await audited()).toMatchObject([
+      { ...by, action: 'webhook pull request opened', detail: { branch: 'pr/2', sha, delivery } },
+      { ...by, action: 'webhook push', detail: { branch: 'main', sha: 'b'.repeat(40) } },
+      { ...by, action: 'webhook pull request closed', detail: { branch: 'pr/2' } },
+    ])
+  })
+
+  test('says nothing of those that nothing comes of: wrongly signed, repeated, of another branch, known before', async () => {
+    await settleProductionBranch(plane.sql, app, 'main')
+    const body = JSON.stringify(example('pull_request', 'opened'))
+    const again = JSON.stringify({ ...(JSON.parse(body) as object), sender: { login: 'again' } })
+    const delivery = randomUUID()
+    expect((await send({ body, delivery, signature: `sha256=${sign(body, 'another')}` })).status).toBe(401)
+    expect((await send({ body, delivery })).status).toBe(202)
+    expect((await send({ body, delivery })).status).toBe(401)
+    expect((await send({ body: again })).status).toBe(202)
+    expect((await send({ event: 'ping' })).status).toBe(202)
+    const aside = { ...(example('push') as object), ref: 'refs/heads/feature', after: 'a'.repeat(40) }
+    expect((await send({ event: 'push', body: JSON.stringify(aside) })).status).toBe(202)
+    expect(await audited()).toMatchObject([{ action: 'webhook pull request opened', detail: { delivery } }])
+  })
+
+  test('holds what was taken, or it is not taken', async () => {
+    const body = JSON.stringify(example('pull_request', 'opened'))
+    const sent = { body, delivery: randomUUID() }
+    await plane.sql`alter table audit_entries rename to audit_entries_gone`
+    const answer = await send(sent)
+    await plane.sql`alter table audit_entries_gone rename to audit_entries`
+    expect([answer.status, await heads()]).toEqual([500, []])
+    expect((await send(sent)).status).toBe(202)
+    expect(await heads()).toHaveLength(1)
   })
 })
 

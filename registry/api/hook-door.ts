@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import { verify } from '@octokit/webhooks-methods'
+import { addressOf } from '../actor.ts'
 import { findApp } from '../apps.ts'
+import { type Actor, type Deed, recordDone } from '../audit.ts'
 import { targetOfBranch } from '../branches.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import { AppError } from '../errors.ts'
 import { takeDelivery } from '../hook-deliveries.ts'
-import { closePullRequest, notePullRequest, notePush } from '../repo-heads.ts'
+import { branchOfPull, closePullRequest, notePullRequest, notePush, type PullRequestFacts } from '../repo-heads.ts'
 import { findLink, openHookSecret, type RepoLink } from '../repo-links.ts'
 import type { Db } from '../sql.ts'
 import type { ApiDeps } from './call.ts'
@@ -34,7 +36,7 @@ export async function takeHook(request: Request, id: string, deps: ApiDeps): Pro
       throw new AppError('HOOK_REFUSED', `the webhook is not signed with the secret of this hook`)
     if (delivery === null) throw new AppError('HOOK_REFUSED', 'the webhook says nothing of which delivery it is')
     const news = readHook(event, parseJson(jsonOf(text, request.headers)))
-    await takeNews(news, { link, deliveries: [delivery, digestOf(text)] }, deps)
+    await takeNews(news, { link, deliveries: [delivery, digestOf(text)], from: actorOf(link, request) }, deps)
     deps.log.info({ app: link.appId, event, delivery, news: news.kind }, 'webhook taken')
     return Response.json({ taken: news.kind }, { status: 202 })
   } finally {
@@ -80,7 +82,7 @@ function digestOf(text: string): string {
 
 async function takeNews(
   news: HookNews,
-  { link, deliveries }: { link: RepoLink; deliveries: string[] },
+  { link, deliveries, from }: { link: RepoLink; deliveries: string[]; from: Actor },
   { sql }: ApiDeps,
 ): Promise<void> {
   if (news.kind !== 'nothing' && news.repository.toLowerCase() !== link.fullName.toLowerCase())
@@ -92,15 +94,39 @@ async function takeNews(
     for (const delivery of deliveries)
       if (!(await takeDelivery(tx, { link: link.id, delivery })))
         throw new AppError('HOOK_REFUSED', 'this delivery was taken before')
-    await noteNews(tx, news, link)
+    const deed = await noteNews(tx, news, link)
+    if (deed)
+      await recordDone(tx, from, { ...deed, app: link.appId, detail: { ...deed.detail, delivery: deliveries[0] } })
   })
 }
 
-async function noteNews(tx: Db, news: HookNews, { id: linkId, appId }: RepoLink): Promise<void> {
-  if (news.kind === 'opened') return notePullRequest(tx, { linkId, appId }, news.pull)
-  if (news.kind === 'closed') return closePullRequest(tx, linkId, news.pull)
-  if (news.kind !== 'pushed') return
+// Who is behind it is the host's to know: to us it is the repository that was linked.
+function actorOf({ fullName, host }: RepoLink, { headers }: Request): Actor {
+  const address = addressOf(headers.get('x-forwarded-for'))
+  return { name: `${fullName} (${host})`, personId: null, tokenId: null, via: 'webhook', address }
+}
+
+// Null: nothing comes of it.
+async function noteNews(
+  tx: Db,
+  news: HookNews,
+  { id: linkId, appId }: RepoLink,
+): Promise<Pick<Deed, 'action' | 'detail'> | null> {
+  if (news.kind === 'opened')
+    return (await notePullRequest(tx, { linkId, appId }, news.pull))
+      ? { action: 'webhook pull request opened', detail: detailOf(news.pull) }
+      : null
+  if (news.kind === 'closed')
+    return (await closePullRequest(tx, linkId, news.pull))
+      ? { action: 'webhook pull request closed', detail: detailOf(news.pull) }
+      : null
+  if (news.kind !== 'pushed') return null
   const app = await findApp(tx, appId)
-  if (!app || targetOfBranch(app, news.branch).environment !== 'production') return
+  if (!app || targetOfBranch(app, news.branch).environment !== 'production') return null
   await notePush(tx, { linkId, appId, branch: news.branch, sha: news.sha })
+  return { action: 'webhook push', detail: { branch: news.branch, sha: news.sha } }
+}
+
+function detailOf({ number, headSha, isFork }: PullRequestFacts): Record<string, unknown> {
+  return { branch: branchOfPull(number), sha: headSha, ...(isFork && { fork: true }) }
 }
