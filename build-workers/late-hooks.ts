@@ -12,6 +12,7 @@ import {
   releaseHook,
   releaseHooksOf,
 } from '../registry/hook-runs.ts'
+import { Mask } from '../registry/mask.ts'
 import { channels } from '../registry/routes.ts'
 import { every } from '../registry/schedule.ts'
 import { Wakeup } from '../registry/wakeup.ts'
@@ -19,7 +20,6 @@ import { type AppDatabaseDeps, databaseOf } from './app-database.ts'
 import type { BuildDeps } from './build.ts'
 import { inAppNetwork } from './deploy-commands.ts'
 import { runDeployHook } from './hooks.ts'
-import { Mask } from './mask.ts'
 import { openSource } from './open-source.ts'
 
 export type LateHooksDeps = Pick<

@@ -1,9 +1,10 @@
 import type { Config } from '../registry/config.ts'
 import { AppError, type ErrorCode } from '../registry/errors.ts'
+import type { Mask } from '../registry/mask.ts'
+import { MaskedStream } from '../registry/masked-stream.ts'
 import { type Exit, launch } from '../sandbox/launch.ts'
 import { LineSplitter } from '../sandbox/lines.ts'
 import type { BuildNetwork } from '../sandbox/network/build-network.ts'
-import type { Mask } from './mask.ts'
 import type { Workspace } from './workspace.ts'
 
 export type BuildProgram = {
@@ -134,7 +135,7 @@ export class Programs {
 }
 
 function shownLines(mask: Mask, take: (line: string) => void): { push(chunk: Buffer): void; end(): void } {
-  const masked = mask.stream(take)
+  const masked = new MaskedStream(mask, take)
   const splitter = new LineSplitter((line) => masked.push(line))
   return {
     push: (chunk) => splitter.push(chunk),

@@ -67,8 +67,13 @@ export function cleanLine(line: string): string {
   return last === '' || /^\x1b\[0*m/.test(last) ? text : `${text}\x1b[0m`
 }
 
+// Of what `withoutControls` changes something has to be there, or a half of a character, or white space at the end.
+const mayChange = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/
+
 /** The same with the whole length, and its last colour. */
 export function withoutControls(line: string): string {
+  // Apps log lines by the ten thousand, and most hold nothing of that.
+  if (!mayChange.test(line)) return line.trimEnd()
   // What overwrites itself (progress bars) shows its last version.
   const written = (line.includes('\n') ? onOneLine(line) : line).trimEnd()
   return written

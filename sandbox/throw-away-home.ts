@@ -78,6 +78,7 @@ export class ThrowAwayHome implements AsyncDisposable {
     entry = 'index.js',
     kind = 'server',
     command,
+    start = startIsolate,
     ...given
   }: Partial<IsolateSpec> & {
     files: Record<string, string>
@@ -86,9 +87,10 @@ export class ThrowAwayHome implements AsyncDisposable {
     kind?: 'fetch' | 'server'
     /** Runs this, as a process. */
     command?: string
+    start?: (spec: IsolateSpec) => Promise<Isolate>
   }): Promise<Isolate> {
     const number = this.#started++
-    const isolate = await startIsolate({
+    const isolate = await start({
       name: 'hello v1',
       home: this.path,
       runs: command === undefined ? { kind, entry } : { kind: 'process', command, folder: '' },

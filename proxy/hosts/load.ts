@@ -9,7 +9,7 @@ import type { Log } from '../../registry/log.ts'
 import type { Manifest } from '../../registry/manifest.ts'
 import type { Key } from '../../registry/secrets.ts'
 import { shortVersion } from '../../registry/version.ts'
-import { type IsolateSpec, type Runs, startIsolate } from '../../sandbox/isolate/isolate.ts'
+import type { IsolateSpec, Runs } from '../../sandbox/isolate/isolate.ts'
 import type { AppNetworks } from '../../sandbox/network/app-network.ts'
 import type { DatabaseAccess } from '../../sandbox/network/database-relay.ts'
 import { leaseUser } from '../../sandbox/users.ts'
@@ -18,6 +18,7 @@ import type { AppLogShipper } from './app-log-shipper.ts'
 import type { DataFolders } from './data-folders.ts'
 import { Host, type HostLimits } from './host.ts'
 import type { LoadDeployment, LocalRef } from './local-deployment.ts'
+import { startMasked } from './masked-isolate.ts'
 
 const mostIsolates = 4
 
@@ -54,7 +55,7 @@ export function deploymentLoader(deps: LoadDeps): LoadDeployment {
         const networks = await deps.networks
         // A variable that was set goes before the one that was given.
         const started = (network: object, env: Record<string, string>) =>
-          startIsolate({ ...starting, ...network, env: { ...env, ...starting.env } })
+          startMasked({ ...starting, ...network, env: { ...env, ...starting.env } })
         return networks.start(started, { database })
       },
       socketPath: () => socketPath(ref.id),

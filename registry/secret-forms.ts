@@ -1,4 +1,4 @@
-import { isPublicName } from '../registry/env-vars.ts'
+import { isPublicName } from './env-vars.ts'
 
 const shortestSecret = 8
 const largestWithAllForms = 8192
@@ -35,7 +35,11 @@ function formsOf(value: string): string[] {
   const forms = [
     // A value with several lines: each of them, and all in a row, for short ones are hidden only where the others are.
     ...(lines.length > 1
-      ? [...lines.map((line) => line.trim()), lines.map((line) => line.trimEnd()).join('')]
+      ? [
+          ...lines.map((line) => line.trim()),
+          lines.map((line) => line.trimEnd()).join(''),
+          lines.map((line) => line.trim()).join(''),
+        ]
       : [value]),
     base64,
     JSON.stringify(value).slice(1, -1),

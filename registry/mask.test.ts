@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { LineSplitter } from '../sandbox/lines.ts'
 import { Mask } from './mask.ts'
+import { MaskedStream } from './masked-stream.ts'
 
 const secret = 'p@ss/word+12 3'
 const pem = ['-----BEGIN KEY-----', 'MIIEvQIBADANBgkqhkiG', '9w0BAQEFAASCBKcwggSj', 'Zq==', '-----END KEY-----']
@@ -52,14 +52,12 @@ describe('B10 secrets', () => {
   })
 })
 
-/** What a program that writes these chunks shows, and what of it before its end. */
-function shown(chunks: (string | Buffer)[], through = mask) {
+/** What is shown of a text that comes line by line, and what of that before its end. */
+function shown(text: string, through = mask) {
   const lines: string[] = []
-  const masked = through.stream((line) => lines.push(line))
-  const splitter = new LineSplitter((line) => masked.push(line))
-  for (const chunk of chunks) splitter.push(Buffer.from(chunk))
+  const masked = new MaskedStream(through, (line) => lines.push(line))
+  for (const line of text.replace(/\n$/, '').split('\n')) masked.push(line)
   const before = [...lines]
-  splitter.end()
   masked.end()
   return { lines, before }
 }
@@ -71,39 +69,35 @@ test('B10: as many and as large values as an app may have are hidden, and what a
   expect(large.line(`it is ${value}!`)).toBe('it is [LARGE_7]!')
   expect(large.line(`cut ${value.slice(0, 16_000)}`)).toBe('cut [LARGE_7]')
   const wrapped = value.replaceAll(/.{100}/g, '$&\n')
-  expect(new Set(shown([`${wrapped}\nafter\n`], large).lines)).toEqual(new Set(['[LARGE_7]', 'after']))
+  expect(new Set(shown(`${wrapped}\nafter\n`, large).lines)).toEqual(new Set(['[LARGE_7]', 'after']))
 })
 
 describe('B10 a secret', () => {
-  test('over two chunks is one', () => {
-    expect(shown(['it is p@ss/w', 'ord+12 3\n']).lines).toEqual(['it is [DATABASE_URL]'])
-  })
-
   test('over several lines is hidden in each of them', () => {
-    expect(shown(['it is p@ss/\nword\n+12 3 and more\n']).lines).toEqual([
+    expect(shown('it is p@ss/\nword\n+12 3 and more\n').lines).toEqual([
       'it is [DATABASE_URL]',
       '[DATABASE_URL]',
       '[DATABASE_URL] and more',
     ])
     const long = randomBytes(300).toString('hex')
     const wrapped = base64(long).replaceAll(/.{76}/g, '$&\n')
-    const lines = shown([`${wrapped}\n`], new Mask({ LONG: long })).lines
+    const lines = shown(`${wrapped}\n`, new Mask({ LONG: long })).lines
     expect(new Set(lines)).toEqual(new Set(['[LONG]']))
   })
 
   test('with several lines is hidden with its short ones', () => {
-    expect(shown([`${pem.join('\n')}\nZq==\n`]).lines).toEqual([...pem.map(() => '[KEY]'), 'Zq=='])
+    expect(shown(`${pem.join('\n')}\nZq==\n`).lines).toEqual([...pem.map(() => '[KEY]'), 'Zq=='])
   })
 
   test('that is half there keeps no line for long, and no line that ends otherwise at all', () => {
-    expect(shown(['a word\nnext\n']).before).toEqual(['a word', 'next'])
-    expect(shown(['it is p@ss\n']).before).toEqual([])
-    expect(shown(['it is p@ss\n']).lines).toEqual(['it is p@ss'])
-    expect(shown(['it is p@ss\nor not\n']).before).toEqual(['it is p@ss', 'or not'])
+    expect(shown('a word\nnext\n').before).toEqual(['a word', 'next'])
+    expect(shown('it is p@ss\n').before).toEqual([])
+    expect(shown('it is p@ss\n').lines).toEqual(['it is p@ss'])
+    expect(shown('it is p@ss\nor not\n').before).toEqual(['it is p@ss', 'or not'])
   })
 
   test('that follows another at once, over lines, is hidden too', () => {
-    expect(shown([`${secret}p@ss/word\n+12 3p@ss/wo\nrd+12 3 end\n`]).lines).toEqual([
+    expect(shown(`${secret}p@ss/word\n+12 3p@ss/wo\nrd+12 3 end\n`).lines).toEqual([
       '[DATABASE_URL][DATABASE_URL]',
       '[DATABASE_URL][DATABASE_URL]',
       '[DATABASE_URL] end',
@@ -115,16 +109,50 @@ describe('B10 a secret', () => {
       const value = randomBytes(8 + (round % 60)).toString('base64')
       const size = 1 + (round % 7)
       const pieces = value.match(new RegExp(`.{1,${size + 4}}`, 'g')) ?? []
-      const { lines } = shown([`${pieces.join('\n')}\n`], new Mask({ VALUE: value }))
+      const { lines } = shown(`${pieces.join('\n')}\n`, new Mask({ VALUE: value }))
       expect(lines, value).toEqual(pieces.map(() => '[VALUE]'))
     }
   })
 })
 
+test('B10: no more is held than what may be a beginning, and what is held is shown in its order', () => {
+  const begun = shown(`first p@ss\nsecond p@ss\n\nthird\nfourth p@ss/word\n`)
+  expect(begun.before).toEqual(['first p@ss', 'second p@ss', '', 'third'])
+  expect(begun.lines.at(-1)).toBe('fourth p@ss/word')
+  expect(shown(`${secret} and p@ss\n/word+12 3 after\n`).lines).toEqual([
+    '[DATABASE_URL] and [DATABASE_URL]',
+    '[DATABASE_URL] after',
+  ])
+})
+
+test('B10: of a long secret the lines are hidden as they come, to its end, and what follows is shown', () => {
+  const long = randomBytes(40_000).toString('hex')
+  const masked = new Mask({ LONG: long })
+  const wrapped = long.replaceAll(/.{70}/g, '$&\n')
+  const { before, lines } = shown(`key: ${wrapped} END\nafter\n`, masked)
+  expect(new Set(before.slice(1, -2))).toEqual(new Set(['[LONG]']))
+  expect(before.slice(-2)).toEqual(['[LONG] END', 'after'])
+  expect(lines).toEqual(before)
+  // Cut off in the middle: a line that happens to begin as it would have gone on is shown.
+  const next = long[140] ?? ''
+  expect(shown(`${long.slice(0, 140)}\n${next}-other\n`, masked).lines).toEqual(['[LONG]', `${next}-other`])
+})
+
+test('B10: a text keeps what its lines are indented by, and hides what goes on over them', () => {
+  expect(mask.text('it failed:\n  p@ss/\n    word+12 3\n  at a\n')).toEqual([
+    'it failed:',
+    '  [DATABASE_URL]',
+    '    [DATABASE_URL]',
+    '  at a',
+    '',
+  ])
+  expect(mask.text(pem.map((line) => `  ${line}`).join('\n'))).toEqual(pem.map(() => '  [KEY]'))
+})
+
 test('B10: a value that becomes known later is hidden from then on, beside those before', () => {
   const growing = new Mask({ FIRST: 'correct-horse-battery' })
   const lines: string[] = []
-  const stream = growing.stream((line) => lines.push(line))
+  const stream = new MaskedStream(growing, (line) => lines.push(line))
   growing.hide({ DATABASE_URL: 'made-for-this-app' })
   for (const line of ['correct-horse-battery', 'made-for-this-app', 'made-for', '-this-app']) stream.push(line)
   stream.end()
