@@ -128,6 +128,37 @@ test('weak walls are a bar over everything, with what raises them, for as long a
   await bar.waitFor({ state: 'hidden' })
 })
 
+test('the log of a version is brought into sight, and closed again', async () => {
+  const app = await plane.app()
+  for (const version of ['1.0.0', '1.0.1']) await plane.deployed(app, version)
+  const { page } = await open(await link())
+  await page.setViewportSize({ width: 800, height: 200 })
+  await page
+    .getByRole('row', { name: `${app} 1.0.1` })
+    .getByRole('button')
+    .click()
+  const heading = page.getByRole('heading', { name: `Log of ${app} 1.0.1 (v2)` })
+  await heading.waitFor()
+  const { y = -200, height = 0 } = (await heading.boundingBox()) ?? {}
+  expect(y).toBeGreaterThan(-1)
+  expect(y + height).toBeLessThanOrEqual(200)
+  await page.getByRole('button', { name: 'Close the log' }).click()
+  await heading.waitFor({ state: 'hidden' })
+})
+
+test('on a phone tables are moved in their place, and break no word', async () => {
+  const app = await plane.app()
+  await plane.deployed(app, '1.0.0')
+  const { page } = await open(await link())
+  await page.getByText(`${app}.apps.localhost`).waitFor()
+  const rowOf = () =>
+    page.getByRole('row', { name: `${app} 1.0.0` }).evaluate((row) => Reflect.get(row, 'clientHeight'))
+  const high = await rowOf()
+  await page.setViewportSize({ width: 400, height: 800 })
+  expect(await rowOf()).toBe(high)
+  expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(400)
+})
+
 test('text from elsewhere is shown as text and runs nowhere', async () => {
   const app = await plane.app()
   const nasty = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'

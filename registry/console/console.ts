@@ -35,6 +35,10 @@ export function createConsole({ sql, config, log, api }: ConsoleDeps): Hono {
     refuseOtherSites(context.req.raw, config)
     return signIn(context, { sql, config, log })
   })
+  console.get('/session', async (context) => {
+    const caller = await answerOfDatabase(findSession(sql, getCookie(context, cookieName(config)) ?? ''))
+    return context.json({ signed_in: caller !== null })
+  })
   console.post('/welcome', signInBodyLimit, async (context) => {
     refuseOtherSites(context.req.raw, config)
     return welcome(context, { sql, config, log })

@@ -17,8 +17,20 @@ export async function showAccess() {
   if (!who) return
   shown = who.name
   const { person, scope, app_id } = who
-  const rights = person ? person.platform_role : `a token of scope ${scope}${app_id ? `, ${app_id} only` : ''}`
+  const rights = person ? rolesOf(person) : `a token of scope ${scope}${app_id ? `, ${app_id} only` : ''}`
   text('#who', `${who.name} (${rights})`)
+  document.querySelector('#audit-details').hidden = !mayAudit(who)
+}
+
+// As the API decides it (registry/rights.ts): to others it would be a list that refuses to open.
+function mayAudit({ person, scope, app_id }) {
+  if (scope !== 'admin' || app_id !== null) return false
+  return !person || person.platform_role === 'admin' || Object.values(person.roles).includes('owner')
+}
+
+function rolesOf({ platform_role, roles }) {
+  const onApps = Object.entries(roles).map(([app, role]) => `${role} of ${app}`)
+  return [platform_role, ...onApps].join(', ')
 }
 
 /** Somebody else may be next in this browser. */

@@ -10,10 +10,13 @@ const states = {
   busy: ['queued', 'building', 'built', 'uploading', 'canary'],
 }
 
+let isSignedIn = false
+let hasFailed = false
 let openDeployment = null
 let shownSeq = 0
 
 document.querySelector('#sign-out').addEventListener('click', signOut)
+document.querySelector('#close-log').addEventListener('click', closeLog)
 document.querySelector('#sign-in').addEventListener('submit', (event) => signInWith(event, '/session', {}))
 await signInWithLink()
 await welcome()
@@ -69,19 +72,25 @@ function post(path, body) {
 
 async function signOut() {
   await fetch('/session', { method: 'DELETE' })
+  notice('')
   showSignedIn(false)
 }
 
 async function refresh() {
   try {
     if (document.visibilityState === 'visible') await show()
+    // What somebody was told of what they did stays until they do something else.
+    if (hasFailed) notice('')
+    hasFailed = false
   } catch (error) {
+    hasFailed = true
     notice(`The platform does not answer (${error.message}); trying again.`)
   }
   setTimeout(refresh, pollMs)
 }
 
 async function show() {
+  if (!isSignedIn && !(await hasSession())) return showSignedIn(false)
   const [status, list] = await Promise.all([read('status'), read('deploys?limit=30')])
   if (!status || !list) return showSignedIn(false)
   showSignedIn(true)
@@ -119,13 +128,20 @@ function warn({ mode, summary, advice }) {
   place.textContent = `Isolation ${mode}: ${summary}. ${advice.length > 0 ? `To raise it: ${advice[0]}` : ''}`
 }
 
+// Asked before the API is: a page that nobody is signed in to would fill the browser's log with what it was refused.
+async function hasSession() {
+  const response = await fetch('/session')
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.error.message)
+  return answer.signed_in
+}
+
 // Null means: not signed in any more.
 async function read(path) {
   const response = await fetch(`/api/platform/${path}`)
   if (response.status === 401) return null
   const answer = await response.json()
   if (!response.ok) throw new Error(answer.error.message)
-  notice('')
   return answer
 }
 
@@ -156,7 +172,16 @@ function openLog(deployment) {
   text('#log-heading', `Log of ${deployment.app_id} ${shortVersion(deployment.version)} (v${deployment.number})`)
   text('#log', '')
   document.querySelector('#log-section').hidden = false
+  const heading = document.querySelector('#log-heading')
+  heading.scrollIntoView({ block: 'start' })
+  heading.focus({ preventScroll: true })
   void showLog()
+}
+
+function closeLog() {
+  openDeployment = null
+  text('#log', '')
+  document.querySelector('#log-section').hidden = true
 }
 
 async function showLog() {
@@ -186,7 +211,11 @@ function notice(message) {
 }
 
 function showSignedIn(is) {
-  if (!is) forgetAccess()
+  if (!is) {
+    forgetAccess()
+    closeLog()
+  }
+  isSignedIn = is
   document.querySelector('#signed-in').hidden = !is
   document.querySelector('#signed-out').hidden = is
   document.querySelector('#sign-out').hidden = !is
