@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { markKey } from './agreement.ts'
 import type { KeyRing } from './key-ring.ts'
-import { type Row, readSealedRows, type SealedTable, sealedTables } from './sealed-values.ts'
+import { listOf, type ReadRow, type Row, readSealedRows, type SealedTable, sealedTables } from './sealed-values.ts'
 import { sealAgain } from './secrets.ts'
 import type { Db, Sql } from './sql.ts'
 
@@ -77,11 +77,7 @@ function sealRowAgain(table: SealedTable, row: Row, key: KeyRing): number {
 }
 
 // A row that somebody changed since it was read is left to the next pass.
-async function writeRow(
-  tx: Db,
-  { table, key, columns }: SealedTable,
-  row: Row & { rowKey: string; rowVersion: string },
-): Promise<void> {
+async function writeRow(tx: Db, { table, key, columns }: SealedTable, row: ReadRow): Promise<void> {
   const written = columns.filter((column) => row[camel(column)] !== null && isSealedColumn(row[camel(column)]))
   const values = Object.fromEntries(
     written.map((column) => {
@@ -92,17 +88,14 @@ async function writeRow(
   await tx`
     update ${tx(table)}
     set ${tx(values)}
-    where (${tx.unsafe(key)}) = ${row.rowKey}
+    where (${tx(key)}) = (${listOf(tx, row.rowKey)})
       and xmin::text = ${row.rowVersion}
   `
 }
 
-async function* batchesOf(
-  sql: Db,
-  table: SealedTable,
-): AsyncGenerator<(Row & { rowKey: string; rowVersion: string })[]> {
-  for (let after = ''; ; ) {
-    const rows = await readSealedRows(sql, table, { after, limit: batch })
+async function* batchesOf(sql: Db, table: SealedTable): AsyncGenerator<ReadRow[]> {
+  for (let after: string[] | null = null; ; ) {
+    const rows: ReadRow[] = await readSealedRows(sql, table, { after, limit: batch })
     if (rows.length > 0) yield rows
     const last = rows.at(-1)
     if (!last || rows.length < batch) return

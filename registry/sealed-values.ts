@@ -4,10 +4,10 @@ import type { Db } from './sql.ts'
 /** One sealed value of a row, and where it is put back. */
 export type SealedValue = { context: string; sealed: Buffer; put: (sealed: Buffer) => void }
 
-/** A table with sealed values. `key`: an expression that names a row, and by which rows are gone through. */
+/** A table with sealed values. `key`: the columns of its primary key, all text, by which rows are gone through. */
 export type SealedTable = {
   table: string
-  key: string
+  key: string[]
   columns: string[]
   /** What of a row is sealed. `put` of each changes the row that was given. */
   valuesOf(row: Row): SealedValue[]
@@ -22,13 +22,13 @@ export type Row = Record<string, unknown>
 export const sealedTables: SealedTable[] = [
   {
     table: 'env_vars',
-    key: "app_id || '/' || environment || '/' || branch || '/' || name",
+    key: ['app_id', 'environment', 'branch', 'name'],
     columns: ['app_id', 'environment', 'branch', 'name', 'value'],
     valuesOf: (row) => bytes(row, 'value', envContext(row, String(row['branch']), String(row['name']))),
   },
   {
     table: 'deployments',
-    key: 'id',
+    key: ['id'],
     columns: ['app_id', 'environment', 'env_snapshot', 'git_origin'],
     valuesOf: (row) => [
       ...Object.entries(row['envSnapshot'] as EnvSnapshot).map(([name, entry]: [string, EnvEntry]) => ({
@@ -43,19 +43,19 @@ export const sealedTables: SealedTable[] = [
   },
   {
     table: 'app_databases',
-    key: 'name',
+    key: ['name'],
     columns: ['name', 'password'],
     valuesOf: (row) => bytes(row, 'password', `database:${row['name']}`),
   },
   {
     table: 'app_runs',
-    key: 'id',
+    key: ['id'],
     columns: ['id', 'command'],
     valuesOf: (row) => bytes(row, 'command', `run:${row['id']}`),
   },
   {
     table: 'repo_links',
-    key: 'id',
+    key: ['id'],
     columns: ['id', 'secret', 'token'],
     valuesOf: (row) => [
       ...bytes(row, 'secret', `repo-link:${row['id']}/secret`),
@@ -64,13 +64,13 @@ export const sealedTables: SealedTable[] = [
   },
   {
     table: 'repeats',
-    key: "caller || ' ' || key",
+    key: ['caller', 'key'],
     columns: ['caller', 'key', 'answer'],
     valuesOf: (row) => bytes(row, 'answer', `answer to ${row['caller']} ${row['key']}`),
   },
   {
     table: 'webhooks',
-    key: 'id',
+    key: ['id'],
     columns: ['id', 'address', 'secret', 'former_secret'],
     valuesOf: (row) => [
       ...bytes(row, 'address', `webhook:${row['id']}/address`),
@@ -80,19 +80,27 @@ export const sealedTables: SealedTable[] = [
   },
 ]
 
-/** Rows past `after`, in the order of their keys. */
+/** A row with what names it: its key, and the version that was read. */
+export type ReadRow = Row & { rowKey: string[]; rowVersion: string }
+
+/** Rows past `after`, in the order of their keys, as their index has it. */
 export async function readSealedRows(
   sql: Db,
   { table, key, columns }: SealedTable,
-  { after, limit }: { after: string; limit: number },
-): Promise<(Row & { rowKey: string; rowVersion: string })[]> {
+  { after, limit }: { after: string[] | null; limit: number },
+): Promise<ReadRow[]> {
   return sql`
-    select (${sql.unsafe(key)}) collate "C" as row_key, xmin::text as row_version, ${sql(columns)}
+    select json_build_array(${sql(key)}) as row_key, xmin::text as row_version, ${sql(columns)}
     from ${sql(table)}
-    where (${sql.unsafe(key)}) collate "C" > ${after}
-    order by 1
+    ${after ? sql`where (${sql(key)}) > (${listOf(sql, after)})` : sql``}
+    order by ${sql(key)}
     limit ${limit}
   `
+}
+
+/** `a, b`: the values of a row, to compare it with columns. */
+export function listOf(sql: Db, values: string[]) {
+  return values.map((value, at) => (at === 0 ? sql`${value}` : sql`, ${value}`))
 }
 
 function bytes(row: Row, column: string, context: string): SealedValue[] {

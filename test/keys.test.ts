@@ -11,7 +11,7 @@ import { createDeployment, type Deployment, findDeployment } from '../registry/d
 import { listEnv, openEnvSnapshot, setEnv } from '../registry/env-vars.ts'
 import { keepOrigin, openToken } from '../registry/git-origins.ts'
 import { KeyRing } from '../registry/key-ring.ts'
-import { sealAllAgain } from '../registry/key-rotation.ts'
+import { countSealed, sealAllAgain } from '../registry/key-rotation.ts'
 import { findLinkOfApp, linkRepo, openHookSecret, openHostToken } from '../registry/repo-links.ts'
 import { sealedTables } from '../registry/sealed-values.ts'
 import { keyPath, loadKey, open, seal } from '../registry/secrets.ts'
@@ -231,6 +231,32 @@ test('what was sealed before keys had names opens, and is named when it is seale
   expect(open(key, 'x', unnamed)).toBe('elder')
   expect(open(new KeyRing([randomBytes(32), bytes]), 'x', unnamed)).toBe('elder')
   expect(() => open(new KeyRing([randomBytes(32)]), 'x', unnamed)).toThrow('does not open')
+})
+
+test('tables are gone through by their primary keys, which an index has in order, and no row is missed or met twice', async () => {
+  const { sql } = database
+  const keys = await sql<{ table: string; columns: string[] }[]>`
+    select c.relname as table, json_agg(a.attname order by k.at) as columns
+    from pg_index i
+    join pg_class c on c.oid = i.indrelid
+    cross join unnest(i.indkey) with ordinality as k (column_number, at)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.column_number
+    where i.indisprimary
+    group by c.relname
+  `
+  for (const { table, key } of sealedTables)
+    expect([table, keys.find((one) => one.table === table)?.columns]).toEqual([table, key])
+
+  // In the order of one text of all columns these would lie between each other.
+  const values = Object.fromEntries(Array.from({ length: 90 }, (_, at) => [`V${at}_${'x'.repeat(at % 7)}`, 'canary']))
+  for (const app of ['a', 'a-b', 'a0', 'b']) {
+    await createApp(sql, { id: app, by: 'ada' })
+    await setEnv(sql, { app, environment: 'preview' }, { values, by: 'ada', key })
+    await setEnv(sql, { app, environment: 'preview', branch: 'pr/1' }, { values, by: 'ada', key })
+  }
+  const next = new KeyRing([randomBytes(32), key.current().bytes])
+  expect(await sealAllAgain(sql, next)).toBe(4 * 2 * 90)
+  expect([...(await countSealed(sql, next))]).toEqual([[next.current().id.toString('hex'), 4 * 2 * 90]])
 })
 
 test('every column of bytes is either in the list of what is sealed, or known to hold something else', async () => {
