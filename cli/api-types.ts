@@ -319,7 +319,7 @@ export type RepoLink = {
   url: string
   repository: string
   api_url: string
-  hook_url: string
+  hook_url: string | null
   has_token: boolean
   forks: 'off' | 'approve'
   created_at: string

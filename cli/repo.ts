@@ -48,7 +48,7 @@ async function show(options: AppOptions): Promise<void> {
   if (options.json) return printJson(reply)
   const shown = readLink(reply)
   print(`${app} is deployed from ${shown.url} (${shown.host})`)
-  print(`  webhooks   ${shown.hook_url}`)
+  print(`  webhooks   ${shown.hook_url ?? 'their address is shown to who may change this'}`)
   print(`  token      ${shown.has_token ? 'set' : 'none: no statuses, no comments, public repositories only'}`)
   print(`  forks      ${shown.forks === 'off' ? 'get no previews' : 'get a preview of each commit that was approved'}`)
   print(`  asked      ${shown.asked_at ? ago(shown.asked_at) : 'not yet'}`)
@@ -90,7 +90,7 @@ async function unlink(options: AppOptions): Promise<void> {
 
 function readLink(reply: unknown) {
   return readFields(reply, {
-    ...{ url: 'string', host: 'string', hook_url: 'string', has_token: 'boolean', forks: 'string' },
+    ...{ url: 'string', host: 'string', hook_url: 'string?', has_token: 'boolean', forks: 'string' },
     ...{ asked_at: 'string?', problem: 'string?' },
   })
 }

@@ -132,6 +132,22 @@ describe('a webhook of GitHub, as it was recorded', () => {
   })
 })
 
+test('the address of a hook is shown to those who may change the link, and to nobody else', async () => {
+  const url = `http://api.localhost:8080${hook.path}`
+  const show = async (token: string) => plane.ask('GET', `apps/${app}/repo`, { token })
+  for (const [role, shown] of [
+    ['viewer', null],
+    ['deployer', url],
+    ['owner', url],
+  ] as const) {
+    const person = await plane.person('guest', { [app]: role })
+    expect([role, (await show(await person.token())).json]).toMatchObject([role, { hook_url: shown, repository }])
+    const reading = await show(await person.token('read'))
+    expect(reading).toMatchObject({ status: 200, json: { hook_url: null } })
+    expect(reading.text).not.toContain(hook.id)
+  }
+})
+
 describe('the audit log', () => {
   test('says of each webhook that something comes of which repository it is of, from where, and what was told', async () => {
     await settleProductionBranch(plane.sql, app, 'main')

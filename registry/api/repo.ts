@@ -7,6 +7,7 @@ import { removePreview } from '../release.ts'
 import { listHeads } from '../repo-heads.ts'
 import { findLinkOfApp, linkRepo, type RepoLink, unlinkRepo } from '../repo-links.ts'
 import { readRepoUrl } from '../repo-url.ts'
+import { type Caller, may } from '../rights.ts'
 import type { Sql } from '../sql.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
@@ -20,7 +21,10 @@ const repoJson = z
     url: z.string(),
     repository: z.string().openapi({ example: 'octo/hello' }),
     api_url: z.string(),
-    hook_url: z.string().openapi({ description: 'where the host sends its webhooks' }),
+    hook_url: z
+      .string()
+      .nullable()
+      .openapi({ description: 'where the host sends its webhooks; null for those who may not change the link' }),
     has_token: z.boolean(),
     forks: z.enum(['off', 'approve']),
     created_at: z.string(),
@@ -35,13 +39,14 @@ const params = z.object({ app: appName })
 export const showRepoRoute = route({
   method: 'get',
   path: '/apps/{app}/repo',
-  summary: 'The repository elsewhere that an app is deployed from; secret and token are never shown',
+  summary:
+    'The repository elsewhere that an app is deployed from; secret and token are never shown, where it sends its webhooks only to deployers',
   policy: { action: 'read', on: 'params' },
   params,
   answers: answersJson('the link', repoJson),
-  async handle(_, { app, sql, config }) {
+  async handle(_, { app, sql, config, caller }) {
     const link = await needLink(sql, app.id)
-    return Response.json(await toJson(link, { sql, config }))
+    return Response.json(await toJson(link, { sql, config, caller }))
   },
 })
 
@@ -99,7 +104,7 @@ export const linkRepoRoute = route({
       ),
     )
     log.info({ app: app.id, repository: link.fullName, host: link.host, by: caller.name }, 'repository linked')
-    const shown = { ...(await toJson(link, { sql, config })), ...(made && { secret: made }) }
+    const shown = { ...(await toJson(link, { sql, config, caller })), ...(made && { secret: made }) }
     return Response.json(shown, { headers: { 'cache-control': 'no-store' } })
   },
 })
@@ -133,7 +138,7 @@ async function needLink(sql: Sql, app: string): Promise<RepoLink> {
 
 async function toJson(
   link: RepoLink,
-  { sql, config }: { sql: Sql; config: Config },
+  { sql, config, caller }: { sql: Sql; config: Config; caller: Caller },
 ): Promise<z.infer<typeof repoJson>> {
   const untold = (await listHeads(sql, link.appId)).find(({ tellError }) => tellError !== null)
   return {
@@ -142,7 +147,8 @@ async function toJson(
     url: link.url,
     repository: link.fullName,
     api_url: link.apiUrl,
-    hook_url: `${apiUrl(config)}/hooks/${link.id}`,
+    // Whoever knows it may have bodies read there, and keep others waiting.
+    hook_url: may(caller, linkRepoRoute.policy.action, link.appId) ? `${apiUrl(config)}/hooks/${link.id}` : null,
     has_token: link.token !== null,
     forks: link.forks,
     created_at: link.createdAt.toISOString(),
