@@ -25,6 +25,18 @@ export async function claimHeads(sql: Db, most: number): Promise<RepoHead[]> {
   `
 }
 
+/** Whether a head is to be deployed now: also one that somebody else writes to at this moment, which `claimHeads` passes over. */
+export async function isAnyDue(sql: Db): Promise<boolean> {
+  const due = await sql`
+    select
+    from repo_heads
+    where due_at <= now()
+      and is_open
+    limit 1
+  `
+  return due.length > 0
+}
+
 /** The head was dealt with, unless there is a newer one by now: that one is still to be deployed. */
 export async function settleHead(
   tx: Db,

@@ -1,5 +1,6 @@
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
+import { channels } from './routes.ts'
 import { type Key, open, seal } from './secrets.ts'
 import type { Db } from './sql.ts'
 
@@ -63,10 +64,12 @@ export async function linkRepo(
         api_url = excluded.api_url,
         forks = excluded.forks,
         poll_after = now(),
-        poll_failures = 0
+        poll_failures = 0,
+        poll_error = null
     returning *
   `
   if (!link) throw new AppError('INTERNAL', `linking ${appId} returned no row`)
+  await tx`select pg_notify(${channels.repoHeads}, ${appId})`
   return link
 }
 
@@ -74,6 +77,15 @@ export async function linkRepo(
 export async function unlinkRepo(sql: Db, appId: string): Promise<RepoLink | null> {
   const [link] = await sql<RepoLink[]>`delete from repo_links where app_id = ${appId} returning *`
   return link ?? null
+}
+
+/** Hosts that could not be asked the last time are asked now, however often that went wrong. */
+export async function askFailingSoon(sql: Db): Promise<void> {
+  await sql`
+    update repo_links
+    set poll_after = now()
+    where poll_failures > 0
+  `
 }
 
 export async function findLink(sql: Db, id: string): Promise<RepoLink | null> {
