@@ -53,6 +53,25 @@ for (const kind of ['github', 'gitea'] as const)
     expect((await atelier.cli(['previews', '-a', app])).stdout).toContain('has no previews')
   })
 
+test('a commit whose pull request is closed while it is built is not left pending at the host', async ({ atelier }) => {
+  const { forge, hook } = await linked(atelier, 'gitea', 'hasty')
+  const sha = await forge.propose(3, {
+    'package.json': JSON.stringify({ type: 'module', scripts: { build: 'node build.mjs' } }),
+    'build.mjs': 'setInterval(() => undefined, 1000)',
+    'atelier.config.json': JSON.stringify({ build: { script: 'build.mjs', output: 'out' } }),
+  })
+  expect(await forge.tell(hook, 'opened', 3)).toBe(202)
+  await expect
+    .poll(() => forge.statusOf(sha), soon)
+    .toMatchObject({ state: 'pending', description: expect.stringContaining('built') })
+  forge.close(3)
+  expect(await forge.tell(hook, 'closed', 3)).toBe(202)
+  await expect
+    .poll(() => forge.statusOf(sha), soon)
+    .toMatchObject({ state: 'error', description: expect.stringContaining('closed') })
+  await expect.poll(() => forge.commentsOf(3).join(), soon).toContain('removed')
+})
+
 test('a push webhook deploys production, and is held after a rollback until somebody lets it on', async ({
   atelier,
 }) => {
@@ -200,6 +219,24 @@ test('what no webhook told is found by asking: a closed pull request, a new one,
   await forge.propose(6, page('six again'))
   await askNow()
   await expect.poll(() => shown('missed-pr-6'), soon).toBe('six again')
+})
+
+test('a production branch that is gone at the host keeps no preview of a closed pull request', async ({ atelier }) => {
+  const { forge, hook, shown } = await linked(atelier, 'gitea', 'renamed')
+  await forge.tellOfPush(hook, await forge.push(page('production')))
+  await expect.poll(() => shown('renamed'), soon).toBe('production')
+  await forge.propose(5, page('five'))
+  await forge.tell(hook, 'opened', 5)
+  await expect.poll(() => shown('renamed-pr-5'), soon).toBe('five')
+
+  forge.renameMain()
+  forge.close(5)
+  const sql = await connectToHome(atelier.home)
+  await sql`update repo_links set poll_after = now() where app_id = 'renamed'`
+  await expect.poll(async () => (await atelier.get('renamed-pr-5', '/')).status, soon).toBe(404)
+  expect(forge.calls.some((call) => call.startsWith('GET') && call.includes('/branches/main'))).toBe(true)
+  expect(await sql`select poll_error from repo_links where app_id = 'renamed'`).toEqual([{ pollError: null }])
+  expect(await shown('renamed')).toBe('production')
 })
 
 test('a preview that grew old goes, and of too many the oldest; removed by hand it stays away until the next commit', async ({

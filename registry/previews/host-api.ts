@@ -84,10 +84,14 @@ export class HostApi {
     throw new HostFailure(`${this.#link.fullName} has too many open pull requests to go through`, noStatus)
   }
 
+  /** Null: there is no such branch. Hosts say the same of a repository that we may not see: `openPulls` first. */
   async headOf(branch: string): Promise<string | null> {
     const path = `branches/${branch.split('/').map(encodeURIComponent).join('/')}`
-    const { commit } = await this.#ask('GET', path, branchJson)
-    return commit.sha ?? commit.id ?? null
+    const read = await this.#ask('GET', path, branchJson).catch((thrown: unknown) => {
+      if (thrown instanceof HostFailure && thrown.status === 404) return null
+      throw thrown
+    })
+    return read?.commit.sha ?? read?.commit.id ?? null
   }
 
   async setStatus(commit: string, { context, state, text, url }: CommitStatus & { context: string }): Promise<void> {

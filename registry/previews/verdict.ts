@@ -31,7 +31,9 @@ export function judge(head: HeadToTell, config: Config): Verdict {
   const { told, text, isLive } = stateOf(head)
   const url = head.label && head.isOpen && head.state !== 'removed' ? appUrl(config, head.label) : null
   const sha = head.note === null && head.version && head.isOpen ? head.version : head.headSha
-  const state = told === 'removed' ? null : told
+  // What was called pending would stay so for ever.
+  const isLeftPending = head.toldState === 'pending' && head.toldSha === sha
+  const state = told !== 'removed' ? told : isLeftPending ? 'error' : null
   return {
     told,
     sha,

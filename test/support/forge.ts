@@ -82,6 +82,11 @@ export class Forge {
     return this.#mainSha
   }
 
+  /** Its default branch has another name from now on. */
+  renameMain(): void {
+    this.#mainSha = null
+  }
+
   /** Closes it, of which nobody is told yet. */
   close(number: number): void {
     const pull = this.#pulls.get(number)
