@@ -1,12 +1,12 @@
 import { chmod, mkdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Command } from 'commander'
-import type { Client } from './client.ts'
 import { connectHere, withJson } from './context.ts'
 import { Failure, usage } from './failure.ts'
 import { git, gitOrFail } from './git.ts'
 import { configFolder } from './logins.ts'
 import { print, printJson } from './output.ts'
+import { provideApp } from './provide-app.ts'
 import { readFields } from './reply.ts'
 
 type Linked = { app: string; url: string; gitUrl: string; isNew: boolean }
@@ -23,7 +23,9 @@ export function register(program: Command): void {
 async function link(name: string | undefined, { json }: { json?: true }): Promise<void> {
   const root = await findRepository()
   const { client, linkedApp } = await connectHere()
-  const linked = await provideApp(client, name ?? linkedApp ?? nameOfFolder(root))
+  const { reply, isNew } = await provideApp(client, name ?? linkedApp ?? nameOfFolder(root))
+  const { id, url, git_url: gitUrl } = readFields(reply, { id: 'string', url: 'string', git_url: 'string' })
+  const linked = { app: id, url, gitUrl, isNew }
   await setRemote(linked.gitUrl)
   await setCredentials(linked, client.platform.token)
   const branch = (await git(['branch', '--show-current'])).stdout || 'main'
@@ -47,19 +49,6 @@ function nameOfFolder(root: string): string {
     .replace(/-+$/, '')
   if (name) return name
   throw usage(`${basename(root)} gives no app name; say one: atelier link <app>`)
-}
-
-async function provideApp(client: Client, app: string): Promise<Linked> {
-  const read = (reply: unknown, isNew: boolean): Linked => {
-    const { id, url, git_url } = readFields(reply, { id: 'string', url: 'string', git_url: 'string' })
-    return { app: id, url, gitUrl: git_url, isNew }
-  }
-  try {
-    return read(await client.call('GET apps/{app}', { params: { app } }), false)
-  } catch (thrown) {
-    if (!(thrown instanceof Failure) || thrown.code !== 'APP_NOT_FOUND') throw thrown
-    return read(await client.call('POST apps', { json: { name: app } }), true)
-  }
 }
 
 async function setRemote(url: string): Promise<void> {

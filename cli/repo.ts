@@ -3,6 +3,7 @@ import { readStdin } from './ask.ts'
 import { type AppOptions, connectToApp, listsByDefault, withApp } from './context.ts'
 import { usage } from './failure.ts'
 import { ago, print, printJson } from './output.ts'
+import { provideApp } from './provide-app.ts'
 import { field, readFields } from './reply.ts'
 
 type Host = 'github' | 'gitea'
@@ -25,7 +26,7 @@ export function register(program: Command): void {
     .description('show which repository the app is linked to')
     .action((_, command: Command) => show(command.optsWithGlobals()))
   withApp(repo.command('link'))
-    .description('link the app to a repository, and say what to enter there as a webhook')
+    .description('link the app (made when missing) to a repository, and say what to enter there as a webhook')
     .argument('<url>', 'as for git clone: https://github.com/octo/hello')
     .addOption(new Option('--host <host>', 'default: github for github.com, else gitea').choices(['github', 'gitea']))
     .option('--secret <secret>', 'what webhooks are signed with; - reads it from standard input; default: a new one')
@@ -51,13 +52,14 @@ async function show(options: AppOptions): Promise<void> {
   print(`  webhooks   ${shown.hook_url ?? 'their address is shown to who may change this'}`)
   print(`  token      ${shown.has_token ? 'set' : 'none: no statuses, no comments, public repositories only'}`)
   print(`  forks      ${shown.forks === 'off' ? 'get no previews' : 'get a preview of each commit that was approved'}`)
-  print(`  asked      ${shown.asked_at ? ago(shown.asked_at) : 'not yet'}`)
+  print(`  asked      ${shown.asked_at ? ago(shown.asked_at) : shown.problem ? 'and has never answered' : 'not yet'}`)
   if (shown.problem) print(`  problem    ${shown.problem}`)
 }
 
 async function link(url: string, options: LinkOptions): Promise<void> {
   if (options.secret === '-' && options.token === '-') throw usage('standard input can hold one value only')
   const { client, app } = await connectToApp(options)
+  const { isNew } = await provideApp(client, app)
   const reply = await client.call('PUT apps/{app}/repo', {
     params: { app },
     json: {
@@ -70,15 +72,20 @@ async function link(url: string, options: LinkOptions): Promise<void> {
     },
   })
   if (options.json) return printJson(reply)
+  if (isNew) print(`Created ${app}`)
   const made = readLink(reply)
   const secret = field(reply, 'secret')
   print(`${app} is linked to ${made.url}. Add a webhook there:`)
   print(`  URL           ${made.hook_url}`)
   print('  content type  application/json')
   print(`  secret        ${typeof secret === 'string' ? `${secret}   (shown this once)` : 'the one you gave'}`)
-  print('  events        pushes, pull requests')
+  // There they are ticked one by one.
+  print(
+    `  events        ${made.host === 'gitea' ? 'push, pull request, pull request synchronized' : 'pushes, pull requests'}`,
+  )
   if (!made.has_token)
     print('Without --token there are no statuses and comments, and only public repositories are read.')
+  print(`Whether the host answers is in: atelier repo --app ${app}`)
 }
 
 async function unlink(options: AppOptions): Promise<void> {

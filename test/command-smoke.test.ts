@@ -291,7 +291,7 @@ const failures: Record<string, Failing> = {
   'previews rm': { args: ['42', '--app', 'nosuchapp'], says: /no app nosuchapp/ },
   'previews set': { args: ['--ttl', '36h', '--app', 'nosuchapp'], says: /no app nosuchapp/ },
   'previews approve': { args: ['42', 'a'.repeat(40), '--app', 'nosuchapp'], says: /no app nosuchapp/ },
-  'repo link': { args: ['https://github.com/octo/hello', '--app', 'nosuchapp'], says: /no app nosuchapp/ },
+  'repo link': { args: ['ssh://github.com/octo/hello', '--app', app], says: /must begin with https/ },
   'webhooks redeliver': { args: ['nosuchhook', '1', '--app', 'nosuchapp'], says: /no (app|webhook)/ },
 }
 const ofNoApp: Failing = { args: ['--app', 'nosuchapp'], says: /no app nosuchapp/ }

@@ -6,11 +6,10 @@ import { ask } from './http.ts'
 // Of this machine, and nobody else's in these tests.
 const addresses = { github: '127.0.0.31', gitea: '127.0.0.32' }
 
-/** An app that is linked to a repository at a new host, by the command. */
+/** An app that is linked to a repository at a new host, by the command, which makes the app. */
 export async function linked(atelier: Atelier, kind: 'github' | 'gitea', app: string, ...options: string[]) {
   const forge = await Forge.start(kind, { at: addresses[kind] })
   onTestFinished(() => forge[Symbol.asyncDispose]())
-  await atelier.createApp(app)
   const args = ['repo', 'link', forge.url, '-a', app, '--host', kind, '--token', '-', '--json', ...options]
   const made = await atelier.cli(args, { input: 'token-of-the-host\n' })
   expect(made.stderr).toBe('')
