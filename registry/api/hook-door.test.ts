@@ -107,7 +107,8 @@ describe('a webhook of GitHub, as it was recorded', () => {
 
   test('of anything else is taken, and nothing comes of it', async () => {
     for (const event of ['ping', 'star', 'issues'])
-      expect((await send({ event, body: JSON.stringify({ zen: event }) })).status).toBe(202)
+      for (const _ of ['first', 'again'])
+        expect((await send({ event, body: JSON.stringify({ zen: 'whatever' }) })).status).toBe(202)
     expect((await send({ body: JSON.stringify(example('pull_request', 'labeled')) })).json).toEqual({
       taken: 'nothing',
     })
