@@ -96,7 +96,7 @@ describe('a deployment of a git address', () => {
 
   test('fails with a sentence when there is no such branch or repository', async () => {
     expect((await deploy({ url: host.url('site'), ref: 'nowhere' })).deployment.stateReason).toContain(
-      'it has no nowhere',
+      'it has no branch, tag or commit nowhere',
     )
     const { deployment } = await deploy({ url: host.url('nothing') })
     expect(deployment).toMatchObject({

@@ -218,7 +218,7 @@ class FetchingGit {
 }
 
 function inWords(fatal: string, { ref }: GitOrigin): string {
-  if (/couldn't find remote ref/.test(fatal)) return `it has no ${ref}`
+  if (/couldn't find remote ref/.test(fatal)) return `it has no branch, tag or commit ${ref}`
   if (/could not read (Username|Password)|Authentication failed|error: 401|error: 403/.test(fatal))
     return 'it wants a token, or another one'
   if (/not found|error: 404/i.test(fatal)) return 'it has no such repository, or shows it to nobody without a token'
