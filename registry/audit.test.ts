@@ -1,7 +1,7 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { createDatabase } from '../test/support/database.ts'
 import { createApp, deleteApp } from './apps.ts'
-import { type Actor, type Deed, listEntries, recordDeed, recordDone, recordOutcome } from './audit.ts'
+import { type Actor, type Deed, listEntries, pruneAudit, recordDeed, recordDone, recordOutcome } from './audit.ts'
 
 const database = await createDatabase()
 const { sql } = database
@@ -49,6 +49,74 @@ test('nothing in it can be changed or removed, and there is no second outcome', 
   await expect(sql`delete from audit_outcomes`).rejects.toMatchObject(refused)
   await expect(recordOutcome(sql, before[0]?.id ?? 0, 'INTERNAL')).rejects.toMatchObject({ code: '23505' })
   expect(await listEntries(sql, all)).toEqual(before)
+})
+
+describe('entries that are older than they are to be kept', () => {
+  const age = async (days: number, action: Deed['action']) => {
+    const id = await recordDeed(sql, ada, { action, app: 'hello' })
+    await recordOutcome(sql, id, 'done')
+    await sql`alter table audit_entries disable trigger user`
+    await sql`update audit_entries set at = now() - make_interval(days => ${days}) where id = ${id}`
+    await sql`alter table audit_entries enable trigger user`
+    return id
+  }
+  const kept = async (ids: number[]) =>
+    (await listEntries(sql, all))
+      .map(({ id }) => id)
+      .filter((id) => ids.includes(id))
+      .sort((a, b) => a - b)
+  // As those are that were written in their time.
+  beforeEach(async () => {
+    await sql`alter table audit_entries disable trigger user`
+    await sql`alter table audit_outcomes disable trigger user`
+    await sql`truncate audit_entries cascade`
+    await sql`alter table audit_entries enable trigger user`
+    await sql`alter table audit_outcomes enable trigger user`
+  })
+
+  test('are removed with their outcomes, and no other', async () => {
+    const [old, young] = [await age(401, 'POST /lock'), await age(399, 'POST /unlock')]
+    expect(await pruneAudit(sql, null)).toBe(0)
+    expect(await kept([old, young])).toEqual([old, young])
+    expect(await pruneAudit(sql, 400)).toBe(1)
+    expect(await kept([old, young])).toEqual([young])
+    expect(await sql`select entry_id from audit_outcomes where entry_id = ${old}`).toEqual([])
+    expect((await listEntries(sql, all))[0]?.outcome).toBe('done')
+    expect(await pruneAudit(sql, 400)).toBe(0)
+  })
+
+  test('go in as many steps as it takes', async () => {
+    await sql`
+      insert into audit_entries (at, action, actor, via)
+      select now() - interval '500 days', 'POST /lock', 'ada', 'cli'
+      from generate_series(1, 2500)
+    `
+    const young = await age(0, 'POST /lock')
+    expect(await pruneAudit(sql, 400)).toBe(2500)
+    expect((await listEntries(sql, all)).map(({ id }) => id)).toEqual([young])
+  })
+
+  test('are removed by nothing else, and nothing younger than 30 days by anything', async () => {
+    const refused = { code: '42501', message: expect.stringMatching(/is append-only$/) }
+    const [old, young] = [await age(1000, 'POST /lock'), await age(29, 'POST /unlock')]
+    await expect(sql`delete from audit_entries where id = ${old}`).rejects.toMatchObject(refused)
+    await expect(sql`delete from audit_outcomes where entry_id = ${old}`).rejects.toMatchObject(refused)
+    await expect(sql`select forget_audit_entries(now(), 100)`).rejects.toMatchObject(refused)
+    await expect(pruneAudit(sql, 1)).rejects.toMatchObject(refused)
+    await expect(
+      sql.begin(async (tx) => {
+        await tx`select forget_audit_entries(now() - interval '400 days', 100)`
+        await tx`delete from audit_entries where id = ${young}`
+      }),
+    ).rejects.toMatchObject(refused)
+    await expect(
+      sql.begin(async (tx) => {
+        await tx`select set_config('atelier.forgets_audit_before', 'infinity', true)`
+        await tx`delete from audit_outcomes where entry_id = ${young}`
+      }),
+    ).rejects.toMatchObject(refused)
+    expect(await kept([old, young])).toEqual([old, young])
+  })
 })
 
 test('entries of an app that is gone are not shown to whoever has an app of that name now', async () => {

@@ -73,6 +73,22 @@ export function addressToKeep(text: string): string {
   return text.replace(/\/\/.*@/, '//…@').replace(/[?#].*$/, '?…')
 }
 
+const forgottenAtOnce = 1000
+
+/**
+ * Forgets entries that are older than so many days, 30 at least; null: none. The database lets nobody remove others, or change any. Returns how many.
+ */
+export async function pruneAudit(sql: Db, days: number | null): Promise<number> {
+  if (days === null) return 0
+  for (let forgotten = 0; ; ) {
+    const [{ count } = { count: 0 }] = await sql<{ count: number }[]>`
+      select forget_audit_entries(now() - make_interval(days => ${days}), ${forgottenAtOnce}) as count
+    `
+    forgotten += count
+    if (count < forgottenAtOnce) return forgotten
+  }
+}
+
 const maxText = 500
 const maxDetail = 8_000
 

@@ -28,6 +28,14 @@ describe('readConfig', () => {
     expect(read).toThrow(/ATELIER_DOMAIN: .*ATELIER_HTTP_PORT: .*ATELIER_QUEUE_URL: /s)
   })
 
+  test('the audit log is kept for 400 days, for ever, or for 30 at least', () => {
+    expect(readConfig({}).auditDays).toBe(400)
+    expect(readConfig({ ATELIER_AUDIT_DAYS: '0' }).auditDays).toBeNull()
+    expect(readConfig({ ATELIER_AUDIT_DAYS: '30' }).auditDays).toBe(30)
+    for (const days of ['29', '-1', 'all'])
+      expect(() => readConfig({ ATELIER_AUDIT_DAYS: days })).toThrow(/ATELIER_AUDIT_DAYS: /)
+  })
+
   test('trusted proxies are addresses and networks, and nothing else', () => {
     const read = (text: string) => readConfig({ ATELIER_TRUSTED_PROXIES: text }).trustedProxies
     expect(read('10.0.0.7, fd00::/8')).toEqual([

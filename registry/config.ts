@@ -60,6 +60,8 @@ export type Config = {
   sourceRoots: string[]
   /** How often the host of a linked repository is asked what is open there. */
   repoPollMs: number
+  /** How long an entry of the audit log is kept; null: for ever. */
+  auditDays: number | null
   buildConcurrency: number
   buildLimits: { timeoutMs: number; memoryMb: number; processes: number; diskMb: number; outputBytes: number }
   /** What builds keep for the next ones: of each app, and of all apps on this machine. */
@@ -166,6 +168,9 @@ const environment = z.object({
   ATELIER_ISOLATION: z.enum(['require', 'warn']).optional(),
   ATELIER_RECONCILE_SEC: count(1, 300).default(30),
   ATELIER_REPO_POLL_SEC: count(1, 86_400).default(300),
+  ATELIER_AUDIT_DAYS: count(0, 36_500)
+    .refine((days) => days === 0 || days >= 30, 'must be 30 days or more, or 0 for ever')
+    .default(400),
   ATELIER_EGRESS_ALLOW: egressAllow.optional(),
   ATELIER_OUTBOUND_ALLOW: egressAllow.optional(),
   ATELIER_TRUSTED_PROXIES: networks.optional(),
@@ -233,6 +238,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     fetchTimeoutMs: settings.ATELIER_FETCH_TIMEOUT_SEC * 1000,
     apiLimits: { token: settings.ATELIER_API_TOKEN_RATE, address: settings.ATELIER_API_ADDRESS_RATE },
     sourceRoots: settings.ATELIER_SOURCE_ROOTS ?? [],
+    auditDays: settings.ATELIER_AUDIT_DAYS || null,
     repoPollMs: settings.ATELIER_REPO_POLL_SEC * 1000,
     buildConcurrency: settings.ATELIER_BUILD_CONCURRENCY,
     buildLimits: {

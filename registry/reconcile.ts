@@ -1,6 +1,7 @@
 import { findLeftDatabases, forgetDatabase } from './app-databases.ts'
 import { pruneAppLogs } from './app-logs.ts'
 import { pruneRuns } from './app-runs.ts'
+import { pruneAudit } from './audit.ts'
 import type { BundleStore } from './bundle-store/contract.ts'
 import { requeueAbandoned } from './claims.ts'
 import type { Config } from './config.ts'
@@ -57,7 +58,7 @@ export async function dropLeftDatabases({
 }
 
 /** Throws away what nobody needs any more; run every ten minutes. */
-export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
+export async function tidy({ sql, store, config, log }: ReconcileDeps): Promise<void> {
   await forgetDeadEdges(sql)
   await pruneAppLogs(sql)
   await pruneRuns(sql)
@@ -67,6 +68,8 @@ export async function tidy({ sql, store, log }: ReconcileDeps): Promise<void> {
   await pruneBins(sql)
   await pruneRollouts(sql)
   await pruneWebhookEvents(sql)
+  const entries = await pruneAudit(sql, config.auditDays)
+  if (entries > 0) log.info({ entries, days: config.auditDays }, 'old entries of the audit log removed')
   for (const build of await pruneBuilds(sql, store))
     log.info({ app: build.appId, build: build.id, version: build.version }, 'build pruned')
   for (const app of await collectDeletedApps(sql, store)) log.info({ app }, 'bundles of a deleted app removed')
