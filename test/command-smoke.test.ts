@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { Command } from 'commander'
 import { afterAll, describe, expect } from 'vitest'
 import { commands } from '../cli/commands.ts'
@@ -370,6 +372,33 @@ test('a platform that is away, an address that is none, and one of another kind 
     stderr: expect.stringContaining('does not speak https'),
   })
   expect(await ask('http://no such place')).toMatchObject({ code: 2 })
+})
+
+test('no command shows what the system says of a platform that was stopped: each has a sentence, and what to do next', async ({
+  atelier,
+}) => {
+  const home = await atelier.directory({
+    'atelier.json': '{"api":"http://api.localhost:1"}',
+    'admin-token': 'atl_any\n',
+    'secrets/key': `${randomBytes(32).toString('base64')}\n`,
+  })
+  const cwd = await atelier.directory({ 'index.html': 'hello' })
+  await atelier.run('git', ['init', '--quiet'], { cwd })
+  const env = { ATELIER_HOME: home, XDG_CONFIG_HOME: join(home, 'config') }
+  const withoutPlatform = ['version', 'completion', 'doctor']
+  const asked = steps.flatMap(({ of, ok, input }) =>
+    Array.isArray(ok) && !withoutPlatform.includes(of) ? [{ words: [...of.split(' '), ...ok], input }] : [],
+  )
+  const keys = ['list', 'rotate', 'forget'].map((name) => ({ words: ['keys', name], input: undefined }))
+  expect(asked.length).toBeGreaterThan(50)
+  for (const { words, input } of [...asked, ...keys]) {
+    const { code, stderr, stdout } = await atelier.cli(words, { cwd, env, ...(input !== undefined && { input }) })
+    expect([words, code, stdout]).toEqual([words, 3, ''])
+    expect([words, stderr]).toEqual([
+      words,
+      expect.stringMatching(/^atelier: the platform .*; start it with: atelier up\n$/),
+    ])
+  }
 })
 
 function worldOf(atelier: Atelier): Promise<World> {

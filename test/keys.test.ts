@@ -225,6 +225,30 @@ describe('a key that is replaced', () => {
   })
 })
 
+test.for(['list', 'rotate', 'forget'])(
+  'keys %s says in a sentence that the platform or its database is away, and changes nothing',
+  async (name) => {
+    const kept = await readFile(keyPath(home), 'utf8')
+    const ask = (more: NodeJS.ProcessEnv) =>
+      run(process.execPath, [program, 'keys', name, '--json'], {
+        cwd: home,
+        env: { ...plainEnv(), ATELIER_HOME: home, ...more },
+      })
+    expect(await ask({})).toMatchObject({
+      code: 3,
+      stderr: `atelier: the platform in ${home} does not run, and its database with it; start it with: atelier up\n`,
+      stdout: expect.stringContaining('DATABASE_UNAVAILABLE'),
+    })
+    const away = await ask({ ATELIER_DATABASE_URL: 'postgres://ada:secret@127.0.0.1:1/x' })
+    expect(away).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/^atelier: the database that ATELIER_DATABASE_URL names .*\n$/),
+    })
+    expect(away.stderr).not.toContain('secret')
+    expect(await readFile(keyPath(home), 'utf8')).toBe(kept)
+  },
+)
+
 test('what was sealed before keys had names opens, and is named when it is sealed again', async () => {
   const bytes = key.current().bytes
   const unnamed = seal(bytes, 'x', 'elder').subarray(8)

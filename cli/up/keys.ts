@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Config, readConfig } from '../../registry/config.ts'
-import { AppError, messageOf } from '../../registry/errors.ts'
+import { AppError, codeOf } from '../../registry/errors.ts'
 import { type KeyRing, newKey, parseKeys } from '../../registry/key-ring.ts'
 import { countSealed, sealAllAgain } from '../../registry/key-rotation.ts'
 import { findKey, keyPath } from '../../registry/secrets.ts'
@@ -98,12 +98,22 @@ async function withKeys<T>(env: NodeJS.ProcessEnv, work: (opened: Opened) => Pro
   const url = config.databaseUrl ?? embeddedUrl(home, await inspectDatabase(home))
   const sql = connect(url, { max: 1, name: 'atelier-keys' })
   try {
+    // Before anything is written: a key that was made and seals nothing yet would be left in the file.
+    await sql`select 1`
     return await work({ sql, key, config, isEmbedded })
   } catch (thrown) {
     if (thrown instanceof Failure || thrown instanceof AppError || !isUnreachable(thrown)) throw thrown
-    const what = isEmbedded ? 'the platform does not run; start it first' : 'the database cannot be reached'
-    throw new Failure(`${what} (${messageOf(thrown)})`, { code: 'DATABASE_UNAVAILABLE', exitCode: 3 })
+    throw new Failure(whyAway(config, thrown), { code: 'DATABASE_UNAVAILABLE', exitCode: 3 })
   } finally {
     await sql.end({ timeout: 1 })
   }
+}
+
+function whyAway({ home, databaseUrl }: Config, thrown: unknown): string {
+  const code = codeOf(thrown) ?? 'no connection'
+  if (databaseUrl !== null)
+    return `the database that ATELIER_DATABASE_URL names cannot be reached (${code}); is it running, and is that its address?`
+  return code === 'EACCES'
+    ? `this user may not reach the database of the platform in ${home}; run this as the user who runs it`
+    : `the platform in ${home} does not run, and its database with it; start it with: atelier up`
 }
