@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { type App, findApp, parseSlug } from '../registry/apps.ts'
 import { AppError } from '../registry/errors.ts'
+import { refusalOf } from '../registry/refusals.ts'
 import { type Caller, may } from '../registry/rights.ts'
 import type { Db } from '../registry/sql.ts'
 import { authenticate } from '../registry/tokens.ts'
@@ -59,10 +60,7 @@ export async function authorize(
   const isPush = service === 'git-receive-pack'
   if (app && may(caller, isPush ? 'deploy' : 'read', app.id)) return { caller, app }
   if (app && may(caller, 'read', app.id)) {
-    throw new AppError(
-      'FORBIDDEN',
-      `This token may read ${slug} and not deploy it. A deploy token: atelier tokens --help`,
-    )
+    throw new AppError('FORBIDDEN', refusalOf(caller, 'deploy', app.id))
   }
   if (!app && isPush && may(caller, 'create', null)) return { caller, app: null }
   throw new AppError('APP_NOT_FOUND', `There is no app ${slug}, or this token may not see it.`)

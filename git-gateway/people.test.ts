@@ -58,7 +58,7 @@ test('C6: a viewer clones and may not push; a role that is taken is gone from th
 
   expect((await theirs.push('HEAD:other')).stderr).toContain('There is no app shared, or this token may not see it.')
   await setMember(database.sql, { app: 'shared', personId: bea.id, role: 'viewer', by: 'root' })
-  expect((await theirs.push('HEAD:other')).stderr).toContain('may read shared and not deploy it')
+  expect((await theirs.push('HEAD:other')).stderr).toContain('takes the role deployer on shared, theirs is viewer')
   await setMember(database.sql, { app: 'shared', personId: bea.id, role: 'deployer', by: 'root' })
   expect(await theirs.push('HEAD:other')).toMatchObject({ code: 0 })
   await removeMember(database.sql, { app: 'shared', personId: bea.id })

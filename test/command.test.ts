@@ -621,7 +621,7 @@ test('a token is printed alone, works for its app, and is removed', async () => 
   expect(secret).toMatch(/^atl_[\w-]{43}$/)
   const more = { ATELIER_TOKEN: secret }
   expect(await saidJson(['apps'], { more })).toMatchObject({ apps: [{ id: app }] })
-  failed(await atelier(['tokens'], { more }), 1, 'may not admin')
+  failed(await atelier(['tokens'], { more }), 1, 'its scope is deploy, not admin')
   const { tokens } = (await saidJson(['tokens', 'list'])) as { tokens: { id: string; app_id: string | null }[] }
   const id = tokens.find((one) => one.app_id === app)?.id ?? ''
   expect(await said(['tokens', 'rm', id])).toContain(id)

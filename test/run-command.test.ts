@@ -177,7 +177,7 @@ test('who may deploy may run; who ran what is kept, without secrets, and no outp
   const command = ['run', '--app', app, '--', 'echo', 's3cret-value', 'and', 'more']
   expect(await atelier.cli(command, { env: env(reader) })).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining('may not deploy'),
+    stderr: expect.stringContaining('its scope is read, not deploy'),
   })
   expect(await atelier.cli(command, { env: env(deployer) })).toMatchObject({
     code: 0,

@@ -2,6 +2,7 @@ import { findApp, parseSlug } from '../apps.ts'
 import { answerOfDatabase } from '../deadline.ts'
 import { findDeployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
+import { refusalOf } from '../refusals.ts'
 import { type Caller, may, mayAnywhere, mayToOwn } from '../rights.ts'
 import { authenticate } from '../tokens.ts'
 import type { ApiDeps, Subject } from './call.ts'
@@ -59,10 +60,5 @@ export function appOf({ app, deployment }: Subject): string | null {
 
 function permit(caller: Caller, policy: Policy, subject: Subject): Subject {
   if (isPermitted(caller, policy, subject)) return subject
-  const app = appOf(subject)
-  const where = app ? `to ${app}` : 'on this platform'
-  const { name, person, tokenId } = caller
-  const who = person ? name : `the token ${name}`
-  const next = person && tokenId === null ? 'ask an owner or admin' : 'use one with a wider scope'
-  throw new AppError('FORBIDDEN', `${who} may not ${policy.action} ${where}; ${next}`)
+  throw new AppError('FORBIDDEN', refusalOf(caller, policy.action, appOf(subject)))
 }
