@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { createProxyServer } from 'httpxy'
 import { closeLingering } from '../../../registry/lingering-close.ts'
+import type { InFlight } from '../drain.ts'
 import { invalidResponse, type Notice, noticeResponse } from '../pages.ts'
 import { toHeaderObject } from './header-pairs.ts'
 import { type Forwarding, forwardHeaders } from './request-headers.ts'
@@ -63,6 +64,12 @@ export class Upgrades {
     request.url = target
     // Failures arrive at the error listener; the promise only repeats them.
     this.#proxy.ws(request, socket, { target: address }, head).catch(() => socket.destroy())
+  }
+
+  /** Counts the socket until it closes. Whoever cuts what is in flight has it told, not cut like a response. */
+  count(socket: Socket, inFlight: InFlight): void {
+    const place = inFlight.begin({ destroy: () => this.end(socket) })
+    socket.once('close', () => inFlight.end(place))
   }
 
   /** Ends what came of a handshake: an open WebSocket is told that the service restarts. */
