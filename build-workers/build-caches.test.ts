@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
 import { deleteApp } from '../registry/apps.ts'
-import { removePreview } from '../registry/release.ts'
+import { removePreview } from '../registry/preview-removal.ts'
 import { ensureRoute } from '../registry/routes.ts'
 import { leaseUser } from '../sandbox/users.ts'
 import { type Built, type PushOptions, TestWorker } from '../test/support/build-worker.ts'
@@ -172,7 +172,8 @@ test('what forks have left goes before what is the app’s own, however recently
   const app = await worker.createApp()
   const { use, modules } = await opened(app)
   const user = await leaseUser(worker.deps.config, { purpose: 'build', app: `${app}+fork` })
-  await ensureRoute(worker.deps.sql, app, { environment: 'preview', branch: 'pr/1', label: `${app}-pr-1` })
+  const target = { environment: 'preview', branch: 'pr/1', label: `${app}-pr-1` } as const
+  await ensureRoute(worker.deps.sql, app, target, { isFork: true })
   const fork = await caches.use(app, { standing: { kind: 'fork', of: `${app}-pr-1` }, user, afresh: false })
   await entry(join(modules, 'own'), 5, 1)
   await entry(join(fork.modules, 'forks'), 5, 2)
@@ -190,7 +191,7 @@ test('the caches of a fork go with its preview, and no others', async () => {
   })
   const user = await leaseUser(worker.deps.config, { purpose: 'build', app: `${app}+fork` })
   for (const number of [1, 2]) {
-    await ensureRoute(worker.deps.sql, app, route(number))
+    await ensureRoute(worker.deps.sql, app, route(number), { isFork: true })
     const use = await caches.use(app, { standing: { kind: 'fork', of: route(number).label }, user, afresh: false })
     await use[Symbol.asyncDispose]()
   }
@@ -198,6 +199,7 @@ test('the caches of a fork go with its preview, and no others', async () => {
   await caches.trim()
   expect(await forks()).toHaveLength(2)
   await removePreview(worker.deps.sql, { app, branch: 'pr/1', by: 'ada' })
+  await ensureRoute(worker.deps.sql, app, route(1))
   await caches.trim()
   expect(await forks()).toEqual([cacheFolderOf({ kind: 'fork', of: route(2).label })])
 })

@@ -5,7 +5,7 @@ import { findPresentApps } from '../registry/apps.ts'
 import type { Config } from '../registry/config.ts'
 import { codeOf } from '../registry/errors.ts'
 import type { Log } from '../registry/log.ts'
-import { listPreviewLabels } from '../registry/previews.ts'
+import { listForkLabels } from '../registry/previews.ts'
 import type { Sql } from '../registry/sql.ts'
 import { forgetLostModules } from '../registry/unpacked-modules.ts'
 import { diskUsage } from '../sandbox/disk-usage.ts'
@@ -146,7 +146,7 @@ export class BuildCaches {
   async #removeGoneForks(app: string): Promise<void> {
     const ofForks = (await this.#standingsOf(app)).filter(isOfFork)
     if (ofForks.length === 0) return
-    const labels = await listPreviewLabels(this.#deps.sql, app)
+    const labels = await listForkLabels(this.#deps.sql, app)
     const wanted = new Set(labels.map((of) => cacheFolderOf({ kind: 'fork', of })))
     for (const standing of ofForks.filter((folder) => !wanted.has(folder))) {
       await this.#removeGenerations(app, standing)

@@ -6,6 +6,7 @@ import { AppError, type ErrorCode } from './errors.ts'
 import type { KeptOrigin } from './git-origins.ts'
 import { holdBuild, holdSource } from './holds.ts'
 import { newId } from './ids.ts'
+import { makeRoom } from './preview-removal.ts'
 import { digestInputs, findReusableBuild } from './reusable-builds.ts'
 import { ensureRoute } from './routes.ts'
 import type { Db, Sql } from './sql.ts'
@@ -114,6 +115,7 @@ export type DeploymentEvent = {
 
 /**
  * Inserts a queued deployment with the app's variables as they are now, and cancels the queued ones of the same route: the newest push wins.
+ * Where the route is a preview of another standing (a fork's, or not) that ends, and this one gets a new one.
  * A build made before for this branch from the same source and the same build-time variables is taken again unless `options.forceBuild`.
  * The caller wakes the queue afterwards. Throws VERSION_PRUNED when `buildId` is no longer kept, APP_LOCKED and APP_HELD when the app's production is (app-locks.ts), and the reason of `signal` when
  * that was aborted in the meantime; nothing is inserted then.
@@ -141,7 +143,14 @@ export async function createDeployment(
     if (!app) throw new AppError('APP_NOT_FOUND', `there is no app ${wanted.app}; see: atelier apps`)
 
     const lifted = await passIn(tx, wanted)
-    const routeId = await ensureRoute(tx, wanted.app, wanted.target)
+    const fork = wanted.options?.fork ?? false
+    if (fork && wanted.target.environment === 'production')
+      throw new AppError(
+        'FORK_UNTRUSTED',
+        `${shortVersion(wanted.version)} is a fork's: merge it, and deploy what that makes`,
+      )
+    await makeRoom(tx, { app: wanted.app, branch: wanted.target.branch, isFork: fork, by: wanted.by })
+    const routeId = await ensureRoute(tx, wanted.app, wanted.target, { isFork: fork })
     await tx`
       update deployments
       set state = 'cancelled',
@@ -150,12 +159,6 @@ export async function createDeployment(
       where route_id = ${routeId}
         and state = 'queued'
     `
-    const fork = wanted.options?.fork
-    if (fork && wanted.target.environment === 'production')
-      throw new AppError(
-        'FORK_UNTRUSTED',
-        `${shortVersion(wanted.version)} is a fork's: merge it, and deploy what that makes`,
-      )
     const envSnapshot = fork ? {} : await snapshotEnv(tx, { app: wanted.app, ...wanted.target })
     const sourceTree = wanted.sourceTree ?? null
     const inputs = { ...wanted, sourceTree, env: envSnapshot, fork }

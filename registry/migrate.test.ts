@@ -35,3 +35,27 @@ test('a database that a newer Atelier migrated is refused', async () => {
   await database.sql`insert into migrations (name) values ('9999_future.sql')`
   await expect(migrate(database.sql)).rejects.toThrow('newer Atelier')
 })
+
+test('previews of forks are told from the app’s own by what was deployed to them before', async () => {
+  await using database = await createDatabase({ migrated: false })
+  const { sql } = database
+  const directory = await mkdtemp(join(tmpdir(), 'migrations-'))
+  for (const name of await readdir(migrations))
+    if (name < '0032') await cp(join(migrations, name), join(directory, name))
+  await migrate(sql, directory)
+  await sql`insert into apps (id, created_by) values ('hello', 'a')`
+  const deployed = { own: [false], forks: [true, true], both: [true, false], none: [] }
+  for (const [name, forks] of Object.entries(deployed)) {
+    await sql`insert into routes (id, app_id, environment, branch, label) values (${name}, 'hello', 'preview', ${name}, ${name})`
+    for (const [index, fork] of forks.entries())
+      await sql`
+        insert into deployments (
+          id, app_id, route_id, number, version, environment, branch, label, source, input_sha256, options, state_by, created_by
+        )
+        select ${name + index}, 'hello', ${name}, count(*) + 1, '1', 'preview', ${name}, ${name}, 'git', '', ${sql.json(fork ? { fork } : {})}, 'a', 'a'
+        from deployments
+      `
+  }
+  expect(await migrate(sql)).toContain('0032_preview_standing.sql')
+  expect(await sql`select id from routes where is_fork`).toEqual([{ id: 'forks' }])
+})

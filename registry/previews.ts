@@ -38,11 +38,9 @@ export async function listPreviews(sql: Db, appId: string): Promise<Preview[]> {
   `
 }
 
-/** The host labels of those that an app has. */
-export async function listPreviewLabels(sql: Db, appId: string): Promise<string[]> {
-  const rows = await sql<
-    { label: string }[]
-  >`select label from routes where app_id = ${appId} and environment = 'preview'`
+/** The host labels of those that an app has of forks. */
+export async function listForkLabels(sql: Db, appId: string): Promise<string[]> {
+  const rows = await sql<{ label: string }[]>`select label from routes where app_id = ${appId} and is_fork`
   return rows.map(({ label }) => label)
 }
 

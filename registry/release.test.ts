@@ -9,7 +9,8 @@ import { createDeployment, type Deployment, findDeployment, moveDeployment } fro
 import { renewLease, reportPrepared, wantedPreparations } from './edges.ts'
 import { followBuildLog } from './followed-log.ts'
 import { newId } from './ids.ts'
-import { awaitPrepared, goLive, markPrepared, removePreview, requestPrepare } from './release.ts'
+import { removePreview } from './preview-removal.ts'
+import { awaitPrepared, goLive, markPrepared, requestPrepare } from './release.ts'
 import { findRollbackTarget, prepareAndRollBack, rollBack } from './rollback.ts'
 import { readRoutes } from './routes.ts'
 

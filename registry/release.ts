@@ -90,39 +90,3 @@ async function releaseBy(
     return moveDeployment(tx, deployment.id, { from: 'uploading', to: 'canary', by })
   })
 }
-
-/** Tears a preview down: its open deployments are cancelled, its live one ends `removed`, its address is gone. False: there was none, or `isDue`, asked when nobody can deploy to it any more, says no. */
-export async function removePreview(
-  sql: Sql,
-  { app, branch, by, reason }: { app: string; branch: string; by: string; reason?: string },
-  { isDue = async () => true }: { isDue?: (tx: Db) => Promise<boolean> } = {},
-): Promise<boolean> {
-  return sql.begin(async (tx) => {
-    // `createDeployment` has the app to itself: it comes before, and is seen here, or after, and makes a new route.
-    await tx`
-      select id
-      from apps
-      where id = ${app}
-      for no key update
-    `
-    const [route] = await tx<{ id: string }[]>`
-      select id
-      from routes
-      where app_id = ${app}
-        and branch = ${branch}
-        and environment = 'preview'
-      for update
-    `
-    if (!route || !(await isDue(tx))) return false
-    await tx`
-      update deployments
-      set state = case when state in ('queued', 'building', 'built', 'uploading', 'canary') then 'cancelled' else 'removed' end,
-          state_by = ${by},
-          state_reason = ${reason ?? `the branch ${branch} was deleted`}
-      where route_id = ${route.id}
-        and state not in ('failed', 'cancelled', 'removed')
-    `
-    await tx`delete from routes where id = ${route.id}`
-    return true
-  })
-}

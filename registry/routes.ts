@@ -98,8 +98,13 @@ export async function readRoutedDeployment(
   return row ?? null
 }
 
-/** The id of the target's route, made when it is missing. Throws NAME_TAKEN when another app's route has the same host label. */
-export async function ensureRoute(sql: Db, app: string, { environment, branch, label }: Target): Promise<string> {
+/** The id of the target's route, made when it is missing; `isFork`: for what a stranger wrote, which is then never anything else's. Throws NAME_TAKEN when another app's route has the same host label. */
+export async function ensureRoute(
+  sql: Db,
+  app: string,
+  { environment, branch, label }: Target,
+  { isFork = false }: { isFork?: boolean } = {},
+): Promise<string> {
   const [kept] = await sql<{ id: string }[]>`
     select id
     from routes
@@ -110,12 +115,12 @@ export async function ensureRoute(sql: Db, app: string, { environment, branch, l
   if (kept) return kept.id
   try {
     const [made] = await sql<{ id: string }[]>`
-      insert into routes (id, app_id, environment, branch, label)
-      values (${newId()}, ${app}, ${environment}, ${branch}, ${label})
+      insert into routes (id, app_id, environment, branch, label, is_fork)
+      values (${newId()}, ${app}, ${environment}, ${branch}, ${label}, ${isFork})
       on conflict do nothing
       returning id
     `
-    return made ? made.id : await ensureRoute(sql, app, { environment, branch, label })
+    return made ? made.id : await ensureRoute(sql, app, { environment, branch, label }, { isFork })
   } catch (thrown) {
     if (violatedConstraint(thrown) === 'routes_label_taken') {
       throw new AppError(

@@ -170,6 +170,47 @@ test('B6: a fork is not built unless its very commit was approved, and then with
   expect(await shown(`${app}-pr-8`)).not.toContain('secret-of-the-app')
 })
 
+test("B6: a fork's preview and one that was pushed to the same branch find nothing of each other, whichever comes first", async ({
+  atelier,
+}) => {
+  const app = 'neighbours'
+  const { forge, hook, shown } = await linked(atelier, 'github', app, '--forks', 'approve')
+  // What it finds at /data and as its database, and leaves there for whoever comes next.
+  const nosy = (name: string) => ({
+    'package.json': JSON.stringify({ name: 'nosy', type: 'module', main: 'server.js' }),
+    'atelier.config.json': JSON.stringify({ data: true, database: { provision: true } }),
+    'server.js': `import { createServer } from 'node:http'
+      import { readdirSync, writeFileSync } from 'node:fs'
+      const found = readdirSync(process.env.DATA_DIR).filter((one) => one !== '${name}')
+      writeFileSync(process.env.DATA_DIR + '/${name}', 'x')
+      const database = new URL(process.env.DATABASE_URL).pathname
+      createServer((request, response) => response.end(JSON.stringify({ name: '${name}', found, database }))).listen(process.env.PORT)`,
+  })
+  const seen = async (name: string): Promise<{ found: string[]; database: string }> => {
+    await expect.poll(() => shown(`${app}-pr-9`), soon).toContain(`"name":"${name}"`)
+    return JSON.parse(await shown(`${app}-pr-9`))
+  }
+  const repo = await atelier.clone(app)
+  const push = async (name: string) => {
+    await repo.commit(nosy(name))
+    await repo.git('push', 'atelier', 'HEAD:refs/heads/pr/9')
+    return seen(name)
+  }
+  const approve = async (name: string) => {
+    const sha = await forge.propose(9, nosy(name), { from: 'mallory/hello' })
+    await forge.tell(hook, 'synchronize', 9)
+    await expect.poll(() => forge.commentsOf(9).join(), soon).toContain(sha)
+    expect(await atelier.cli(['previews', 'approve', '9', sha, '-a', app])).toMatchObject({ code: 0 })
+    return seen(name)
+  }
+  const rooms = [await push('own1'), await approve('fork1'), await push('own2'), await approve('fork2')]
+  expect(rooms.map(({ found }) => found)).toEqual([[], [], [], []])
+  expect(new Set(rooms.map(({ database }) => database)).size).toBe(4)
+  // The positive control: within one standing it is the same room.
+  const again = await approve('fork3')
+  expect(again).toMatchObject({ found: ['fork2'], database: rooms[3]?.database })
+})
+
 test('a host that answers never, wrongly or with errors holds up no deployment, and hears of it when it is back', async ({
   atelier,
 }) => {

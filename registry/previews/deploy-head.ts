@@ -7,7 +7,6 @@ import { keepOrigin, parseGitOrigin } from '../git-origins.ts'
 import { readIsolation } from '../isolation.ts'
 import type { Log } from '../log.ts'
 import type { BuildQueue } from '../queue.ts'
-import { removePreview } from '../release.ts'
 import type { RepoHead } from '../repo-heads.ts'
 import { findLink, openHostToken, type RepoLink } from '../repo-links.ts'
 import type { Key } from '../secrets.ts'
@@ -83,9 +82,6 @@ async function deploy(head: RepoHead, link: RepoLink, { sql, queue, key, log }: 
   const { appId, branch, isFork, headSha: sha } = head
   const app = await findApp(sql, appId)
   if (!app) return
-  // What a fork's commit would find there was left by code that had the app's secrets.
-  if (isFork && (await hasTrusted(sql, { appId, branch })))
-    await removePreview(sql, { app: appId, branch, by: 'platform', reason: "a fork's commit takes its place" })
   const origin = parseGitOrigin({ url: link.url, ref: refOf(head), sha })
   const deployment = await createDeployment(sql, {
     app: appId,
@@ -104,18 +100,4 @@ async function deploy(head: RepoHead, link: RepoLink, { sql, queue, key, log }: 
 
 function refOf({ pullRequest, branch }: RepoHead): string {
   return pullRequest === null ? `refs/heads/${branch}` : `refs/pull/${pullRequest}/head`
-}
-
-async function hasTrusted(sql: Sql, { appId, branch }: { appId: string; branch: string }): Promise<boolean> {
-  const trusted = await sql`
-    select d.id
-    from deployments d
-    join routes r on r.id = d.route_id
-    where r.app_id = ${appId}
-      and r.branch = ${branch}
-      and r.environment = 'preview'
-      and not coalesce((d.options ->> 'fork')::boolean, false)
-    limit 1
-  `
-  return trusted.length > 0
 }

@@ -1,6 +1,6 @@
 import type { Log } from '../log.ts'
+import { removePreview } from '../preview-removal.ts'
 import { findLeftPreviews } from '../previews.ts'
-import { removePreview } from '../release.ts'
 import { forgetClosedHeads, refuseHead } from '../repo-heads.ts'
 import type { Db, Sql } from '../sql.ts'
 
