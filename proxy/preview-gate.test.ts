@@ -15,6 +15,34 @@ const echo = `export default { fetch: (request) => Response.json({ saw: Object.f
 const basic = (password: string) => ({ authorization: `Basic ${Buffer.from(`any:${password}`).toString('base64')}` })
 const host = 'shown-pr-1'
 
+/** Tries a new password again and again from each of these addresses, so many at once, until it is disposed of. */
+function keepTrying(addresses: string[], { atOnce }: { atOnce: number }) {
+  const statuses = new Map<number, number>()
+  const flood = { addresses, statuses, count: 0 }
+  let isOver = false
+  const tryOn = async (from: string) => {
+    while (!isOver) {
+      const { status } = await edge.ask(host, '/', { headers: basic(`guess ${flood.count++}`), from })
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }
+  }
+  const trying = addresses.flatMap((from) => Array.from({ length: atOnce }, () => tryOn(from)))
+  const stop = async () => {
+    isOver = true
+    await Promise.all(trying)
+  }
+  return Object.assign(flood, { [Symbol.asyncDispose]: stop })
+}
+
+/** Resolves when the edge goes by the new one, which nobody has tried before. */
+async function changeWord(from: string, to: string): Promise<void> {
+  const page = await edge.ask(host, '/', { headers: basic(from) })
+  const cookie = (page.headers['set-cookie']?.[0] ?? '').split(';')[0] ?? ''
+  expect((await edge.ask(host, '/', { headers: { cookie } })).status).toBe(200)
+  await changePreviewSettings(edge.sql, 'shown', { gate: await gateOf(to) })
+  await expect.poll(async () => (await edge.ask(host, '/', { headers: { cookie } })).status).toBe(401)
+}
+
 beforeAll(async () => {
   const files = { 'index.html': 'a page', 'look.css': 'p{}' }
   await edge.deploy('shown', { kind: 'fetch', files, server: { 'index.mjs': echo } })
@@ -60,6 +88,29 @@ describe('a preview with a password', () => {
       socket.on('error', () => resolve('error'))
     })
     expect(status).toBe(401)
+  })
+
+  test('lets others in while strangers try passwords as fast as they can, and tells those to come back', async () => {
+    await using flood = keepTrying(['127.0.0.41', '127.0.0.42', '127.0.0.43'], { atOnce: 8 })
+    await expect.poll(() => flood.statuses.get(401) ?? 0, { timeout: 60_000 }).toBeGreaterThan(10)
+    // Each of these is a try of its own: nobody has given these before.
+    for (const [index, from] of ['127.0.0.51', '127.0.0.52', '127.0.0.53'].entries()) {
+      const word = `changed ${index}`
+      await changeWord(index === 0 ? 'first word' : `changed ${index - 1}`, word)
+      expect((await edge.ask(host, '/', { headers: basic(word), from })).status).toBe(200)
+      const before = flood.count
+      await expect.poll(() => flood.count).toBeGreaterThan(before)
+      const other = `127.0.0.6${index}`
+      expect((await edge.ask(host, '/', { headers: basic(`no word ${index}`), from: other })).status).toBe(401)
+      expect(await edge.ask(host, '/', { headers: basic(word), from: other })).toMatchObject({ status: 200 })
+    }
+    expect([...flood.statuses.keys()].sort()).toEqual([401, 429])
+    const [from = ''] = flood.addresses
+    const refused = await edge.ask(host, '/', { headers: basic('one more'), from })
+    expect(refused).toMatchObject({ status: 429, headers: { 'retry-after': expect.stringMatching(/^\d+$/) } })
+    // From there, too, who has the password that somebody has given already.
+    expect((await edge.ask(host, '/', { headers: basic('changed 2'), from })).status).toBe(200)
+    await changeWord('changed 2', 'first word')
   })
 
   test("keeps nobody from production, and a new password ends everybody's visit", async () => {

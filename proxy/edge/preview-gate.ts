@@ -1,16 +1,18 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { networkOf } from '../../registry/actor.ts'
 import { opensGate } from '../../registry/preview-settings.ts'
 import type { EdgeRoute } from '../edge-messages.ts'
 import type { Notice } from './pages.ts'
+import { PasswordTries, type Tried } from './password-tries.ts'
+import type { TrustedProxies } from './trusted-proxies.ts'
 
 /** Who has given the password of a preview carries this cookie. */
 export const gateCookie = 'atelier_preview'
 
 const keptForSec = 7 * 24 * 3600
-// Each costs 50 ms of a thread and 16 MB. Whoever has given the password does not come here again.
-const mostAtOnce = 4
-const mostTries = 4
+const mostKnown = 1000
+const mostPasses = 4
 const cookiePattern = new RegExp(`(?:^|;)\\s*${gateCookie}=([A-Za-z0-9_-]{43})(?=\\s*(?:;|$))`, 'g')
 
 /**
@@ -18,9 +20,17 @@ const cookiePattern = new RegExp(`(?:^|;)\\s*${gateCookie}=([A-Za-z0-9_-]{43})(?
  * `Authorization` for itself. The password never reaches the app. What probes an app's health asks its host, and never comes by here.
  */
 export class PreviewGate {
-  #underWay = 0
-  // Headers that have been found right or wrong of late: a browser sends the same one with every file of a page.
-  readonly #known = new Map<string, boolean>()
+  readonly #trusted: Pick<TrustedProxies, 'forwardingOf'>
+  readonly #tries = new PasswordTries()
+  // What has been found right or wrong of late: a browser sends the same password with every file of a page. Apart, so that no number of wrong ones has a right
+  // one forgotten.
+  readonly #right = new Set<string>()
+  readonly #wrong = new Set<string>()
+  readonly #asked = new Map<string, Promise<Tried>>()
+
+  constructor({ trusted }: { trusted: Pick<TrustedProxies, 'forwardingOf'> }) {
+    this.#trusted = trusted
+  }
 
   /** Whether a request needs no password, or has shown before that it knows it. */
   isOpen(route: EdgeRoute, request: IncomingMessage): boolean {
@@ -30,7 +40,7 @@ export class PreviewGate {
     const expected = Buffer.from(passOf(route.id, route.gate))
     return cookie
       .matchAll(cookiePattern)
-      .take(mostTries)
+      .take(mostPasses)
       .some(([, pass = '']) => timingSafeEqual(Buffer.from(pass), expected))
   }
 
@@ -39,17 +49,29 @@ export class PreviewGate {
     const password = passwordIn(request.headers.authorization)
     if (password === null || !route.gate) return passwordWanted(route.appId)
     const name = createHash('sha256').update(`${route.gate}\0${password}`).digest('base64url')
-    const known = this.#known.get(name)
-    if (known !== undefined) return known ? null : passwordWanted(route.appId)
-    if (this.#underWay >= mostAtOnce) return tooManyPasswords(route.appId)
-    this.#underWay++
+    if (this.#right.has(name)) return null
+    if (this.#wrong.has(name)) return passwordWanted(route.appId)
+    const tried = await this.#try(name, { gate: route.gate, password, request })
+    if (tried.isRight === null) return tooManyPasswords(route.appId, tried)
+    return tried.isRight ? null : passwordWanted(route.appId)
+  }
+
+  // The same password that comes again meanwhile is tried once.
+  async #try(
+    name: string,
+    { gate, password, request }: { gate: string; password: string; request: IncomingMessage },
+  ): Promise<Tried> {
+    const { clientAddress } = this.#trusted.forwardingOf(request)
+    const client = networkOf(clientAddress)
+    const key = `${client} ${name}`
+    const trying = this.#asked.get(key) ?? this.#tries.take(client, () => opensGate(gate, password))
+    this.#asked.set(key, trying)
     try {
-      const isRight = await opensGate(route.gate, password)
-      if (this.#known.size >= 1000) this.#known.clear()
-      this.#known.set(name, isRight)
-      return isRight ? null : passwordWanted(route.appId)
+      const tried = await trying
+      if (tried.isRight !== null) remember(tried.isRight ? this.#right : this.#wrong, name)
+      return tried
     } finally {
-      this.#underWay--
+      this.#asked.delete(key)
     }
   }
 
@@ -94,6 +116,11 @@ function passOf(routeId: string, gate: string): string {
   return createHmac('sha256', gate).update(`preview ${routeId}`).digest('base64url')
 }
 
+function remember(names: Set<string>, name: string): void {
+  if (names.size >= mostKnown) names.clear()
+  names.add(name)
+}
+
 function passwordWanted(app: string): Notice {
   return {
     status: 401,
@@ -103,12 +130,13 @@ function passwordWanted(app: string): Notice {
   }
 }
 
-function tooManyPasswords(app: string): Notice {
+function tooManyPasswords(app: string, { whose, retryAfterSec }: Extract<Tried, { isRight: null }>): Notice {
+  const who = whose === 'client' ? 'from your address' : 'at this moment'
   return {
-    status: 503,
+    status: whose === 'client' ? 429 : 503,
     code: 'PREVIEW_PASSWORD',
     title: `This preview of ${app} wants a password`,
-    message: 'Too many are being tried at this moment. Please try again.',
-    retryAfterSec: 2,
+    message: `Too many are being tried ${who}. Please try again.`,
+    retryAfterSec,
   }
 }

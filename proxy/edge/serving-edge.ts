@@ -73,7 +73,7 @@ export class ServingEdge {
       visitors: new Visitors(settings.visitorKey),
       counting: this.#counting,
       pins: this.#pins,
-      gate: new PreviewGate(),
+      gate: new PreviewGate({ trusted: this.#trusted }),
       trusted: this.#trusted,
       appsDomain,
       limits,
