@@ -1,20 +1,20 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { readHostProxy } from '../registry/egress/host-proxy.ts'
 import { OutboundHttp, type OutboundLimits } from '../registry/egress/outbound-http.ts'
-import { removePreview } from '../registry/release.ts'
+import { removePreview } from '../registry/preview-removal.ts'
 import { recordDecision } from '../registry/rollout.ts'
 import { type DelivererDeps, WebhookDeliverer } from '../registry/webhooks/deliverer.ts'
 import { claimDelivery, recordAttempt } from '../registry/webhooks/deliveries.ts'
 import { startControlPlane } from './support/control-plane.ts'
+import { type Answer, taken, WebhookReceiver } from './support/webhook-receiver.ts'
 
 // Receivers are on the loopback, which a platform calls when it is told that it may.
 const plane = await startControlPlane({ env: { ATELIER_OUTBOUND_ALLOW: '127.0.0.0/8' } })
@@ -42,39 +42,10 @@ async function freePort(): Promise<number> {
   return port
 }
 
-type Message = {
-  id: string
-  type: string
-  data: Record<string, unknown>
-  body: string
-  headers: Record<string, string>
-}
-type Answer = (request: IncomingMessage, response: ServerResponse, message: Message) => unknown
-
-/** A receiver on the loopback: keeps what it was sent, and answers 204 or as `answer` does. */
-async function receiver(answer: Answer = (_request, response) => response.writeHead(204).end()) {
-  const messages: Message[] = []
-  const sockets = new Set<Socket>()
-  const server = createServer(async (request, response) => {
-    const body = await text(request)
-    const headers = request.headers as Record<string, string>
-    const { type = '', data = {} } = JSON.parse(body)
-    const message = { id: headers['webhook-id'] ?? '', type, data, body, headers }
-    messages.push(message)
-    answer(request, response, message)
-  })
-  server.on('connection', (socket) => {
-    sockets.add(socket)
-    socket.on('error', () => socket.destroy()).on('close', () => sockets.delete(socket))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  opened.push(() => {
-    server.close()
-    for (const socket of sockets) socket.destroy()
-  })
-  const { port } = server.address() as AddressInfo
-  return { messages, sockets, url: `http://127.0.0.1:${port}/hook`, types: () => messages.map(({ type }) => type) }
+async function receiver(answer: Answer = taken): Promise<WebhookReceiver> {
+  const got = await WebhookReceiver.start({ answer })
+  opened.push(() => got.close())
+  return got
 }
 
 function deliver({ limits = {}, ...deps }: Partial<DelivererDeps> & { limits?: Partial<OutboundLimits> } = {}) {
