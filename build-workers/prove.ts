@@ -4,6 +4,7 @@ import type { Claim } from '../registry/claims.ts'
 import { appUrl } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import type { Manifest } from '../registry/manifest.ts'
+import type { Mask } from '../registry/mask.ts'
 import { PathPattern } from '../registry/path-pattern.ts'
 import type { RouteList } from '../registry/route-list.ts'
 import { shortVersion } from '../registry/version.ts'
@@ -18,7 +19,7 @@ import type { MakeDeps } from './make-build.ts'
 import { healthOf } from './manifest-facts.ts'
 import { isSinglePage, type Page } from './pack-pages.ts'
 import type { PackedServer } from './pack-server.ts'
-import { type PrerenderDeps, prerender } from './prerender.ts'
+import { type PrerenderDeps, prerender, type StaticPaths } from './prerender.ts'
 import type { Packed } from './publish.ts'
 import { sampleRoutes } from './route-sample.ts'
 import { fromAppRoutes } from './routes/app-routes.ts'
@@ -76,10 +77,10 @@ export async function prove(claim: Claim, packed: Packed & { rules: SiteRules },
     if (listed.length > 0) {
       const rendered = await prerender(listed, prerenderDeps(host, pages, { claim, context, deps }))
       all.push(...rendered.pages)
-      staticPaths = rendered.paths
+      staticPaths = maskedPaths(rendered.paths, deps.mask)
     }
     const health = healthOf(context.app.config)
-    const ofApp = await askForRoutes(host, { health, log })
+    const ofApp = await askForRoutes(host, { health, log, mask: deps.mask })
     routes = listRoutes(scan, { framework, pages: all, ofApp })
     await showRoutes(routes, { log })
     const sample = sampleRoutes(routes, {
@@ -99,7 +100,7 @@ export async function prove(claim: Claim, packed: Packed & { rules: SiteRules },
 // The list is not what verification is about: an app that does not start is told in its step.
 async function askForRoutes(
   host: TrialHost,
-  { health, log }: { health: Manifest['health']; log: StepLog },
+  { health, log, mask }: { health: Manifest['health']; log: StepLog; mask: Mask },
 ): Promise<FoundRoute[] | null> {
   if (host.runs.kind !== 'fetch') return null
   try {
@@ -107,10 +108,16 @@ async function askForRoutes(
       () => host.routes(),
       (text) => log.line(`       ${text}`),
     )
-    return said && fromAppRoutes(said)
+    // A webhook's address may be a secret, and the list is shown.
+    return said && fromAppRoutes(said).map((route) => ({ ...route, path: mask.line(route.path) }))
   } catch (thrown) {
     return log.step('Verifying', `GET ${health.path}`, () => Promise.reject(thrown))
   }
+}
+
+// Where an answer leads is among the reasons why it is no page.
+function maskedPaths({ pages, left_to_app }: StaticPaths, mask: Mask): StaticPaths {
+  return { pages, left_to_app: left_to_app.map(({ path, reason }) => ({ path, reason: mask.line(reason) })) }
 }
 
 function isSinglePageApp({ fallback }: BuildOutput, pages: Page[]): boolean {

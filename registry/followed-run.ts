@@ -2,6 +2,7 @@ import { type OutputChunk, takeOutput } from './app-run-chunks.ts'
 import { type AppRun, askToEnd, endIfLost, endRun, findRun, keepAsking } from './app-runs.ts'
 import { countEdges } from './edges.ts'
 import { channels } from './routes.ts'
+import type { Key } from './secrets.ts'
 import type { Sql } from './sql.ts'
 import { Wakeup } from './wakeup.ts'
 
@@ -19,7 +20,7 @@ const noEdgeMs = 15_000
 export async function* followRun(
   sql: Sql,
   { id, appId }: Pick<AppRun, 'id' | 'appId'>,
-  { signal }: { signal: AbortSignal },
+  { key, signal }: { key: Key; signal: AbortSignal },
 ): AsyncGenerator<FollowedRun> {
   await using wakeup = await Wakeup.on(sql, [channels.appRuns], (payload) =>
     /^:(output|ended)$/.test(payload.startsWith(id) ? payload.slice(id.length) : ''),
@@ -33,7 +34,7 @@ export async function* followRun(
     while (!signal.aborted) {
       // The state before the output: what was written before the end is then never missed.
       const run = await findRun(sql, appId, id)
-      const output = await takeOutput(sql, id)
+      const output = await takeOutput(sql, { run: id, key })
       const state = run?.state === 'waiting' && output.length === 0 ? 'waiting' : 'running'
       // One that is begun at once has not waited.
       if (state !== said && run && (state === 'running' || looks > 0)) yield { state }

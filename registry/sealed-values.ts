@@ -17,7 +17,8 @@ export type Row = Record<string, unknown>
 
 /**
  * Every place in the database where something is sealed with the platform's key, with the context it is sealed in. Who seals something in a new place adds it
- * here: what is not here does not open once the key was replaced (a test compares the list with the columns there are).
+ * here: what is not here does not open once the key was replaced (a test compares the list with the columns there are). Chunks of commands are not: they are there for
+ * seconds, and the former key opens them until it is forgotten.
  */
 export const sealedTables: SealedTable[] = [
   {

@@ -12,11 +12,12 @@ const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1
  */
 export function secretForms(env: Record<string, string>): Map<string, string> {
   const names = new Map<string, string>()
-  for (const [name, value] of Object.entries(env)) {
-    if (isPublicName(name) || value.length < shortestSecret) continue
-    for (const form of [value, ...passwordOf(value)].flatMap(formsOf))
-      if (form.length >= shortestSecret && !plainWords.has(form)) names.set(form, name)
-  }
+  const secrets = Object.entries(env).filter(([name, value]) => !isPublicName(name) && value.length >= shortestSecret)
+  // A password that is a variable of its own is called by that.
+  const passwords = secrets.flatMap(([name, value]) => passwordOf(value).map((password) => [name, password] as const))
+  for (const [name, value] of [...secrets, ...passwords])
+    for (const form of formsOf(value))
+      if (form.length >= shortestSecret && !plainWords.has(form) && !names.has(form)) names.set(form, name)
   return names
 }
 

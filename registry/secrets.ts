@@ -13,7 +13,7 @@ const nonceBytes = 12
 const tagBytes = 16
 
 /** AES-256-GCM: name of the key, nonce, tag, ciphertext. `context` is bound in: bytes moved to another row do not open. */
-export function seal(key: Key, context: string, text: string): Buffer {
+export function seal(key: Key, context: string, text: string | Buffer): Buffer {
   return encrypt(KeyRing.of(key).current(), context, text, randomBytes(nonceBytes))
 }
 
@@ -26,41 +26,46 @@ export function sealAgain(key: Key, context: string, sealed: Buffer): Buffer | n
   if (sealed.subarray(0, idBytes).equals(current.id)) return null
   // A nonce may come twice for the same text in the same context only.
   const nonce = createHmac('sha256', current.bytes).update(`seal again ${context}\0`).update(sealed).digest()
-  return encrypt(current, context, open(key, context, sealed), nonce.subarray(0, nonceBytes))
+  return encrypt(current, context, openBytes(key, context, sealed), nonce.subarray(0, nonceBytes))
 }
 
-function encrypt({ id, bytes }: NamedKey, context: string, text: string, nonce: Buffer): Buffer {
+function encrypt({ id, bytes }: NamedKey, context: string, text: string | Buffer, nonce: Buffer): Buffer {
   const cipher = createCipheriv('aes-256-gcm', bytes, nonce).setAAD(Buffer.from(context))
-  const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+  const ciphertext = Buffer.concat([cipher.update(Buffer.from(text)), cipher.final()])
   return Buffer.concat([id, nonce, cipher.getAuthTag(), ciphertext])
 }
 
 /** Throws INTERNAL when no key there is opens it, or the bytes were changed. */
 export function open(key: Key, context: string, sealed: Buffer): string {
+  return openBytes(key, context, sealed).toString('utf8')
+}
+
+/** The same of what is no text. */
+export function openBytes(key: Key, context: string, sealed: Buffer): Buffer {
   const ring = KeyRing.of(key)
   const opened = tryToOpen(ring, context, sealed) ?? (ring.refresh() ? tryToOpen(ring, context, sealed) : null)
   if (opened !== null) return opened
   throw new AppError('INTERNAL', `the secret ${context} does not open with this ATELIER_KEY; was the key replaced?`)
 }
 
-function tryToOpen(ring: KeyRing, context: string, sealed: Buffer): string | null {
+function tryToOpen(ring: KeyRing, context: string, sealed: Buffer): Buffer | null {
   const named = ring.all().find(({ id }) => sealed.subarray(0, idBytes).equals(id))
   const opened = named ? decrypt(named, context, sealed.subarray(idBytes)) : null
   if (opened !== null) return opened
   // What was sealed before keys had names begins with its nonce.
   for (const one of ring.all()) {
-    const text = decrypt(one, context, sealed)
-    if (text !== null) return text
+    const bytes = decrypt(one, context, sealed)
+    if (bytes !== null) return bytes
   }
   return null
 }
 
-function decrypt({ bytes }: NamedKey, context: string, sealed: Buffer): string | null {
+function decrypt({ bytes }: NamedKey, context: string, sealed: Buffer): Buffer | null {
   if (sealed.length < nonceBytes + tagBytes) return null
   try {
     const decipher = createDecipheriv('aes-256-gcm', bytes, sealed.subarray(0, nonceBytes)).setAAD(Buffer.from(context))
     decipher.setAuthTag(sealed.subarray(nonceBytes, nonceBytes + tagBytes))
-    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes + tagBytes)), decipher.final()]).toString('utf8')
+    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes + tagBytes)), decipher.final()])
   } catch {
     return null
   }

@@ -94,8 +94,8 @@ export class AppRuns {
   }
 
   async #run(run: ClaimedRun): Promise<void> {
-    const { sql, edgeId, log } = this.#deps
-    const line = await RunLine.open(run.id, { sql, edgeId, log, stopping: this.#stopping.signal })
+    const { sql, key, edgeId, log } = this.#deps
+    const line = await RunLine.open(run.id, { sql, key, edgeId, log, stopping: this.#stopping.signal })
     try {
       const exit = await this.#launch(run, line)
       await line.flush()

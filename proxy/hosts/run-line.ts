@@ -4,11 +4,12 @@ import { keepRun, type RunEnd } from '../../registry/app-runs.ts'
 import { messageOf } from '../../registry/errors.ts'
 import type { Log } from '../../registry/log.ts'
 import { channels } from '../../registry/routes.ts'
+import type { Key } from '../../registry/secrets.ts'
 import { isUnreachable, type Sql } from '../../registry/sql.ts'
 import { Wakeup } from '../../registry/wakeup.ts'
 import type { Exit, Launched } from '../../sandbox/launch.ts'
 
-export type RunLineDeps = { sql: Sql; edgeId: string; log: Log; stopping: AbortSignal }
+export type RunLineDeps = { sql: Sql; key: Key; edgeId: string; log: Log; stopping: AbortSignal }
 
 const keepEveryMs = 3000
 const graceMs = 5000
@@ -130,7 +131,7 @@ export class RunLine {
   // A program that reads slowly has the writer wait; one that reads no more loses what comes.
   async #feed({ input }: Launched): Promise<void> {
     if (!input || input.writableNeedDrain) return void input?.once('drain', () => this.#orders.wake())
-    for (const { data, isLast } of await takeInput(this.#deps.sql, this.#run)) {
+    for (const { data, isLast } of await takeInput(this.#deps.sql, { run: this.#run, key: this.#deps.key })) {
       if (input.destroyed || input.writableEnded) continue
       if (data.length > 0) input.write(data)
       if (isLast) input.end()
@@ -148,12 +149,12 @@ export class RunLine {
   }
 
   async #put(chunks: OutputChunk[]): Promise<void> {
-    const { sql } = this.#deps
+    const { sql, key } = this.#deps
     const seq = this.#seq
     this.#seq += chunks.length
     for (const startedAt = performance.now(); !this.#isCut(); ) {
       try {
-        let untaken = await putOutput(sql, this.#run, seq, chunks)
+        let untaken = await putOutput(sql, { run: this.#run, key }, seq, chunks)
         while (untaken > mostUntaken && !this.#isCut()) {
           await this.#taken.next({ timeoutMs: lookAgainMs, signal: this.#ending.signal })
           untaken = await countOutput(sql, this.#run)

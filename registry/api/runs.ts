@@ -131,7 +131,7 @@ export const startRunRoute = route({
     log.info({ app: app.id, run: run.id, deployment: run.deploymentId, by: caller.name }, 'command ordered')
     return streamEvents(call, async function* (signal) {
       yield { id: null, data: { type: 'run', run: toJson(run) } }
-      for await (const event of followRun(sql, run, { signal })) yield eventOf(event)
+      for await (const event of followRun(sql, run, { key, signal })) yield eventOf(event)
     })
   },
 })
@@ -166,10 +166,11 @@ export const feedRunRoute = route({
   maxBodyBytes: 131_072,
   goesOn: true,
   answers: answersJson('whether it was taken', z.object({ taken: z.boolean() })),
-  async handle({ params, body }, { app, sql, request }) {
+  async handle({ params, body }, { app, sql, key, request }) {
     await findOpen(sql, app.id, params.run)
     if (!(await hasRoom(sql, params.run, request.signal))) return Response.json({ taken: false })
-    await putInput(sql, params.run, { seq: body.seq, data: Buffer.from(body.data, 'base64'), isLast: body.end })
+    const piece = { seq: body.seq, data: Buffer.from(body.data, 'base64'), isLast: body.end }
+    await putInput(sql, { run: params.run, key }, piece)
     return Response.json({ taken: true })
   },
 })
