@@ -41,7 +41,7 @@ test('previews of forks are told from the app’s own by what was deployed to th
   const { sql } = database
   const directory = await mkdtemp(join(tmpdir(), 'migrations-'))
   for (const name of await readdir(migrations))
-    if (name < '0032') await cp(join(migrations, name), join(directory, name))
+    if (name < '0033') await cp(join(migrations, name), join(directory, name))
   await migrate(sql, directory)
   await sql`insert into apps (id, created_by) values ('hello', 'a')`
   const deployed = { own: [false], forks: [true, true], both: [true, false], none: [] }
@@ -56,6 +56,6 @@ test('previews of forks are told from the app’s own by what was deployed to th
         from deployments
       `
   }
-  expect(await migrate(sql)).toContain('0032_preview_standing.sql')
+  expect(await migrate(sql)).toContain('0033_preview_standing.sql')
   expect(await sql`select id from routes where is_fork`).toEqual([{ id: 'forks' }])
 })
