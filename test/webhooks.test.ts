@@ -363,7 +363,19 @@ describe('a secret', () => {
     const answers = [row?.row, JSON.stringify([await ask('GET', ''), await ask('GET', made.id)])].join('')
     expect(answers).not.toContain('canary')
     expect(answers).not.toContain(made.secret)
-    expect(await ask('GET', made.id)).toMatchObject({ address: 'https://hooks.slack.example/services/T0/B0/…?…' })
+    expect(await ask('GET', made.id)).toMatchObject({ address: 'https://hooks.slack.example/services/…?…' })
+  })
+
+  test.each([
+    ['https://hooks.zapier.example/hooks/catch/1234567/canary/', 'https://hooks.zapier.example/hooks/…'],
+    ['https://make.example/canary7', 'https://make.example/…'],
+    ['https://receiver.example/hook', 'https://receiver.example/hook'],
+    ['https://receiver.example:8443', 'https://receiver.example:8443/'],
+  ])('of %s a viewer sees no more than %s', async (url, address) => {
+    const made = await create(url)
+    const viewer = await plane.person('guest', { [app]: 'viewer' })
+    const { json } = await plane.ask('GET', `apps/${app}/webhooks/${made.id}`, { token: await viewer.token('read') })
+    expect(json).toMatchObject({ address })
   })
 })
 

@@ -160,11 +160,15 @@ export function contextOf(id: string, what: 'address' | 'secret'): string {
   return `webhook:${id}/${what}`
 }
 
-/** `https://hooks.slack.com/services/T0/B0/…`: long parts of a path and the query may be secrets. */
+/**
+ * `https://hooks.slack.com/services/…`, for those who may look. Whoever knows an address may send there: all of it but the host and one plain
+ * word may be a secret, also what is as short as Zapier's (`/hooks/catch/1234567/a1b2c3/`).
+ */
 export function showAddress(address: string): string {
   const { origin, pathname, search } = new URL(address)
-  const parts = pathname.split('/').map((part) => (part.length > 16 ? '…' : part))
-  return `${origin}${parts.join('/')}${search ? '?…' : ''}`.slice(0, 200)
+  const [first = '', ...rest] = pathname.slice(1).split('/')
+  const word = /^[a-z-]{0,16}$/i.test(first) ? first : '…'
+  return `${origin}/${word}${rest.some((part) => part !== '') ? '/…' : ''}${search ? '?…' : ''}`.slice(0, 200)
 }
 
 function columns(sql: Db) {
