@@ -58,7 +58,7 @@ export const commands: Record<string, Entry> = {
   keys: { summary: 'on the server: replace the key that seals secrets', load: () => import('./keys.ts') },
   doctor: { summary: 'look whether this machine is fit to run Atelier', load: () => import('./doctor.ts') },
   completion: {
-    summary: 'print what has a shell complete commands and options',
+    summary: 'print a script that teaches a shell to complete commands',
     load: () => import('./completion.ts'),
   },
   version: { summary: 'print the version of this command', load: () => import('./version.ts') },

@@ -7,7 +7,7 @@ const shells = ['bash', 'zsh', 'fish'] as const
 export function register(program: Command): void {
   program
     .command('completion')
-    .description('print what has a shell complete commands and options')
+    .description('print a script that teaches a shell to complete commands')
     .argument('[shell]', 'bash, zsh or fish; default: the one of $SHELL')
     .action((shell: string | undefined) => {
       for (const line of scriptFor(shell ?? process.env.SHELL ?? '')) print(line)

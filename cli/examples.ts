@@ -6,7 +6,7 @@ export const examples: Record<string, [line: string, what: string][]> = {
   ],
   serve: [['atelier serve worker', 'one more machine that builds; see docs/apart.md']],
   login: [
-    ['atelier login https://example.com', 'asks for a token'],
+    ['atelier login https://example.com', 'asks for a token; the console makes them: Access, Your tokens'],
     ['echo $TOKEN | atelier login https://example.com --token -', 'in a script'],
   ],
   link: [

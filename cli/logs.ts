@@ -64,6 +64,12 @@ async function appLog(client: Client, app: string, { follow: isFollowed, tail, j
     else if (field(event, 'type') === 'log') printAppLine(event)
     else if (field(event, 'error')) throw new Failure(readFields(field(event, 'error'), { message: 'string' }).message)
   }
+  // A log that is followed has no end of its own.
+  if (isFollowed)
+    throw new Failure(`the platform ended the connection; when it is there again: atelier logs ${app} -f`, {
+      exitCode: 3,
+      code: 'UNREACHABLE',
+    })
   if (isSilent) note(`${app} has written nothing yet`)
 }
 

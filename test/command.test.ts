@@ -517,6 +517,20 @@ describe('logs', () => {
     failed(await atelier(['logs', 'nosuchapp']), 1, 'there is no app nosuchapp')
   })
 
+  test('of an app that is followed until the platform goes away ends with exit code 3, and says so', async () => {
+    const line = { type: 'log', at: new Date().toISOString(), version: '1.0.0', stream: 'stdout', text: 'still here' }
+    const going = createServer((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-ndjson' }).end(`${JSON.stringify(line)}\n`)
+    }).listen(0, '127.0.0.1')
+    await once(going, 'listening')
+    const more = { ATELIER_URL: `http://localhost:${(going.address() as AddressInfo).port}`, ATELIER_TOKEN: 'atl_x' }
+    expect(await said(['logs', '--app', app], { more })).toContain('still here')
+    const result = await atelier(['logs', '-f', '--app', app], { more })
+    going.close()
+    expect(result.stdout).toContain('still here')
+    expect(result).toMatchObject({ code: 3, stderr: expect.stringContaining(`atelier logs ${app} -f`) })
+  })
+
   test('a reader that stops reading is no failure', async () => {
     const { id } = await plane.deployed(app, '1.0.0')
     await appendBuildLog(
