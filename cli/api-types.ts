@@ -1006,6 +1006,14 @@ export type Api = {
       ended: number
     }
   }
+  'DELETE people/{person}/tokens': {
+    params: {
+      person: string
+    }
+    answer: {
+      ended: number
+    }
+  }
   'POST password': {
     json: {
       current: string
@@ -1039,6 +1047,11 @@ export type Api = {
       alone?: boolean | undefined
     }
     answer: NewToken
+  }
+  'DELETE tokens': {
+    answer: {
+      ended: number
+    }
   }
   'DELETE tokens/{id}': {
     params: {

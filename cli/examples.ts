@@ -112,6 +112,7 @@ export const examples: Record<string, [line: string, what: string][]> = {
   people: [
     ['atelier people invite ada --on hello:deployer', 'prints a one-time link for her'],
     ['atelier people role ada admin', ''],
+    ['atelier people sign-out ada --tokens', 'out of every browser, and without any token'],
     ['atelier people', 'who there is, with which roles'],
   ],
   audit: [
@@ -127,6 +128,7 @@ export const examples: Record<string, [line: string, what: string][]> = {
     ['atelier tokens create ci --app hello --expires 90', 'prints the secret, once'],
     ['atelier tokens', 'who has one, and when it was used last'],
     ['atelier tokens rm <id>', ''],
+    ['atelier tokens rm --all', 'all of yours at once: a new password leaves them as they are'],
   ],
   keys: [
     ['atelier keys', 'which there are, and how much each has sealed'],

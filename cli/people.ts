@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { connect, listsByDefault, withJson } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { tokensOf } from './tokens.ts'
 
 type PlatformRole = 'admin' | 'member' | 'guest'
 type Role = 'owner' | 'deployer' | 'viewer'
@@ -37,8 +38,9 @@ export function register(program: Command): void {
     .argument('<role>', 'admin, member or guest', parsePlatformRole)
     .action((name: string, role: PlatformRole, _, command: Command) => change(name, role, command.optsWithGlobals()))
   withJson(people.command('sign-out'))
-    .description('sign a person out of every browser')
+    .description('sign a person out of every browser, as a new password does')
     .argument('<name>')
+    .option('--tokens', 'and remove all their tokens, which a new password does not')
     .action((name: string, _, command: Command) => signOut(name, command.optsWithGlobals()))
   withJson(people.command('rm'))
     .description('remove a person with their roles, tokens and sessions')
@@ -92,10 +94,14 @@ async function change(name: string, role: PlatformRole, { json }: Json): Promise
   print(`${name} is ${role === 'admin' ? 'an' : 'a'} ${role} of the platform`)
 }
 
-async function signOut(name: string, { json }: Json): Promise<void> {
-  const reply = await (await connect()).call('DELETE people/{person}/sessions', { params: { person: name } })
-  if (json) return printJson(reply)
+async function signOut(name: string, { tokens, json }: { tokens?: true } & Json): Promise<void> {
+  const client = await connect()
+  const params = { person: name }
+  const removed = tokens ? await client.call('DELETE people/{person}/tokens', { params }) : null
+  const reply = await client.call('DELETE people/{person}/sessions', { params })
+  if (json) return printJson({ ...reply, ...(removed && { tokens_removed: removed.ended }) })
   print(`${name} is signed out of ${reply.ended === 1 ? 'one browser' : `${reply.ended} browsers`}`)
+  if (removed) print(`Removed ${tokensOf(removed.ended)} of theirs`)
 }
 
 async function remove(name: string, { ownerless, json }: { ownerless?: true } & Json): Promise<void> {

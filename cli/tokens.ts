@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { connect, listsByDefault, withJson } from './context.ts'
+import { usage } from './failure.ts'
 import { ago, print, printJson, printTable } from './output.ts'
 import { readFields, readList } from './reply.ts'
 
@@ -26,7 +27,11 @@ export function register(program: Command): void {
       const { renewAdmin } = await import('./up/renew-admin.ts')
       print(`The new admin token is in ${await renewAdmin(process.env)}; the one before has stopped working`)
     })
-  withJson(tokens.command('rm')).description('remove a token').argument('<id>').action(remove)
+  withJson(tokens.command('rm'))
+    .description('remove a token, or all of yours at once')
+    .argument('[id]')
+    .option('--all', 'all of yours, but the one this command uses')
+    .action(remove)
 }
 
 async function list(_: unknown, command: Command): Promise<void> {
@@ -65,10 +70,23 @@ async function create(name: string, { scope, app, expires, alone }: CreateOption
   print(readFields(reply, { secret: 'string' }).secret)
 }
 
-async function remove(id: string, _: unknown, command: Command): Promise<void> {
+async function remove(id: string | undefined, { all }: { all?: true }, command: Command): Promise<void> {
+  if ((id === undefined) === (all === undefined)) throw usage('say which token: its id (atelier tokens), or --all')
+  if (id === undefined) return removeAll(command.optsWithGlobals())
   await (await connect()).call('DELETE tokens/{id}', { params: { id } })
   if (command.optsWithGlobals().json) return printJson({ removed: id })
   print(`Removed the token ${id}`)
+}
+
+async function removeAll({ json }: { json?: true }): Promise<void> {
+  const reply = await (await connect()).call('DELETE tokens')
+  if (json) return printJson(reply)
+  print(`Removed ${tokensOf(reply.ended)} of yours; the one this command uses stays`)
+}
+
+/** `3 tokens`. */
+export function tokensOf(count: number): string {
+  return count === 1 ? 'one token' : `${count} tokens`
 }
 
 function parseDays(text: string): number {

@@ -138,7 +138,10 @@ export async function useLink(tx: Db, code: string): Promise<boolean> {
   return used.length === 1
 }
 
-/** A new password (as it is kept) ends what the old one had begun: every session, in every browser. In a transaction. */
+/**
+ * A new password (as it is kept) ends what the old one had begun: every session, in every browser. Tokens stay, as they do at GitHub and GitLab: they
+ * were never made of the password, and programs live by them (`deleteTokensOf`). In a transaction.
+ */
 export async function setPassword(tx: Db, personId: string, kept: string): Promise<void> {
   await tx`
     update people

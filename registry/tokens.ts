@@ -130,6 +130,21 @@ export async function deleteToken(
   return token ?? null
 }
 
+/** Ends all tokens of a person but the one that asks; returns how many. */
+export async function deleteTokensOf(
+  sql: Db,
+  personId: string,
+  { except = null }: { except?: string | null } = {},
+): Promise<number> {
+  const deleted = await sql`
+    delete from tokens
+    where person_id = ${personId}
+      and id is distinct from ${except}
+    returning 1
+  `
+  return deleted.length
+}
+
 function hashOf(secret: string): Buffer {
   return createHash('sha256').update(secret).digest()
 }

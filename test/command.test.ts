@@ -678,6 +678,22 @@ test('people are invited, given roles and taken out, and the audit log says by w
   expect(table).not.toMatch(/(POST|PUT|DELETE) \//)
 })
 
+test('a person removes all tokens of theirs but the one they use, and an admin all of somebody’s', async () => {
+  const ada = await plane.person('member')
+  const [own] = [await ada.token('admin'), await ada.token('read'), await ada.token('deploy')]
+  const more = { ATELIER_TOKEN: own }
+  failed(await atelier(['tokens', 'rm'], { more }), 2, '--all')
+  failed(await atelier(['tokens', 'rm', 'some', '--all'], { more }), 2, 'its id (atelier tokens), or --all')
+  expect(await said(['tokens', 'rm', '--all'], { more })).toBe(
+    'Removed 2 tokens of yours; the one this command uses stays\n',
+  )
+  expect(await saidJson(['tokens'], { more })).toMatchObject({ tokens: [{ person: ada.name, scope: 'admin' }] })
+  expect(await said(['people', 'sign-out', ada.name, '--tokens'])).toBe(
+    `${ada.name} is signed out of 0 browsers\nRemoved one token of theirs\n`,
+  )
+  failed(await atelier(['tokens'], { more }), 1, 'does not accept this token')
+})
+
 test('open prints the address where there is no browser, and the console with a sign-in link', async () => {
   expect(await said(['open', '--app', app])).toBe(`http://${app}.apps.localhost:${port}\n`)
   expect(await said(['open', '--console'])).toMatch(

@@ -9,6 +9,7 @@ import { changePassword } from '../password-sign-in.ts'
 import { changePlatformRole, createPerson, createPersonLink, deletePerson, listPeople, type Person } from '../people.ts'
 import type { Role } from '../rights.ts'
 import type { Db } from '../sql.ts'
+import { deleteTokensOf } from '../tokens.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
 import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
@@ -148,10 +149,25 @@ export const endSessionsRoute = route({
   },
 })
 
+export const endTokensRoute = route({
+  method: 'delete',
+  path: '/people/{person}/tokens',
+  summary: 'Delete all tokens of a person; streams they hold open end within five seconds',
+  policy: { action: 'admin', on: 'platform' },
+  params: ofPerson,
+  answers: answersJson('how many', z.object({ ended: z.number() })),
+  async handle({ params }, { sql, caller, log }) {
+    const person = await findKnown(sql, params.person)
+    const ended = await deleteTokensOf(sql, person.id)
+    log.info({ person: person.name, ended, by: caller.name }, 'all tokens of a person deleted')
+    return Response.json({ ended })
+  },
+})
+
 export const changePasswordRoute = route({
   method: 'post',
   path: '/password',
-  summary: 'Choose another password; every browser is signed out, this one too',
+  summary: 'Choose another password; every browser is signed out, this one too, and tokens stay',
   policy: { action: 'admin', on: 'own' },
   body: z.strictObject({ current: z.string().min(1).max(1024), password: z.string().min(1).max(1024) }),
   answers: answersNothing('sign in with it from now on'),

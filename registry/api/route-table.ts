@@ -23,6 +23,7 @@ import {
   createPersonLinkRoute,
   deletePersonRoute,
   endSessionsRoute,
+  endTokensRoute,
   invitePersonRoute,
   listPeopleRoute,
   setPersonRoute,
@@ -38,7 +39,7 @@ import { abortRoute, pauseRoute, resumeRoute } from './rollout-moves.ts'
 import type { Route } from './route.ts'
 import { endRunRoute, feedRunRoute, listRunsRoute, startRunRoute } from './runs.ts'
 import { statusRoute, whoamiRoute } from './status.ts'
-import { createTokenRoute, deleteTokenRoute, listTokensRoute } from './tokens.ts'
+import { createTokenRoute, deleteTokenRoute, deleteTokensRoute, listTokensRoute } from './tokens.ts'
 import { webhookDeliveryRoutes } from './webhook-deliveries.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -95,11 +96,13 @@ export const routeTable: Route[] = [
   setPersonRoute,
   deletePersonRoute,
   endSessionsRoute,
+  endTokensRoute,
   changePasswordRoute,
   listAuditRoute,
   listTokensRoute,
   createTokenRoute,
   deleteTokenRoute,
+  deleteTokensRoute,
   createConsoleLinkRoute,
   statusRoute,
   whoamiRoute,

@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi'
 import { findApp } from '../apps.ts'
 import { AppError } from '../errors.ts'
 import { type Caller, isPlatformAdmin, may } from '../rights.ts'
-import { createToken, deleteToken, listTokens, type Token } from '../tokens.ts'
+import { createToken, deleteToken, deleteTokensOf, listTokens, type Token } from '../tokens.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { appName, line } from './fields.ts'
 import { route } from './route.ts'
@@ -90,6 +90,24 @@ export const deleteTokenRoute = route({
     if (!deleted) throw new AppError('TOKEN_NOT_FOUND', `there is no token ${params.id}; see: atelier tokens`)
     log.info({ token: deleted.id, by: caller.name }, 'token deleted')
     return new Response(null, { status: 204 })
+  },
+})
+
+export const deleteTokensRoute = route({
+  method: 'delete',
+  path: '/tokens',
+  summary: 'Delete all tokens of yours but the one you ask with; streams they hold open end within five seconds',
+  policy: { action: 'admin', on: 'own' },
+  answers: answersJson('how many', z.object({ ended: z.number() })),
+  async handle(_, { sql, caller, log }) {
+    if (!caller.person)
+      throw new AppError(
+        'REQUEST_INVALID',
+        'this token is nobody’s; say whose are to end: atelier people sign-out --tokens',
+      )
+    const ended = await deleteTokensOf(sql, caller.person.id, { except: caller.tokenId })
+    log.info({ ended, by: caller.name }, 'all tokens of a person deleted')
+    return Response.json({ ended })
   },
 })
 

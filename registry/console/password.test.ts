@@ -194,6 +194,28 @@ describe('a session of a person', () => {
     expect((await whoami(four)).status).toBe(401)
   })
 
+  test('ends with a new password and tokens do not: those end all at once when they are told to', async () => {
+    const [ada, bea] = [await personWithPassword(), await personWithPassword()]
+    const admin = await plane.token('admin')
+    const session = cookieOf(await post('/session', { name: ada.name, password }))
+    const [own, ofBea] = [await ada.token('admin'), await bea.token('admin')]
+    const { token, secret: other } = await createToken(plane.sql, { name: 'laptop', scope: 'read', personId: ada.id })
+    const { code } = await createSignInCode(plane.sql, { tokenId: token.id })
+    const ofToken = cookieOf(await post('/session', { code }))
+    const works = async (token: string) => (await plane.ask('GET', 'whoami', { token })).status === 200
+    const { code: link } = await createPersonLink(plane.sql, ada.id)
+    expect((await post('/welcome', { code: link, password: 'a wholly other password' })).status).toBe(204)
+    expect([(await whoami(session)).status, (await whoami(ofToken)).status]).toEqual([401, 401])
+    expect([await works(own), await works(other)]).toEqual([true, true])
+
+    expect((await plane.ask('DELETE', 'tokens', { token: admin })).status).toBe(400)
+    expect((await plane.ask('DELETE', 'tokens', { token: own })).json).toEqual({ ended: 1 })
+    expect([await works(own), await works(other), await works(ofBea)]).toEqual([true, false, true])
+    expect((await plane.ask('DELETE', `people/${ada.name}/tokens`, { token: ofBea })).status).toBe(403)
+    expect((await plane.ask('DELETE', `people/${ada.name}/tokens`, { token: admin })).json).toEqual({ ended: 1 })
+    expect([await works(own), await works(ofBea), await works(admin)]).toEqual([false, true, true])
+  })
+
   test('expires, and ends with its person', async () => {
     const [ada, bea] = [await personWithPassword(), await personWithPassword()]
     const [one, two] = await Promise.all(
