@@ -22,8 +22,10 @@ test('a Procfile is run as it stands, and its WebSockets pass', async ({ atelier
     Procfile: `${procfile}worker: node work.js\r\nrelease: node x\r\n`,
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(
-    / · Start command detected \(Procfile: node --expose-gc server\.js "\$\{GREETING:-Hello\} from a Procfile"\)$/,
+  expect(remote).toContainEqual(
+    expect.stringMatching(
+      / · Start command detected \(Procfile: node --expose-gc server\.js "\$\{GREETING:-Hello\} from a Procfile"\)$/,
+    ),
   )
   expect(remote).toContain('       runs as a process, for the start command needs a shell')
   expect(remote).toContain('       worker:, release: of the Procfile are not run; only web: is')
@@ -51,7 +53,9 @@ test('a start script with a pipeline is replaced under load without failing a re
     'server.js': `console.log('up'); ${server(`setTimeout(() => response.end('${name}'), 20)`)}`,
   })
   await repo.commit(version('one'))
-  expect((await repo.push()).remote[0]).toMatch(/ · Start command detected \(start script: echo version one && node/)
+  expect((await repo.push()).remote).toContainEqual(
+    expect.stringMatching(/ · Start command detected \(start script: echo version one && node/),
+  )
   await using traffic = atelier.keepRequesting('piped', '/')
   await expect.poll(() => traffic.bodiesSeen).toEqual(['one'])
   const two = await repo.commit(version('two'))
@@ -79,7 +83,7 @@ test('an app that a thread cannot hold runs as a process, and the push says why'
       ${server(`response.end(String(crc32('atelier')))`)}`,
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Node server detected \(start script: node server\.js\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Node server detected \(start script: node server\.js\)$/))
   const reason = remote.find((line) => line.includes('runs as a process'))
   expect(reason).toMatch(
     /^ {7}runs as a process, for a thread cannot hold it: legacy\.node cannot be loaded in a worker thread \(Module did not self-register: .*\)$/,

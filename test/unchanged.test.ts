@@ -12,7 +12,7 @@ test('a commit that changes no file is live under its own name without a build',
   const second = await repo.commit({})
   expect(second).not.toBe(first)
   const pushed = await repo.push(atOnce)
-  expect(pushed.remote[0]).toContain(
+  expect(pushed.remote.join('\n')).toContain(
     `${second.slice(0, 7)} · the same files as ${first.slice(0, 7)}, built before: nothing to build; to build all the same: git push -o force-build, or now atelier redeploy --build`,
   )
   expect(pushed.remote.join('\n')).not.toMatch(/Bundling|Uploading/)
@@ -28,7 +28,7 @@ test('a commit that changes no file is live under its own name without a build',
   await repo.commit({ 'src/index.js': fetchApp("'other'") })
   expect((await repo.push(atOnce)).remote.join('\n')).toContain('Bundling')
   await repo.commit({ 'src/index.js': fetchApp("'same'") })
-  expect((await repo.push(atOnce)).remote[0]).toContain('nothing to build')
+  expect((await repo.push(atOnce)).remote.join('\n')).toContain('nothing to build')
   expect((await atelier.get(app, '/')).body).toBe('same')
 })
 

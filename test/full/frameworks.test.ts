@@ -18,7 +18,9 @@ testQuickScaffolds()
 test('what fastify-cli generate makes answers', async ({ atelier }) => {
   const repo = await generate(atelier, 'my-fastify', ['fastify-cli@latest', 'generate', 'my-fastify'])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Fastify detected \(fastify in package\.json, start script: fastify start/)
+  expect(remote).toContainEqual(
+    expect.stringMatching(/ · Fastify detected \(fastify in package\.json, start script: fastify start/),
+  )
   expect(await atelier.get('my-fastify', '/')).toMatchObject({ status: 200, body: '{"root":true}' })
   expect(await atelier.get('my-fastify', '/example')).toMatchObject({ status: 200, body: 'this is an example' })
   expect(await atelier.get('my-fastify', '/none')).toMatchObject({ status: 404 })
@@ -28,7 +30,9 @@ test('what @nestjs/cli new makes answers', async ({ atelier }) => {
   const options = ['--skip-install', '--skip-git', '--package-manager', 'npm']
   const repo = await generate(atelier, 'my-nest', ['@nestjs/cli@latest', 'new', 'my-nest', ...options])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · NestJS detected \(@nestjs\/core in package\.json, start script: nest start\)$/)
+  expect(remote).toContainEqual(
+    expect.stringMatching(/ · NestJS detected \(@nestjs\/core in package\.json, start script: nest start\)$/),
+  )
   expect(await atelier.get('my-nest', '/')).toMatchObject({ status: 200, body: 'Hello World!' })
   const unknown = await atelier.get('my-nest', '/none')
   expect(unknown.status).toBe(404)
@@ -39,7 +43,7 @@ test('what sv create makes with its adapter-auto is served, its forms too', asyn
   const options = ['--template', 'demo', '--types', 'ts', '--no-add-ons', '--no-install']
   const repo = await generate(atelier, 'my-svelte', ['sv@latest', 'create', 'my-svelte', ...options])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · SvelteKit detected \(@sveltejs\/kit in package\.json\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · SvelteKit detected \(@sveltejs\/kit in package\.json\)$/))
   expectRoutes(remote, '4 pages, 3 static', '4 of 4')
   const { page, problems } = await openPage(browser, address(atelier, 'my-svelte', '/'))
   await page.getByRole('button', { name: 'Increase the counter by one' }).click()
@@ -64,7 +68,7 @@ test('what create-docusaurus makes has its pages, its pictures, and a page for w
   const options = ['classic', '--javascript', '--skip-install']
   const repo = await generate(atelier, 'my-docs', ['create-docusaurus@latest', 'my-docs', ...options])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Docusaurus( \+ React)? detected/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Docusaurus( \+ React)? detected/))
   const { page, problems } = await openPage(browser, address(atelier, 'my-docs', '/'))
   await page.getByRole('link', { name: /Docusaurus Tutorial/ }).click()
   await page.getByRole('heading', { name: 'Tutorial Intro' }).waitFor()
@@ -93,7 +97,7 @@ test('a new Astro app', async ({ atelier }) => {
     'src/pages/about.astro': '<html lang="en"><body><h1>About</h1></body></html>\n',
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Astro detected \(astro in package\.json\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Astro detected \(astro in package\.json\)$/))
   expectRoutes(remote, '2 pages, static', null)
   for (const [path, text] of [
     ['/', '<h1>Astro</h1>'],
@@ -124,7 +128,7 @@ test('a new Nuxt app, with a route of its server', async ({ atelier }) => {
     'public/robots.txt': 'User-Agent: *\nDisallow:\n',
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Nuxt detected \(nuxt in package\.json\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Nuxt detected \(nuxt in package\.json\)$/))
   // Its handler has no method in its name.
   expectRoutes(remote, '2 pages, 1 API', '2 of 3')
   expect(await atelier.get('my-nuxt', '/api/word')).toMatchObject({ status: 200, body: '{"word":"us"}' })
@@ -163,7 +167,9 @@ test('a new React Router app is run by the server it brings, and its loader is a
     'public/favicon.ico': 'an icon',
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · React Router detected \(@react-router\/dev in package\.json\)$/)
+  expect(remote).toContainEqual(
+    expect.stringMatching(/ · React Router detected \(@react-router\/dev in package\.json\)$/),
+  )
   expectRoutes(remote, '2 pages', '2 of 2')
   const { page, problems } = await openPage(browser, address(atelier, 'my-router', '/'))
   await page.getByRole('link', { name: 'About' }).click()
@@ -190,7 +196,9 @@ test('a VitePress site as its documentation begins it', async ({ atelier }) => {
     'docs/second.md': '# Second page\n',
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · VitePress detected \(vitepress in package\.json, docs\/\.vitepress\/config\.mts\)$/)
+  expect(remote).toContainEqual(
+    expect.stringMatching(/ · VitePress detected \(vitepress in package\.json, docs\/\.vitepress\/config\.mts\)$/),
+  )
   const { page, problems } = await openPage(browser, address(atelier, 'my-vitepress', '/'))
   await page.getByRole('link', { name: 'Second', exact: true }).click()
   await page.getByRole('heading', { name: 'Second page' }).waitFor()
@@ -219,7 +227,7 @@ test('an Astro app with a server renders when it is asked, beside pages made ahe
     'public/robots.txt': 'User-agent: *\n',
   })
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Astro detected \(astro in package\.json\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Astro detected \(astro in package\.json\)$/))
   expect((await atelier.get('my-astro-server', '/')).body).toContain('Ahead')
   expect((await atelier.get('my-astro-server', '/asked?name=me')).body).toContain('Asked by me')
   expect(await atelier.get('my-astro-server', '/api/word')).toMatchObject({ status: 200, body: '{"word":"us"}' })
@@ -231,7 +239,7 @@ test('what ng new makes has its page, wherever one comes in', async ({ atelier }
   const options = ['--defaults', '--skip-install', '--skip-git']
   const repo = await generate(atelier, 'my-angular', ['@angular/cli@latest', 'new', 'my-angular', ...options])
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Angular detected \(@angular\/core in package\.json\)$/)
+  expect(remote).toContainEqual(expect.stringMatching(/ · Angular detected \(@angular\/core in package\.json\)$/))
   const { page, problems } = await openPage(browser, address(atelier, 'my-angular', '/'))
   await page.getByRole('heading', { name: 'Hello, my-angular' }).waitFor()
   expect(problems).toEqual([])

@@ -64,7 +64,9 @@ test('what create-next-app makes is pushed, seen, changed and pushed again, whil
 }) => {
   const repo = await scaffold(atelier, 'shop')
   const first = await repo.push(atOnce)
-  expect(first.remote[0]).toMatch(/ · Next\.js detected \(next in package\.json, next\.config\.ts\)$/)
+  expect(first.remote).toContainEqual(
+    expect.stringMatching(/ · Next\.js detected \(next in package\.json, next\.config\.ts\)$/),
+  )
   expect(first.remote).toContainEqual(withoutCache)
   const origin = `http://shop.apps.localhost:${atelier.port}`
   const unchanged = await openPage(browser, origin)
@@ -203,7 +205,9 @@ test('Next.js 15', async ({ atelier }) => {
     'pages/index.js': script(`export const getStaticProps = async () => ({ props: {}, revalidate: 60 })
       export default function Home() { return <h1>fifteen</h1> }`),
   })
-  expect((await repo.push(atOnce)).remote[0]).toMatch(/Next\.js detected \(next in package\.json, pages\)$/)
+  expect((await repo.push(atOnce)).remote).toContainEqual(
+    expect.stringMatching(/Next\.js detected \(next in package\.json, pages\)$/),
+  )
   expect((await atelier.get('fifteen', '/')).body).toContain('<h1>fifteen</h1>')
 })
 

@@ -20,7 +20,7 @@ test.for([
 ] as const)('what create-vite makes from its template %s is served as it is', async ([template, kind], { atelier }) => {
   const { name, repo } = await createVite(atelier, template)
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(new RegExp(`^-----> ${name} [0-9a-f]{7} · ${kind} detected`))
+  expect(remote).toContainEqual(expect.stringMatching(new RegExp(`^-----> ${name} [0-9a-f]{7} · ${kind} detected`)))
   expect(remote).toContainEqual(noLockfile)
   expect(remote).toContainEqual(live)
   await expectSite(atelier, name, repo)
@@ -68,7 +68,9 @@ test('what express-generator makes is run as it is', async ({ atelier }) => {
   await atelier.run('npx', ['--yes', 'express-generator', name], { cwd: desk })
   const repo = await link(atelier, name, join(desk, name))
   const { remote } = await repo.push()
-  expect(remote[0]).toMatch(/ · Express detected \(express in package\.json, start script: node \.\/bin\/www\)$/)
+  expect(remote).toContainEqual(
+    expect.stringMatching(/ · Express detected \(express in package\.json, start script: node \.\/bin\/www\)$/),
+  )
   expect(remote).toContainEqual(live)
 
   const html = expect.stringMatching(/^text\/html/)

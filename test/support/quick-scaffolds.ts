@@ -16,7 +16,7 @@ export function testQuickScaffolds(): void {
   test('what create-vue makes has its pages, also when one is asked for directly', async ({ atelier }) => {
     const repo = await generate(atelier, 'my-vue', ['create-vue@latest', 'my-vue', '--ts', '--router'])
     const { remote } = await repo.push()
-    expect(remote[0]).toMatch(/ · Vite \+ Vue detected/)
+    expect(remote).toContainEqual(expect.stringMatching(/ · Vite \+ Vue detected/))
     const { page, problems } = await openPage(browser, address(atelier, 'my-vue', '/about'))
     await page.getByRole('heading', { name: 'This is an about page' }).waitFor()
     await page.getByRole('link', { name: 'Home' }).click()
@@ -38,7 +38,7 @@ export function testQuickScaffolds(): void {
       'posts/one.md': '---\npermalink: /one/\n---\n# One\n',
     })
     const { remote } = await repo.push()
-    expect(remote[0]).toMatch(/ · Eleventy detected/)
+    expect(remote).toContainEqual(expect.stringMatching(/ · Eleventy detected/))
     expect((await atelier.get('my-eleventy', '/')).body).toContain('<p>Hi</p>')
     expect((await atelier.get('my-eleventy', '/README/')).body).toContain('<h1>Page header</h1>')
     expect((await atelier.get('my-eleventy', '/one/')).body).toContain('<h1>One</h1>')
