@@ -1094,6 +1094,11 @@ export type Api = {
         platform_role: 'admin' | 'member' | 'guest'
         roles: Record<string, 'owner' | 'deployer' | 'viewer'>
       } | null
+      token: {
+        id: string
+        name: string
+        expires_at: string | null
+      } | null
     }
   }
   'GET apps/{app}/webhooks': {

@@ -9,6 +9,8 @@ export const commands: Record<string, Entry> = {
   up: { summary: 'start the whole platform in this terminal', load: () => import('./up.ts') },
   serve: { summary: 'run one role of the platform', load: () => import('./serve.ts') },
   login: { summary: 'sign in to a platform', load: () => import('./login.ts') },
+  logout: { summary: 'forget the token of a platform here', load: () => import('./logout.ts') },
+  whoami: { summary: 'show who you are to the platform, and by which token', load: () => import('./whoami.ts') },
   link: {
     summary: 'connect this git repository to an app, so that git push deploys it',
     load: () => import('./link.ts'),

@@ -9,6 +9,11 @@ export const examples: Record<string, [line: string, what: string][]> = {
     ['atelier login https://example.com', 'asks for a token; the console makes them: Access, Your tokens'],
     ['echo $TOKEN | atelier login https://example.com --token -', 'in a script'],
   ],
+  logout: [
+    ['atelier logout', 'of the platform of the last login'],
+    ['atelier logout https://example.com --revoke', 'and end the token there, for everybody who has it'],
+  ],
+  whoami: [['atelier whoami', 'address, person, roles, token and its end']],
   link: [
     ['atelier link hello', 'then: git push atelier main'],
     ['atelier link', 'named after the folder'],

@@ -3,7 +3,7 @@ import { examples } from './examples.ts'
 
 /** In the order of a first day; a command that stands nowhere is shown last. */
 const groups: [heading: string, names: string[]][] = [
-  ['Begin:', ['up', 'login', 'link', 'dev']],
+  ['Begin:', ['up', 'login', 'link', 'dev', 'whoami', 'logout']],
   ['Deploy:', ['deploy', 'redeploy', 'deploys', 'diff', 'routes', 'cancel', 'previews', 'repo']],
   ['Roll out, and back:', ['status', 'rollback', 'promote', 'pause', 'resume', 'abort', 'lock', 'unlock']],
   ['An app:', ['apps', 'open', 'logs', 'run', 'env', 'domains', 'db', 'purge', 'webhooks', 'members']],

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Failure } from './failure.ts'
@@ -32,6 +32,17 @@ export function saveLogin(api: string, token: string, env: Env = process.env): s
     current: api,
     tokens: { ...tokens, [api]: token },
   })
+}
+
+/** Forgets the token for `api`, also where git has it for linked repositories. False: there was none. */
+export function forgetLogin(api: string, env: Env = process.env): boolean {
+  const { current, tokens } = readLogins(env)
+  const { [api]: forgotten, ...left } = tokens
+  if (forgotten !== undefined)
+    writePrivately(join(configFolder(env), 'config.json'), { current: current === api ? null : current, tokens: left })
+  const gitHost = new URL(api).host.replace(/^api\./, 'git.').replace(':', '_')
+  rmSync(join(configFolder(env), 'git', gitHost), { recursive: true, force: true })
+  return forgotten !== undefined
 }
 
 // Temp file and rename: a reader never sees half a file, and nobody sees it with wider permissions first.

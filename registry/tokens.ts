@@ -115,6 +115,15 @@ export async function listTokens(
   `
 }
 
+export async function findToken(sql: Db, id: string): Promise<Token | null> {
+  const [token] = await sql<Token[]>`
+    select id, name, scope, app_id, person_id, created_at, expires_at, last_used_at
+    from tokens
+    where id = ${id}
+  `
+  return token ?? null
+}
+
 /** Null: there is none, or it is not `of` that person. */
 export async function deleteToken(
   sql: Db,

@@ -59,6 +59,16 @@ const steps: Step[] = [
   },
   { of: 'doctor', ok: [], code: 'any', shows: (answer) => expect(answer).toBeTypeOf('object') },
   { of: 'login', ok: ({ atelier, token }) => [`http://localhost:${atelier.port}`, '--token', token] },
+  {
+    of: 'whoami',
+    ok: [],
+    shows: (answer, { atelier }) =>
+      expect(answer).toMatchObject({
+        api: `http://api.localhost:${atelier.port}`,
+        person: null,
+        token: { id: 'admin', expires_at: null },
+      }),
+  },
   { of: 'apps create', ok: [app], shows: (answer) => expect(answer).toMatchObject({ id: app }) },
   { of: 'apps list', ok: [], shows: (answer) => expect(answer).toMatchObject({ apps: [{ id: app }] }) },
   { of: 'apps', ok: [] },
@@ -215,6 +225,7 @@ const steps: Step[] = [
   { of: 'previews', ok: ['--app', app] },
   { of: 'previews rm', ok: ['42', '--app', app] },
   { of: 'apps rm', ok: [app, '--yes'] },
+  { of: 'logout', ok: [], shows: (answer) => expect(answer).toMatchObject({ revoked: false }) },
 ]
 
 /** Of these a success takes more than a line, or ends the platform: where it is proved. */
@@ -244,6 +255,8 @@ const failures: Record<string, Failing> = {
     args: ({ atelier }) => [`http://localhost:${atelier.port}`, '--token', 'atl_nobody'],
     says: /does not accept/,
   },
+  logout: { args: ['http://localhost:1'], says: /not signed in to http:\/\/api\.localhost:1/ },
+  whoami: nobody,
   link: { args: ['Not A Name'], says: /cannot be an app name/ },
   apps: nobody,
   'apps list': nobody,
@@ -385,7 +398,7 @@ test('no command shows what the system says of a platform that was stopped: each
   const cwd = await atelier.directory({ 'index.html': 'hello' })
   await atelier.run('git', ['init', '--quiet'], { cwd })
   const env = { ATELIER_HOME: home, XDG_CONFIG_HOME: join(home, 'config') }
-  const withoutPlatform = ['version', 'completion', 'doctor']
+  const withoutPlatform = ['version', 'completion', 'doctor', 'logout']
   const asked = steps.flatMap(({ of, ok, input }) =>
     Array.isArray(ok) && !withoutPlatform.includes(of) ? [{ words: [...of.split(' '), ...ok], input }] : [],
   )

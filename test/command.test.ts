@@ -678,6 +678,25 @@ test('people are invited, given roles and taken out, and the audit log says by w
   expect(table).not.toMatch(/(POST|PUT|DELETE) \//)
 })
 
+test('whoami says where, who and by which token; logout forgets it, and ends it when asked to', async () => {
+  const ada = await plane.person('member', { [app]: 'owner' })
+  const token = await ada.token('admin')
+  const url = `http://localhost:${port}`
+  failed(await atelier(['logout']), 1, 'you are not signed in')
+  await said(['login', url, '--token', token])
+  const shown = await said(['whoami'])
+  expect(shown).toContain(`http://api.localhost:${port}\n  person   ${ada.name}, member of the platform\n`)
+  expect(shown).toContain(`owner of ${app}\n  token    admin-of-${ada.name} (admin), does not expire\n`)
+  const api = `http://api.localhost:${port}`
+  expect(await saidJson(['whoami'])).toMatchObject({ api, name: ada.name, token: { expires_at: null } })
+  expect(await said(['logout'])).toContain('The token itself stays good')
+  const kept = await readFile(join(desk, '.config/atelier/config.json'), 'utf8')
+  expect(JSON.parse(kept)).toEqual({ current: null, tokens: {} })
+  await said(['login', url, '--token', token])
+  expect(await saidJson(['logout', url, '--revoke'])).toEqual({ api, revoked: true })
+  failed(await atelier(['login', url, '--token', token]), 1, 'does not accept this token')
+})
+
 test('a person removes all tokens of theirs but the one they use, and an admin all of somebody’s', async () => {
   const ada = await plane.person('member')
   const [own] = [await ada.token('admin'), await ada.token('read'), await ada.token('deploy')]

@@ -5,6 +5,7 @@ import { readHosts } from '../edge-hosts.ts'
 import { readIsolation } from '../isolation.ts'
 import { appsWhere } from '../rights.ts'
 import { type RolloutView, readRolloutsToShow } from '../rollout-view.ts'
+import { findToken } from '../tokens.ts'
 import { answersJson } from './answers.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { appName } from './fields.ts'
@@ -116,15 +117,21 @@ export const whoamiRoute = route({
         })
         .nullable()
         .openapi({ description: 'null: the token stands alone' }),
+      token: z
+        .object({ id: z.string(), name: z.string(), expires_at: z.string().nullable() })
+        .nullable()
+        .openapi({ description: 'null: signed in to the console as a person' }),
     }),
   ),
-  async handle(_, { caller }) {
-    const { name, scope, limitedTo, person } = caller
+  async handle(_, { caller, sql }) {
+    const { name, scope, limitedTo, person, tokenId } = caller
+    const token = tokenId === null ? null : await findToken(sql, tokenId)
     return Response.json({
       name,
       scope,
       app_id: limitedTo,
       person: person && { name, platform_role: person.platformRole, roles: Object.fromEntries(person.roles) },
+      token: token && { id: token.id, name: token.name, expires_at: token.expiresAt?.toISOString() ?? null },
     })
   },
 })
