@@ -214,6 +214,8 @@ function showSignedIn(is) {
   if (!is) {
     forgetAccess()
     closeLog()
+    text('#platform', '')
+    document.querySelector('#isolation').hidden = true
   }
   isSignedIn = is
   document.querySelector('#signed-in').hidden = !is
