@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { targetOfBranch } from '../registry/branches.ts'
@@ -141,6 +141,70 @@ describe('a deployment of a git address', () => {
     const before = host.asked.length
     expect((await deploy({ url: host.url('outer') })).deployment.state).toBe('live')
     expect(host.asked.slice(before).filter(({ url }) => url.includes('inner'))).toEqual([])
+  })
+})
+
+// Smart HTTP as git has it: a service line, then refs in lines that begin with their length.
+const refs = '001e# service=git-upload-pack\n0000'
+const advertised = { 'content-type': 'application/x-git-upload-pack-advertisement' }
+const pack = { 'content-type': 'application/x-git-upload-pack-result' }
+const line = (text: string) => `${(text.length + 5).toString(16).padStart(4, '0')}${text}\n`
+
+describe('a git host that answers', () => {
+  const isRefs = ({ url = '' }: IncomingMessage) => url.includes('/info/refs')
+  const wrongly: Record<string, GitHost['instead']> = {
+    'with a page': (_, response) => !!response.end('<!doctype html><title>Sign in</title>'),
+    'with 500': (_, response) => !!response.writeHead(500).end('no'),
+    'with half a list of refs': (_, response) =>
+      !!response.writeHead(200, advertised).end(`${refs}00ff${'a'.repeat(40)}`),
+    'with refs that are none': (_, response) =>
+      !!response.writeHead(200, advertised).end(`${refs}${line('version 2 $(id) ../../x')}0000`),
+    'with a list of refs, and hangs up': (_, response) => {
+      response.writeHead(200, advertised).write(refs, () => response.destroy())
+      return true
+    },
+    'with its refs, and a pack of something else': (request, response) =>
+      !isRefs(request) &&
+      !!response.writeHead(200, pack).end(`${line('packfile')}${line('\u0001PACK of nothing')}0000`),
+    'with its refs, and a page for a pack': (request, response) => !isRefs(request) && !!response.end('<html>no'),
+  }
+
+  test.each(Object.entries(wrongly))(
+    '%s: the deployment fails with a sentence, and nothing is left',
+    async (_, instead) => {
+      await host.commit('trouble', { 'index.html': 'x' })
+      host.instead = instead
+      const { deployment, log } = await deploy({ url: host.url('trouble') }).finally(() => {
+        host.instead = () => false
+      })
+      expect(deployment).toMatchObject({ state: 'failed', errorCode: 'FETCH_FAILED', sourceKey: null })
+      expect(log.at(-1)).toMatch(/^-----> Failed +\S/)
+      expect(deployment.stateReason?.length).toBeLessThan(1000)
+    },
+  )
+
+  test('with a body without end: it is left when the time is over', async () => {
+    await using talker = await GitHost.start({ at: '127.0.0.6' })
+    talker.instead = (_, response) => {
+      response.writeHead(200, advertised).write(refs)
+      const chunk = line(`${'a'.repeat(40)} refs/heads/${'b'.repeat(900)}`).repeat(60)
+      const more = () => !response.destroyed && response.write(chunk, () => setTimeout(more, 5))
+      more()
+      return true
+    }
+    await using impatient = await TestWorker.start({
+      ATELIER_OUTBOUND_ALLOW: talker.address,
+      ATELIER_FETCH_TIMEOUT_SEC: '2',
+    })
+    const own = await impatient.createApp()
+    const deployment = await createDeployment(impatient.deps.sql, {
+      app: own,
+      target: targetOfBranch({ id: own, productionBranch: 'main' }, 'main'),
+      ...{ version: timestampVersion(), source: 'git', by: 'test' },
+      gitOrigin: parseGitOrigin({ url: talker.url('site') }),
+    })
+    const built = await impatient.build(deployment)
+    expect(built.deployment).toMatchObject({ state: 'failed', errorCode: 'FETCH_FAILED' })
   })
 })
 
