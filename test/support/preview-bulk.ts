@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { FileStore } from '../../registry/bundle-store/file.ts'
-import { pruneBuilds } from '../../registry/retention.ts'
+import { collectBlobs, pruneBuilds } from '../../registry/retention.ts'
+import { pruneSources } from '../../registry/sources.ts'
 import type { Sql } from '../../registry/sql.ts'
 import type { Atelier } from './atelier.ts'
 import type { Forge, Hook } from './forge.ts'
@@ -14,7 +15,9 @@ const app = 'crowded'
 const everyServer = 10
 
 /** What previews could leave behind: everything that grows with them, as far as nobody else makes it grow. */
-type Traces = { rows: Record<string, number>; processes: number; sockets: number; folders: string[] }
+type Traces = { rows: Record<string, number>; processes: number; sockets: number; folders: string[]; stored: string[] }
+/** Of all processes together, in MB; of all files but those of Postgres and the logs, in kB. */
+type Weight = { memoryMb: number; diskKb: number }
 
 /**
  * Opens so many pull requests, has them closed when all are live and what runs has gone to sleep, and expects nothing of them to be left. A few at a time,
@@ -28,7 +31,7 @@ export async function openAndClose(
   const sql = await connectToHome(atelier.home)
   const soon = { timeout: 600_000, interval: 250 }
   const before = await traces(atelier, sql)
-  const memoryBefore = memoryMb(atelier.home)
+  const weights: Record<string, Weight> = { before: weigh(atelier.home) }
   const numbers = Array.from({ length: count }, (_, index) => index + 1)
   for (let first = 0; first < count; first += atOnce) {
     const some = numbers.slice(first, first + atOnce)
@@ -42,7 +45,9 @@ export async function openAndClose(
   expect(await sql`select label from routes where app_id = ${app} and environment = 'preview'`).toHaveLength(count)
 
   // Idle: nothing of them runs, and all of them are there.
+  weights['live'] = weigh(atelier.home)
   await expect.poll(() => running(atelier.home), soon).toBe(before.processes)
+  weights['asleep'] = weigh(atelier.home)
   const awoken = numbers.find((number) => number % everyServer === 0) ?? 0
   expect((await atelier.get(`${app}-pr-${awoken}`, '/')).body).toBe(`preview ${awoken}`)
 
@@ -57,13 +62,27 @@ export async function openAndClose(
   for (const number of numbers) await expect.poll(() => forge.commentsOf(number).join(), soon).toContain('removed')
 
   // What is thrown away later is due now.
-  await sql`update builds set created_at = now() - interval '1 hour' where app_id = ${app}`
   await sql`update app_databases set created_at = now() - interval '1 day'`
-  await pruneBuilds(sql, new FileStore(join(atelier.home, 'store')))
+  for (const _ of ['condemned', 'removed']) await tidyADayLater(sql, new FileStore(join(atelier.home, 'store')))
   await expect.poll(() => traces(atelier, sql), soon).toEqual(before)
-  const grown = memoryMb(atelier.home) - memoryBefore
-  // Of all processes together: what each has once had, and keeps for the next.
-  expect(grown).toBeLessThan(300)
+  weights['closed'] = weigh(atelier.home)
+  console.log(`${count} previews: ${JSON.stringify({ ...weights, before: { ...before, ...weights['before'] } })}`)
+  // What each process has once had, and keeps for the next.
+  expect(grownBy(weights, 'memoryMb')).toBeLessThan(300)
+  expect(grownBy(weights, 'diskKb')).toBeLessThan(1024)
+}
+
+function grownBy({ before, closed }: Record<string, Weight>, what: keyof Weight): number {
+  return (closed?.[what] ?? 0) - (before?.[what] ?? 0)
+}
+
+async function tidyADayLater(sql: Sql, store: FileStore): Promise<void> {
+  await sql`update builds set created_at = created_at - interval '1 hour' where app_id = ${app}`
+  await sql`update condemned_sources set since = since - interval '25 hours'`
+  await sql`update condemned_blobs set since = since - interval '25 hours'`
+  await pruneBuilds(sql, store)
+  await pruneSources(sql, store)
+  await collectBlobs(sql, store)
 }
 
 function filesOf(number: number): Record<string, string> {
@@ -92,6 +111,7 @@ async function traces({ home }: Atelier, sql: Sql): Promise<Traces> {
     rows: rows ?? {},
     processes: running(home),
     sockets: socketsOf(home).filter((path) => !path.includes('/run/pg')).length,
+    stored: await storedIn(home),
     folders: ['data', 'builds', 'git', 'run', 'edge/apps/crowded'].flatMap((name) => namesIn(home, name)),
   }
 }
@@ -106,6 +126,26 @@ function namesIn(home: string, name: string): string[] {
     return readdirSync(join(home, name)).map((one) => `${name}/${one}`)
   } catch {
     return []
+  }
+}
+
+async function storedIn(home: string): Promise<string[]> {
+  const store = new FileStore(join(home, 'store'))
+  return (await Promise.all(['blobs/', 'builds/', 'sources/'].map((prefix) => store.list(prefix)))).flat().sort()
+}
+
+function weigh(home: string): Weight {
+  return { memoryMb: Math.round(memoryMb(home)), diskKb: Math.round(bytesBelow(home, ['postgres', 'log']) / 1024) }
+}
+
+function bytesBelow(folder: string, except: string[] = []): number {
+  try {
+    return readdirSync(folder, { withFileTypes: true })
+      .filter(({ name }) => !except.includes(name))
+      .map((one) => (one.isDirectory() ? bytesBelow(join(folder, one.name)) : lstatSync(join(folder, one.name)).size))
+      .reduce((sum, one) => sum + one, 0)
+  } catch {
+    return 0 // it is gone by now
   }
 }
 
