@@ -7,7 +7,12 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
 import type { OpenApiDocument } from '../../registry/api/openapi.ts'
 import type { Schema } from '../../registry/api/schema-text.ts'
+import { targetOfBranch } from '../../registry/branches.ts'
 import { routesKey } from '../../registry/bundle-store/keys.ts'
+import { createDeployment } from '../../registry/deployments.ts'
+import { notePullRequest } from '../../registry/repo-heads.ts'
+import { createToken } from '../../registry/tokens.ts'
+import { sendTest } from '../../registry/webhooks/deliveries.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { emptyManifest } from './manifest.ts'
 
@@ -23,8 +28,8 @@ export type DescribedRoute = { name: string; method: string; path: string; opera
 /** What a request of the property run is made of; `json` is the text of the body. */
 type Asked = { path: string; token: string | null; body: { type: string; bytes: Buffer } | null }
 
-/** Names that are there, so that valid requests get somewhere. */
-export type Known = { apps: string[]; deployments: string[]; versions: string[]; tokens: (string | null)[] }
+/** What is there, so that valid requests get somewhere: by the name of the parameter or field that says it. */
+export type Known = { versions: string[]; tokens: (string | null)[]; named: Record<string, string[]> }
 
 const firstLineMs = 150
 
@@ -97,23 +102,73 @@ export function describedRoutes(document: OpenApiDocument): DescribedRoute[] {
       ...{ method: method.toUpperCase(), path, operation },
     })),
   )
-  return all.toSorted((one, other) => Number(one.method === 'DELETE') - Number(other.method === 'DELETE'))
+  return all.toSorted((one, other) => harmOf(one) - harmOf(other))
 }
 
-/** Apps with deployments, and tokens, most of which may do everything. */
+// An app or a person takes along what the others would remove.
+function harmOf({ method, path }: DescribedRoute): number {
+  if (method !== 'DELETE') return 0
+  return /\/(apps|people)\/\{\w+\}$/.test(path) ? 2 : 1
+}
+
+/** Apps with deployments, a repository and a webhook, people, and tokens, most of which may do everything. */
 export async function seedPlane(plane: ControlPlane): Promise<Known> {
-  const apps = [await plane.app(), await plane.app()]
-  const [app = ''] = apps
+  const [app, other] = [await plane.app(), await plane.app()]
+  const admin = await plane.token('admin')
   const deployments: string[] = []
   for (const version of ['1.0.0', '2.0.0', 'a'.repeat(40)]) deployments.push((await plane.deployed(app, version)).id)
   deployments.push((await plane.deployed(app, 'b'.repeat(40), 'pr/42')).id)
+  await plane.deployed(other, '1.0.0')
   await storeManifest(plane)
+  const versions = ['1.0.0', '2.0.0', 'v1', 'v4', 'aaaaaaa', 'b'.repeat(40), '9.9.9']
+  const waiting = await createDeployment(plane.sql, {
+    app,
+    target: targetOfBranch({ id: app, productionBranch: 'main' }, 'pr/43'),
+    ...{ version: '3.0.0', source: 'upload', by: 'ada' },
+  })
+  const { token } = await createToken(plane.sql, { name: 'to be removed', scope: 'read' })
+  const ids = [...deployments, waiting.id, token.id]
+  const named = { app: [app, other], app_id: [app, other], id: ids, of: versions, version: versions, to: versions }
   return {
-    apps,
-    deployments,
-    versions: ['1.0.0', '2.0.0', 'v1', 'v4', 'aaaaaaa', 'b'.repeat(40), '9.9.9'],
-    tokens: [...Array(6).fill(await plane.token('admin')), await plane.token('read'), null],
+    versions,
+    tokens: [...Array(6).fill(admin), await plane.token('read'), null],
+    named: { ...named, from: versions, ...addresses, ...(await seedOthers(plane, app, admin)) },
   }
+}
+
+const addresses = {
+  url: ['https://git.example/ada/shop', 'https://receiver.example/hook'],
+  api_url: ['https://git.example/api/v1'],
+  git: ['https://git.example/ada/shop.git'],
+  secret: ['a-secret-of-enough-characters'],
+  password: ['correct horse battery staple'],
+  host: ['shop.example.com', 'www.example.org'],
+  branch: ['main', 'pr/42'],
+  ref: ['main'],
+  names: ['NAME', 'NAME,VALUE'],
+}
+
+const forkHead = { number: 7, headSha: 'c'.repeat(40), isFork: true, saidAt: null }
+
+async function seedOthers(plane: ControlPlane, app: string, token: string): Promise<Record<string, string[]>> {
+  const { sql, ask } = plane
+  const made = async (method: string, path: string, json: object): Promise<Record<string, string>> => {
+    const answer = await ask(method, path, { token, json })
+    if (answer.status >= 300) throw new Error(`${method} ${path} answered ${answer.status}: ${answer.text}`)
+    return answer.json as Record<string, string>
+  }
+  await made('POST', 'people', { name: 'ada' })
+  const url = 'https://git.example/ada/shop'
+  const { hook_url: hook = '' } = await made('PUT', `apps/${app}/repo`, { host: 'gitea', url, forks: 'approve' })
+  await notePullRequest(sql, { linkId: hook.split('/').at(-1) ?? '', appId: app }, forkHead)
+  const webhooks = []
+  const deliveries = []
+  for (const appId of [app, null]) {
+    const { id = '' } = await made('POST', appId ? `apps/${appId}/webhooks` : 'webhooks', { url: addresses.url[1] })
+    webhooks.push(id)
+    deliveries.push(String((await sendTest(sql, { id, appId })).id))
+  }
+  return { person: ['ada'], webhook: webhooks, delivery: deliveries, sha: [forkHead.headSha] }
 }
 
 // One for all builds, with nothing in it.
@@ -256,7 +311,10 @@ export class ApiProperties {
     if (type === 'boolean') return fc.boolean()
     if (type === 'string') return this.#validText(name)
     if (type === 'array') return fc.array(this.#valid(schema.items ?? {}, name), { maxLength: 3 })
-    if (type === 'integer') return fc.integer({ min: schema.minimum ?? 0, max: schema.maximum ?? 100 })
+    if (type === 'integer') {
+      const any = fc.integer({ min: schema.minimum ?? 0, max: schema.maximum ?? 100 })
+      return name === 'number' ? fc.oneof(any, fc.constant(forkHead.number)) : any
+    }
     if (type === 'number') return fc.oneof(fc.integer({ min: 0, max: 100 }), fc.double())
     const { properties = {}, required = [], additionalProperties } = schema
     if (typeof additionalProperties === 'object')
@@ -266,17 +324,9 @@ export class ApiProperties {
   }
 
   #validText(name: string): fc.Arbitrary<string> {
-    const { apps, deployments, versions } = this.#known
+    const { versions, named } = this.#known
     const words = ['main', 'pr/42', 'NAME', 'VALUE', 'www.example.org', 'https://git.example/x.git', 'ada', '/blog']
-    const likely = {
-      app: apps,
-      app_id: apps,
-      id: [...deployments, 'admin'],
-      version: versions,
-      to: versions,
-      from: versions,
-    }
-    const fitting = Object.entries(likely).find(([key]) => key === name)?.[1] ?? [...words, ...versions]
+    const fitting = Object.entries(named).find(([key]) => key === name)?.[1] ?? [...words, ...versions]
     return fc.oneof(
       { weight: 6, arbitrary: fc.constantFrom(...fitting) },
       { weight: 1, arbitrary: fc.constantFrom(...words, ...versions) },
