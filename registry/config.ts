@@ -5,6 +5,7 @@ import { parseS3Url } from './bundle-store/s3-address.ts'
 import { type EgressRule, parseEgressAllow } from './egress-allow.ts'
 import { AppError } from './errors.ts'
 import type { ListenAddress } from './listen.ts'
+import { problemText } from './problem-text.ts'
 
 export type { EgressRule } from './egress-allow.ts'
 
@@ -204,7 +205,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => name.startsWith('ATELIER_') && value !== ''),
   )
-  const read = environment.safeParse(given)
+  const read = environment.safeParse(given, { error: problemText({ value: given, isShown: true }) })
   if (!read.success) {
     const problems = read.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
     throw new AppError('CONFIG_ENV', problems.join('; '))

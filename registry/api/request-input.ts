@@ -1,20 +1,12 @@
 import type { z } from '@hono/zod-openapi'
 import { AppError } from '../errors.ts'
+import { problemsOf, problemText } from '../problem-text.ts'
 
 /** Reads what came from outside with its schema. Throws REQUEST_INVALID naming every problem with its path. */
 export function readWith<T>(schema: z.ZodType<T>, value: unknown, from: string): T {
-  const read = schema.safeParse(value, { error: inWords })
+  const read = schema.safeParse(value, { error: problemText({ value, isShown: !from.startsWith('body') }) })
   if (read.success) return read.data
-  const problems = read.error.issues.map((issue) => `${[from, ...issue.path.map(String)].join('.')}: ${issue.message}`)
-  throw new AppError('REQUEST_INVALID', problems.slice(0, 10).join('; '))
-}
-
-// Where zod speaks to programmers; what a schema says itself comes first. Undefined: zod's own words.
-function inWords(issue: z.core.$ZodRawIssue): string | undefined {
-  if (issue.code !== 'too_small' && issue.code !== 'too_big') return undefined
-  const bound = issue.code === 'too_small' ? `at least ${issue.minimum}` : `at most ${issue.maximum}`
-  if (issue.origin === 'string') return `must have ${bound} character${/ 1$/.test(bound) ? '' : 's'}`
-  return issue.inclusive && /^(number|int|bigint)$/.test(issue.origin) ? `must be ${bound}` : undefined
+  throw new AppError('REQUEST_INVALID', problemsOf(read.error, from).slice(0, 10).join('; '))
 }
 
 /** Whether the body is announced as JSON. */
