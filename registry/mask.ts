@@ -1,11 +1,11 @@
 import { withoutControls } from './build-logs.ts'
+import { FourLetters } from './four-letters.ts'
 import { secretForms } from './secret-forms.ts'
 
 /** How much of a secret has to stand at the end of a line for the next line to be waited for. */
 const shortestBeginning = 4
 /** By so much of it a long secret is found; an app may have megabytes of them. */
 const longestHead = 128
-const endBits = 65_536
 
 export type Secret = { form: string; name: string }
 /** What of a text is a secret's; `isWhole`: all of that secret stands there. */
@@ -20,10 +20,10 @@ export type Cleaned = { clean: string; plain: string }
 export class Mask {
   readonly #secrets = new Map<string, Secret[]>()
   #pattern: RegExp | null = null
-  /** Heads by their first characters. */
   readonly #heads = new Map<string, string[]>()
-  /** A bit for every place at which a head may be cut, by a hash of the characters before it: most lines end with none of them. */
-  readonly #cuts = new Uint8Array(endBits / 8)
+  /** What stands before a place at which a head may be cut: most lines end with none of it. And what heads begin with, by which `#heads` has them. */
+  readonly #cuts = new FourLetters()
+  readonly #firsts = new FourLetters()
 
   constructor(env: Record<string, string>) {
     this.hide(env)
@@ -82,8 +82,9 @@ export class Mask {
 
   /** Where what may be the beginning of a secret stands at the end of a text; its length: nowhere. */
   openAt(text: string, found: Found[]): number {
-    if (text.length < shortestBeginning || !this.#isCut(text)) return text.length
+    if (text.length < shortestBeginning || !this.#cuts.mayHave(text, text.length)) return text.length
     for (let at = Math.max(0, text.length - longestHead + 1); at <= text.length - shortestBeginning; at++) {
+      if (!this.#firsts.mayHave(text, at + shortestBeginning)) continue
       const heads = this.#heads.get(text.slice(at, at + shortestBeginning)) ?? []
       const length = text.length - at
       if (!heads.some((head) => head.length > length && head.startsWith(text.slice(at)))) continue
@@ -105,15 +106,8 @@ export class Mask {
     this.#secrets.set(head, [secret])
     const first = head.slice(0, shortestBeginning)
     this.#heads.set(first, [...(this.#heads.get(first) ?? []), head])
-    for (let length = shortestBeginning; length < head.length; length++) {
-      const bit = endOf(head, length)
-      this.#cuts[bit >> 3] = (this.#cuts[bit >> 3] ?? 0) | (1 << (bit & 7))
-    }
-  }
-
-  #isCut(text: string): boolean {
-    const bit = endOf(text, text.length)
-    return ((this.#cuts[bit >> 3] ?? 0) & (1 << (bit & 7))) !== 0
+    this.#firsts.add(head, shortestBeginning)
+    for (let length = shortestBeginning; length < head.length; length++) this.#cuts.add(head, length)
   }
 }
 
@@ -143,12 +137,6 @@ function longestAt(text: string, start: number, secrets: Secret[]): Found {
     if (start + length > longest.end) longest = { start, end: start + length, name, isWhole: length === form.length }
   }
   return longest
-}
-
-function endOf(text: string, length: number): number {
-  let hash = 0
-  for (let at = length - shortestBeginning; at < length; at++) hash = (hash * 37 + text.charCodeAt(at)) | 0
-  return hash & (endBits - 1)
 }
 
 function withoutColours(text: string): string {
