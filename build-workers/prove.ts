@@ -4,7 +4,7 @@ import type { Claim } from '../registry/claims.ts'
 import { appUrl } from '../registry/config.ts'
 import { openEnvSnapshot } from '../registry/env-vars.ts'
 import type { Manifest } from '../registry/manifest.ts'
-import type { Mask } from '../registry/mask.ts'
+import { cover, type Mask } from '../registry/mask.ts'
 import { PathPattern } from '../registry/path-pattern.ts'
 import type { RouteList } from '../registry/route-list.ts'
 import { shortVersion } from '../registry/version.ts'
@@ -109,7 +109,7 @@ async function askForRoutes(
       (text) => log.line(`       ${text}`),
     )
     // A webhook's address may be a secret, and the list is shown.
-    return said && fromAppRoutes(said).map((route) => ({ ...route, path: mask.line(route.path) }))
+    return said && fromAppRoutes(said).map((route) => ({ ...route, path: cover(route.path, 0, mask.find(route.path)) }))
   } catch (thrown) {
     return log.step('Verifying', `GET ${health.path}`, () => Promise.reject(thrown))
   }
