@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect } from 'vitest'
 import type { Sql } from '../registry/sql.ts'
 import { type Atelier, test } from './support/atelier.ts'
+import { connectToApps, connectToHome } from './support/platform-database.ts'
 import { processesOf } from './support/processes.ts'
 
 const word = () => `canary-${randomBytes(9).toString('base64url')}`
@@ -11,6 +12,8 @@ const digest = (text: string) => createHash('sha256').update(text).digest('hex')
 
 /** An app that proves that it has its secret, without saying it. */
 const files = {
+  'atelier.config.json': JSON.stringify({ database: { provision: true, migrations: 'db' } }),
+  'db/1.sql': 'create table app_own_table (id int);',
   'package.json': JSON.stringify({ name: 'app', scripts: { build: 'node build.js' } }),
   'build.js': `console.log('built with ' + process.env.SECRET); console.error(Buffer.from(process.env.SECRET).toString('base64'))`,
   'server.js': `
@@ -164,6 +167,8 @@ describe('C7: a secret', () => {
     await ask('PUT', env, { values: { SECRET, SHORT_LIVED } })
     await ask('PUT', env, { values: { SECRET: OF_PREVIEWS }, environment: 'preview' })
     await ask('PUT', env, { values: { SECRET: OF_A_BRANCH }, branch: 'feature' })
+    await ask('POST', 'lock', { app_id: app.name, message: `/hooks-of-${app.name}` })
+    await ask('POST', 'unlock', { app_id: app.name })
     await ask('PUT', env, { values: { SHOWN: shown }, readable: true })
     const hook = await atelier.api('POST', `apps/${app.name}/webhooks`, {
       url: `http://localhost:9/${ADDRESS}?t=${ADDRESS}`,
@@ -220,7 +225,20 @@ describe('C7: a secret', () => {
 
     const dump = await readTables(sql)
     expect(dump.join('\n')).toContain(app.name)
+    // What is still in memory lies in the files of both servers then, as a backup of the disk would have it.
+    const apps = await connectToApps(atelier.home)
+    const platform = await connectToHome(atelier.home, 'postgres')
+    for (const server of [apps, platform]) {
+      await server`checkpoint`
+      await server.end()
+    }
     const kept = await readBelow(atelier.home, ['secrets'])
+    // What is no secret is found there: in the tables' files, in the log before them, and on the server of the apps.
+    const where = (text: string) =>
+      kept.filter(([, bytes]) => bytes.includes(text)).map(([path]) => path.slice(atelier.home.length + 1))
+    expect(where(`/hooks-of-${app.name}`)).toContainEqual(expect.stringMatching(/^postgres\/base\//))
+    expect(where(`/hooks-of-${app.name}`)).toContainEqual(expect.stringMatching(/^postgres\/pg_wal\//))
+    expect(where('app_own_table')).toContainEqual(expect.stringMatching(/^apps-postgres\/base\//))
 
     // The readable one is where it may be seen, so looking finds what is there.
     expect(answers.join('\n')).toContain(shown)
