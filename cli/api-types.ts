@@ -1,14 +1,5 @@
 // Made from the OpenAPI document by `npm run api-types`; not to be changed by hand.
 
-export type App = {
-  id: string
-  url: string
-  git_url: string
-  production_branch: string | null
-  created_at: string
-  created_by: string
-}
-
 export type Error = {
   error: {
     code: ErrorCode
@@ -17,6 +8,15 @@ export type Error = {
 }
 
 export type ErrorCode = 'APP_NAME_ILLEGAL' | 'APP_NOT_FOUND' | 'NAME_TAKEN' | 'VERSION_ILLEGAL' | 'VERSION_NOT_FOUND' | 'VERSION_PRUNED' | 'DEPLOYMENT_NOT_FOUND' | 'DEPLOYMENT_STATE' | 'NO_ROLLOUT' | 'ROLLOUT_OTHER' | 'ALREADY_BACK' | 'APP_LOCKED' | 'APP_HELD' | 'DOMAIN_ILLEGAL' | 'DOMAIN_NOT_FOUND' | 'BRANCH_ILLEGAL' | 'ENV_NAME_ILLEGAL' | 'ENV_TOO_LARGE' | 'UNAUTHENTICATED' | 'FORBIDDEN' | 'PERSON_NAME_ILLEGAL' | 'PERSON_NOT_FOUND' | 'MEMBER_NOT_FOUND' | 'LAST_OWNER' | 'LAST_ADMIN' | 'PASSWORD_WEAK' | 'PASSWORD_WRONG' | 'SIGN_IN_LIMIT' | 'TOKEN_NOT_FOUND' | 'ROUTE_NOT_FOUND' | 'HOST_UNKNOWN' | 'ORIGIN_FOREIGN' | 'REQUEST_INVALID' | 'REPEAT_OTHER' | 'REPEAT_BUSY' | 'RATE_LIMITED' | 'REQUEST_TOO_LARGE' | 'WEBHOOK_NOT_FOUND' | 'WEBHOOK_TOO_MANY' | 'WEBHOOK_DISABLED' | 'DELIVERY_NOT_FOUND' | 'OUTBOUND_REFUSED' | 'OUTBOUND_FAILED' | 'HOOK_NOT_FOUND' | 'HOOK_REFUSED' | 'REPO_NOT_LINKED' | 'PREVIEW_NOT_FOUND' | 'FORK_UNTRUSTED' | 'SERVER_BUSY' | 'FETCH_FAILED' | 'SOURCE_INVALID' | 'CONFIG_INVALID' | 'FRAMEWORK_UNKNOWN' | 'ENTRY_NOT_FOUND' | 'INSTALL_FAILED' | 'BUILD_FAILED' | 'BUILD_LIMIT' | 'BUILD_CANCELLED' | 'OUTPUT_INVALID' | 'APP_CRASHED' | 'APP_NOT_LISTENING' | 'APP_UNHEALTHY' | 'ROUTE_UNHEALTHY' | 'ROLLED_BACK' | 'MIGRATION_FAILED' | 'RELEASE_FAILED' | 'PROVISION_FAILED' | 'PRERENDER_FAILED' | 'RUN_IMPOSSIBLE' | 'RUN_NOT_FOUND' | 'RUN_ENDED' | 'RUNS_TOO_MANY' | 'HOOK_FAILED' | 'CONFIG_ENV' | 'STORE_CORRUPT' | 'STORE_UNAVAILABLE' | 'DATABASE_UNAVAILABLE' | 'NO_EDGE' | 'RUN_LOST' | 'SANDBOX_FAILED' | 'ISOLATION_WEAK' | 'HOME_UNUSABLE' | 'HOME_IN_USE' | 'PORT_IN_USE' | 'INTERNAL'
+
+export type App = {
+  id: string
+  url: string
+  git_url: string
+  production_branch: string | null
+  created_at: string
+  created_by: string
+}
 
 export type ProgressEvent = {
   type: 'start'

@@ -12,7 +12,8 @@ const base = '/api/platform/'
 export function printApiTypes(document: OpenApiDocument): string {
   const { schemas = {} } = document.components ?? {}
   const named = Object.entries(schemas).map(([name, schema]) => `export type ${name} = ${print(schema as Schema)}\n`)
-  const routes = Object.entries(document.paths ?? {}).flatMap(([path, item]) =>
+  const paths = Object.entries(document.paths ?? {}).filter(([path]) => path.startsWith(base))
+  const routes = paths.flatMap(([path, item]) =>
     Object.entries(item as Record<string, Operation>).map(
       ([method, operation]) => `  '${method.toUpperCase()} ${path.slice(base.length)}': ${printRoute(operation)}`,
     ),

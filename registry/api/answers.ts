@@ -35,6 +35,15 @@ export function answersNothing(description: string): Answers {
   return { 204: { description }, ...refusals }
 }
 
+/** What was asked for is noted, and comes later. */
+export function answersTaken(description: string, schema: z.ZodType): Answers {
+  return { 202: describeJson(description, schema), ...refusals }
+}
+
+export function answersPage(description: string): Answers {
+  return { 200: { description, content: { 'text/html': { schema: z.string() } } } }
+}
+
 /**
  * Events as lines of JSON, or as server-sent events for `accept: text/event-stream`. `atOnce`: what is answered, with 202, to those who do not
  * follow; `orJson`: what the same route answers as one JSON document.

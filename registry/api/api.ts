@@ -1,16 +1,14 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import { actorOfRequest, addressOf, networkOf } from '../actor.ts'
-import { answerOfDatabase } from '../deadline.ts'
 import type { Deployment } from '../deployments.ts'
 import { AppError } from '../errors.ts'
 import type { Caller } from '../rights.ts'
 import { appOf, authorise, identify, isPermitted } from './access.ts'
 import { accountFor } from './account.ts'
 import type { ApiDeps, Call, Subject } from './call.ts'
-import { docsPage } from './docs-page.ts'
 import { errorResponse } from './error-response.ts'
-import { takeHook } from './hook-door.ts'
+import { openRoutes } from './open-routes.ts'
 import { openApiDocument } from './openapi.ts'
 import { RateLimits, withLimits } from './rate-limits.ts'
 import { onceOnly } from './repeats.ts'
@@ -23,26 +21,22 @@ export type SignedIn = { caller: Caller; again: () => Promise<Caller | null> }
 export type ApiEnv = { Bindings: { signedIn?: SignedIn } }
 
 /**
- * The HTTP API as one fetch handler. Every route stands in the route table with its policy; what is not there is refused, and nobody
- * learns more than that without a valid token.
+ * The HTTP API as one fetch handler. Every route stands in the route table with its policy, but for the few that are open to everybody
+ * (open-routes.ts); what is not there is refused, and nobody learns more than that without a valid token.
  */
 export function createApi(deps: ApiDeps): OpenAPIHono<ApiEnv> {
   const api = new OpenAPIHono<ApiEnv>()
   const limits = new RateLimits(deps.config.apiLimits)
-  api.get('/health', async (context) => {
-    await answerOfDatabase(deps.sql`select 1`)
-    return context.json({ ok: true })
-  })
-  api.get('/openapi.json', (context) => context.json(openApiDocument(deps.config)))
-  // Signed by the host that sends it, and not the caller of anything else.
-  api.post('/hooks/:id', async (context) => {
-    await limits.take('address', clientOf(context))
-    return takeHook(context.req.raw, context.req.param('id'), deps)
-  })
-  api.get('/docs', () => docsPage(openApiDocument(deps.config)))
+  const document = () => openApiDocument(deps.config)
+  for (const { method, path, isCounted, handle } of openRoutes)
+    api.on(method.toUpperCase(), inHono(path), async (context) => {
+      if (isCounted) await limits.take('address', clientOf(context))
+      return handle(context.req.raw, context.req.param(), { ...deps, document })
+    })
   for (const route of routeTable) {
-    const path = `/api/platform${route.path.replace(/\{(\w+)\}/g, ':$1')}`
-    api.on(route.method.toUpperCase(), path, (context) => answer(route, context, deps, limits))
+    api.on(route.method.toUpperCase(), `/api/platform${inHono(route.path)}`, (context) =>
+      answer(route, context, deps, limits),
+    )
   }
   api.notFound(async (context) => {
     await callerOf(context, deps)
@@ -80,6 +74,10 @@ async function answer(route: Route, context: Context<ApiEnv>, deps: ApiDeps, lim
   const isOnce = route.method !== 'get' && !route.goesOn
   const response = isOnce ? await onceOnly({ call, about, route: nameOfRoute(route), input }, act) : await act(request)
   return withLimits(response, left)
+}
+
+function inHono(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ':$1')
 }
 
 function clientOf(context: Context): string {

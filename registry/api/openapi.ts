@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { apiUrl, type Config } from '../config.ts'
+import { describeOpen, openRoutes } from './open-routes.ts'
 import { routeTable } from './route-table.ts'
 
 export type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
@@ -20,7 +21,8 @@ function describe(servedAt: string): OpenApiDocument {
     scheme: 'bearer',
     description: 'An API token (atl_…), as `atelier tokens create` prints it.',
   })
-  for (const { openapi } of routeTable) described.openAPIRegistry.registerPath(openapi)
+  for (const openapi of [...openRoutes.map(describeOpen), ...routeTable.map(({ openapi }) => openapi)])
+    described.openAPIRegistry.registerPath(openapi)
   const document = described.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {

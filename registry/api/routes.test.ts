@@ -193,15 +193,23 @@ test('C1: every route says who may, and nothing is served or described that is n
   const operations = Object.entries(described.paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method} ${path.replace('/api/platform', '')}`),
   )
-  expect(operations.sort()).toEqual(routeTable.map(nameOf).sort())
-
   // Open to everybody: a hook shows its own signature (hook-door.test.ts).
-  const open = ['GET /health', 'GET /openapi.json', 'GET /docs', 'POST /hooks/:id']
+  const open = ['GET /health', 'GET /openapi.json', 'GET /docs', 'POST /hooks/:hook']
+  const openDescribed = open.map((one) =>
+    one.replace(/^\w+/, (method) => method.toLowerCase()).replace(':hook', '{hook}'),
+  )
+  expect(operations.sort()).toEqual([...routeTable.map(nameOf), ...openDescribed].sort())
+
   const served = createApi(plane).routes.map(({ method, path }) => `${method} ${path}`)
   const inTable = routeTable.map(
     ({ method, path }) => `${method.toUpperCase()} /api/platform${path.replace(/\{(\w+)\}/g, ':$1')}`,
   )
-  expect(served.filter((one) => !open.includes(one)).sort()).toEqual(inTable.sort())
+  expect(served.sort()).toEqual([...inTable, ...open].sort())
+  for (const path of ['/health', '/openapi.json', '/docs']) {
+    expect(described.paths[path]?.['get'], path).toMatchObject({ security: [], summary: expect.any(String) })
+    expect((await plane.ask('GET', path)).status, path).toBe(200)
+  }
+  expect(described.paths['/hooks/{hook}']?.['post']).toMatchObject({ security: [] })
 })
 
 let adminToken: string
