@@ -490,8 +490,13 @@ export type Api = {
     answer: App
   }
   'GET apps': {
+    query?: {
+      limit?: number | undefined
+      cursor?: string | undefined
+    }
     answer: {
       apps: (App)[]
+      next: string | null
     }
   }
   'GET apps/{app}': {
@@ -653,8 +658,13 @@ export type Api = {
     params: {
       id: string
     }
+    query?: {
+      limit?: number | undefined
+      cursor?: string | undefined
+    }
     answer: {
       events: (DeploymentEvent)[]
+      next: string | null
     }
   }
   'GET deployments/{id}/logs': {
@@ -742,9 +752,11 @@ export type Api = {
     }
     query?: {
       limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       runs: (Run)[]
+      next: string | null
     }
   }
   'POST apps/{app}/runs/{run}/input': {
@@ -777,9 +789,12 @@ export type Api = {
     }
     query?: {
       facts?: boolean | undefined
+      limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       databases: (Database)[]
+      next: string | null
     }
   }
   'GET apps/{app}/repo': {
@@ -812,10 +827,15 @@ export type Api = {
     params: {
       app: string
     }
+    query?: {
+      limit?: number | undefined
+      cursor?: string | undefined
+    }
     answer: {
       previews: (Preview)[]
       pull_requests: (PullRequest)[]
       settings: PreviewSettings
+      next: string | null
     }
   }
   'DELETE apps/{app}/previews': {
@@ -932,8 +952,13 @@ export type Api = {
     params: {
       app: string
     }
+    query?: {
+      limit?: number | undefined
+      cursor?: string | undefined
+    }
     answer: {
       members: (Member)[]
+      next: string | null
     }
   }
   'PUT apps/{app}/members/{person}': {
@@ -1034,8 +1059,13 @@ export type Api = {
     }
   }
   'GET tokens': {
+    query?: {
+      limit?: number | undefined
+      cursor?: string | undefined
+    }
     answer: {
       tokens: (Token)[]
+      next: string | null
     }
   }
   'POST tokens': {
@@ -1068,6 +1098,8 @@ export type Api = {
   'GET status': {
     query?: {
       app?: string | undefined
+      limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       platform: {
@@ -1082,6 +1114,7 @@ export type Api = {
         running: number
       }
       apps: (AppState)[]
+      next: string | null
     }
   }
   'GET whoami': {
@@ -1195,11 +1228,12 @@ export type Api = {
       webhook: string
     }
     query?: {
-      before?: number | undefined
       limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       deliveries: (Delivery)[]
+      next: string | null
     }
   }
   'GET webhooks/{webhook}/deliveries': {
@@ -1207,11 +1241,12 @@ export type Api = {
       webhook: string
     }
     query?: {
-      before?: number | undefined
       limit?: number | undefined
+      cursor?: string | undefined
     }
     answer: {
       deliveries: (Delivery)[]
+      next: string | null
     }
   }
   'GET apps/{app}/webhooks/{webhook}/deliveries/{delivery}': {

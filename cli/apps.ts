@@ -4,6 +4,7 @@ import type { Client } from './client.ts'
 import { connect, listsByDefault, withJson } from './context.ts'
 import { Failure } from './failure.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { readFields, readList } from './reply.ts'
 
 export function register(program: Command): void {
@@ -22,7 +23,9 @@ export function register(program: Command): void {
 type Options = { json?: true }
 
 async function list(_: Options, command: Command): Promise<void> {
-  const reply = await (await connect()).call('GET apps')
+  const client = await connect()
+  const pages = await everyPage((query) => client.call('GET apps', { query }))
+  const reply = { apps: pages.flatMap(({ apps }) => apps) }
   if (command.optsWithGlobals().json) return printJson(reply)
   const apps = readList(reply, 'apps', (app) => readFields(app, { id: 'string', url: 'string', created_at: 'string' }))
   if (apps.length === 0) return print('No apps yet; make one with: atelier link <app>')
@@ -58,8 +61,10 @@ async function remove(name: string, { yes }: { yes?: true }, command: Command): 
 
 // Asked for at the one moment when it still matters.
 async function databasesOf(client: Client, name: string): Promise<string> {
-  const reply = await client.call('GET apps/{app}/databases', { params: { app: name }, query: { facts: false } })
-  const names = readList(reply, 'databases', (one) => readFields(one, { name: 'string' }).name)
+  const pages = await everyPage((page) =>
+    client.call('GET apps/{app}/databases', { params: { app: name }, query: { ...page, facts: false } }),
+  )
+  const names = pages.flatMap(({ databases }) => databases.map((one) => one.name))
   if (names.length === 0) return ''
   return `, and ${names.length === 1 ? 'the database' : `the ${names.length} databases`} it was given (${names.join(', ')})`
 }

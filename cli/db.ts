@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { type AppOptions, connectToApp, withApp } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { readFields, readList } from './reply.ts'
 
 export function register(program: Command): void {
@@ -12,7 +13,8 @@ export function register(program: Command): void {
 
 async function show(named: string | undefined, options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp({ ...options, ...(named && { app: named }) })
-  const reply = await client.call('GET apps/{app}/databases', { params: { app } })
+  const pages = await everyPage((query) => client.call('GET apps/{app}/databases', { params: { app }, query }))
+  const reply = { databases: pages.flatMap(({ databases }) => databases) }
   if (options.json) return printJson(reply)
   const databases = readList(reply, 'databases', (one) =>
     readFields(one, {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { type AppOptions, connectToApp, listsByDefault, withApp } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 
 export function register(program: Command): void {
   const domains = listsByDefault(
@@ -22,7 +23,8 @@ export function register(program: Command): void {
 
 async function list(options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('GET apps/{app}/domains', { params: { app }, query: { limit: 200 } })
+  const pages = await everyPage((query) => client.call('GET apps/{app}/domains', { params: { app }, query }))
+  const reply = { domains: pages.flatMap(({ domains }) => domains) }
   if (options.json) return printJson(reply)
   if (reply.domains.length === 0) return print(`${app} has no domains; note one with: atelier domains add <host>`)
   printTable(

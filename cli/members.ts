@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { type AppOptions, connectToApp, listsByDefault, withApp } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 
 type Role = 'owner' | 'deployer' | 'viewer'
 
@@ -30,7 +31,8 @@ export function register(program: Command): void {
 
 async function list(options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('GET apps/{app}/members', { params: { app } })
+  const pages = await everyPage((query) => client.call('GET apps/{app}/members', { params: { app }, query }))
+  const reply = { members: pages.flatMap(({ members }) => members) }
   if (options.json) return printJson(reply)
   if (reply.members.length === 0)
     return print(`${app} has no members, so only admins see it; give somebody a role: atelier members add <person>`)

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { connect, listsByDefault, withJson } from './context.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { tokensOf } from './tokens.ts'
 
 type PlatformRole = 'admin' | 'member' | 'guest'
@@ -51,12 +52,7 @@ export function register(program: Command): void {
 
 async function list({ json }: Json): Promise<void> {
   const client = await connect()
-  const people = []
-  for (let cursor: string | null | undefined; cursor !== null; ) {
-    const page = await client.call('GET people', { query: { limit: 500, cursor } })
-    people.push(...page.people)
-    cursor = page.next
-  }
+  const people = (await everyPage((query) => client.call('GET people', { query }))).flatMap(({ people }) => people)
   if (json) return printJson({ people })
   if (people.length === 0)
     return print('There are no people yet, only tokens; invite one: atelier people invite <name>')

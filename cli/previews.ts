@@ -3,6 +3,7 @@ import { readStdin } from './ask.ts'
 import { type AppOptions, connectToApp, listsByDefault, withApp } from './context.ts'
 import { usage } from './failure.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { field, readFields, readList, shortVersion } from './reply.ts'
 
 type SetOptions = AppOptions & { ttl?: number; most?: number; password?: string | false }
@@ -35,7 +36,14 @@ export function register(program: Command): void {
 
 async function list(options: AppOptions): Promise<void> {
   const { client, app } = await connectToApp(options)
-  const reply = await client.call('GET apps/{app}/previews', { params: { app } })
+  const pages = await everyPage((query) => client.call('GET apps/{app}/previews', { params: { app }, query }))
+  const reply = {
+    previews: pages
+      .flatMap(({ previews }) => previews)
+      .toSorted((one, other) => Date.parse(other.deployed_at) - Date.parse(one.deployed_at)),
+    pull_requests: pages.flatMap(({ pull_requests }) => pull_requests),
+    settings: pages[0].settings,
+  }
   if (options.json) return printJson(reply)
   const previews = readList(reply, 'previews', (one) =>
     readFields(one, {

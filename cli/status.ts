@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type AppOptions, connectHere, withApp } from './context.ts'
 import { howItRuns } from './host-words.ts'
 import { ago, isTerminal, paint, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { field, readDeployment, readFields, readList, shortVersion } from './reply.ts'
 import { readOptional, readRollout } from './rollout-json.ts'
 import { rolloutLines } from './rollout-text.ts'
@@ -17,7 +18,8 @@ export function register(program: Command): void {
 async function status(options: AppOptions & { once?: true }): Promise<void> {
   const { client, linkedApp } = await connectHere()
   const app = options.app ?? linkedApp ?? undefined
-  const reply = await client.call('GET status', { query: { app } })
+  const pages = await everyPage((page) => client.call('GET status', { query: { ...page, app } }))
+  const reply = { platform: pages[0].platform, apps: pages.flatMap(({ apps }) => apps) }
   if (options.json) return printJson(reply)
 
   const platform = readFields(field(reply, 'platform'), { edges: 'number', queued: 'number', running: 'number' })

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { connect, listsByDefault, withJson } from './context.ts'
 import { usage } from './failure.ts'
 import { ago, print, printJson, printTable } from './output.ts'
+import { everyPage } from './pages.ts'
 import { readFields, readList } from './reply.ts'
 
 type CreateOptions = { scope: 'read' | 'deploy' | 'admin'; app?: string; expires?: number; alone?: true; json?: true }
@@ -35,7 +36,9 @@ export function register(program: Command): void {
 }
 
 async function list(_: unknown, command: Command): Promise<void> {
-  const reply = await (await connect()).call('GET tokens')
+  const client = await connect()
+  const pages = await everyPage((query) => client.call('GET tokens', { query }))
+  const reply = { tokens: pages.flatMap(({ tokens }) => tokens) }
   if (command.optsWithGlobals().json) return printJson(reply)
   const tokens = readList(reply, 'tokens', (token) =>
     readFields(token, {

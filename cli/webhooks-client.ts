@@ -60,7 +60,7 @@ export class WebhooksClient {
 
   deliveries(
     webhook: string,
-    query: { limit?: number; before?: number },
+    query: { limit?: number; cursor?: string },
   ): Promise<Answer<'GET webhooks/{webhook}/deliveries'>> {
     const [client, app] = [this.#client, this.#app]
     return app === null

@@ -13,7 +13,7 @@ type CreateOptions = Options & {
   events?: string[]
   environment?: 'production' | 'preview'
 }
-type LogOptions = Options & { limit: number; before?: number }
+type LogOptions = Options & { limit: number; cursor?: string }
 
 export function register(program: Command): void {
   const webhooks = listsByDefault(
@@ -44,7 +44,7 @@ export function register(program: Command): void {
     .argument('<webhook>')
     .argument('[delivery]', 'its number', readNumber)
     .option('--limit <count>', 'at most so many', readNumber, 20)
-    .option('--before <delivery>', 'only those before this one', readNumber)
+    .option('--cursor <next>', 'what follows the page that named it')
     .action((id: string, delivery: number | undefined, _, command: Command) =>
       log(id, delivery, command.optsWithGlobals()),
     )
@@ -176,8 +176,8 @@ async function tellEnd(
 async function log(id: string, delivery: number | undefined, options: LogOptions): Promise<void> {
   const webhooks = await open(options)
   if (delivery !== undefined) return showDelivery(webhooks, id, delivery, options)
-  const { limit, before, json } = options
-  const reply = await webhooks.deliveries(id, { limit, ...(before !== undefined && { before }) })
+  const { limit, cursor, json } = options
+  const reply = await webhooks.deliveries(id, { limit, ...(cursor !== undefined && { cursor }) })
   if (json) return printJson(reply)
   const deliveries = readList(reply, 'deliveries', readDelivery)
   if (deliveries.length === 0) return print(`nothing was sent to ${id} yet; try it: atelier webhooks test ${id}`)
@@ -189,6 +189,7 @@ async function log(id: string, delivery: number | undefined, options: LogOptions
       return [String(id), type, ago(at), state, String(attempts.length), how]
     }),
   )
+  if (reply.next) print(`more: atelier webhooks log ${id} --cursor ${reply.next}`)
 }
 
 async function showDelivery(webhooks: WebhooksClient, id: string, delivery: number, { json }: Options): Promise<void> {

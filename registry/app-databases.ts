@@ -76,14 +76,24 @@ export async function isWanted(sql: Db, { name }: Pick<AppDatabase, 'name'>): Pr
   return (await sql`select 1 from app_databases where name = ${name} and route_id is not null`).length > 0
 }
 
-/** Of an app: production first, then previews by branch. Those whose route is gone are not among them. */
-export async function listAppDatabases(sql: Db, app: string): Promise<AppDatabase[]> {
+/**
+ * Of an app: production first, then previews by branch, those after that one. Those whose route is gone are not among them. `limit` null: without
+ * end.
+ */
+export async function listAppDatabases(
+  sql: Db,
+  app: string,
+  { after = null, limit = null }: { after?: [Environment, string] | null; limit?: number | null } = {},
+): Promise<AppDatabase[]> {
+  const [environment, branch] = after ?? []
   return sql<AppDatabase[]>`
     select *
     from app_databases
     where app_id = ${app}
       and route_id is not null
-    order by environment desc, branch
+      ${after === null ? sql`` : sql`and (environment = 'preview', branch) > (${environment === 'preview'}, ${branch ?? ''})`}
+    order by environment = 'preview', branch
+    limit ${limit}
   `
 }
 

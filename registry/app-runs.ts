@@ -2,6 +2,7 @@ import type { Environment } from './branches.ts'
 import type { EnvSnapshot } from './env-vars.ts'
 import { AppError, type ErrorCode } from './errors.ts'
 import { newId } from './ids.ts'
+import { microsOf, momentAt, type PlaceInTime } from './place-in-time.ts'
 import { channels } from './routes.ts'
 import { type Key, open, seal } from './secrets.ts'
 import type { Db, Sql } from './sql.ts'
@@ -106,14 +107,20 @@ export async function findRun(sql: Db, app: string, id: string): Promise<AppRun 
   return run ?? null
 }
 
-/** Who ran what, the newest first. */
-export async function listRuns(sql: Db, app: string, { limit }: { limit: number }): Promise<AppRun[]> {
-  return sql<AppRun[]>`
-    select ${columns(sql)}
+/** Who ran what, the newest first, from the one after `after` on. */
+export async function listRuns(
+  sql: Db,
+  app: string,
+  { after, limit }: { after: PlaceInTime | null; limit: number },
+): Promise<(AppRun & { micros: string })[]> {
+  const [micros, id] = after ?? []
+  return sql<(AppRun & { micros: string })[]>`
+    select ${columns(sql)}, ${microsOf(sql, 'r.created_at')} as micros
     from app_runs r
     join deployments d on d.id = r.deployment_id
     where r.app_id = ${app}
-    order by r.created_at desc, r.id
+      ${after === null ? sql`` : sql`and (r.created_at, r.id) < (${momentAt(sql, micros ?? '')}, ${id ?? ''})`}
+    order by r.created_at desc, r.id desc
     limit ${limit}
   `
 }

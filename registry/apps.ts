@@ -68,13 +68,22 @@ export async function findApp(sql: Db, id: string): Promise<App | null> {
   return app ?? null
 }
 
-/** All apps, or only these, by name. */
-export async function listApps(sql: Db, { only = null }: { only?: string[] | null } = {}): Promise<App[]> {
+/** All apps, or only these, by name, those after that one. `limit` null: without end. */
+export async function listApps(
+  sql: Db,
+  {
+    only = null,
+    after = null,
+    limit = null,
+  }: { only?: string[] | null; after?: string | null; limit?: number | null } = {},
+): Promise<App[]> {
   return sql<App[]>`
     select id, production_branch, created_at, created_by
     from apps
-    where ${only}::text[] is null or id = any(${only})
+    where (${only}::text[] is null or id = any(${only}))
+      and (${after}::text is null or id > ${after})
     order by id
+    limit ${limit}
   `
 }
 

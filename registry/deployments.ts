@@ -6,6 +6,7 @@ import { AppError, type ErrorCode } from './errors.ts'
 import type { KeptOrigin } from './git-origins.ts'
 import { holdBuild, holdSource } from './holds.ts'
 import { newId } from './ids.ts'
+import { microsOf, momentAt, type PlaceInTime } from './place-in-time.ts'
 import { makeRoom } from './preview-removal.ts'
 import { digestInputs, findReusableBuild } from './reusable-builds.ts'
 import { ensureRoute } from './routes.ts'
@@ -219,27 +220,19 @@ export async function listDeployments(
   `
 }
 
-/** A deployment's place in time: microseconds since 1970, and its id. */
-export type DeploymentPlace = [micros: string, id: string]
-
 /** The newest first, from the one after `after` on. `app`, `only`: those of one app, or of some. */
 export async function pageDeployments(
   sql: Db,
-  {
-    app,
-    only,
-    after,
-    limit,
-  }: { app: string | null; only: string[] | null; after: DeploymentPlace | null; limit: number },
+  { app, only, after, limit }: { app: string | null; only: string[] | null; after: PlaceInTime | null; limit: number },
 ): Promise<(Deployment & { micros: string })[]> {
   const [micros, id] = after ?? []
   return sql<(Deployment & { micros: string })[]>`
-    select *, (extract(epoch from created_at) * 1000000)::bigint::text as micros
+    select *, ${microsOf(sql, 'created_at')} as micros
     from deployments
     where true
       ${app === null ? sql`` : sql`and app_id = ${app}`}
       ${only === null ? sql`` : sql`and app_id = any(${only})`}
-      ${after === null ? sql`` : sql`and (created_at, id) < (timestamptz 'epoch' + ${micros ?? ''}::text::bigint * interval '1 microsecond', ${id ?? ''})`}
+      ${after === null ? sql`` : sql`and (created_at, id) < (${momentAt(sql, micros ?? '')}, ${id ?? ''})`}
     order by created_at desc, id desc
     limit ${limit}
   `

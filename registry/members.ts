@@ -4,13 +4,20 @@ import type { Db } from './sql.ts'
 
 export type Member = { personId: string; name: string; role: Role; since: Date; addedBy: string }
 
-export async function listMembers(sql: Db, app: string): Promise<Member[]> {
+/** By name, those after that one. `limit` null: without end. */
+export async function listMembers(
+  sql: Db,
+  app: string,
+  { after = null, limit = null }: { after?: string | null; limit?: number | null } = {},
+): Promise<Member[]> {
   return sql<Member[]>`
     select m.person_id, p.name, m.role, m.since, m.added_by
     from members m
     join people p on p.id = m.person_id
     where m.app_id = ${app}
+      and (${after}::text is null or p.name > ${after})
     order by p.name
+    limit ${limit}
   `
 }
 

@@ -1,4 +1,5 @@
 import type { DeploymentState } from './deployments.ts'
+import { microsOf, momentAt, type PlaceInTime } from './place-in-time.ts'
 import { previewDefaults } from './preview-settings.ts'
 import type { Db } from './sql.ts'
 
@@ -19,10 +20,15 @@ export type Preview = {
   stateReason: string | null
 }
 
-/** Those of an app, the one that was deployed last first. */
-export async function listPreviews(sql: Db, appId: string): Promise<Preview[]> {
-  return sql<Preview[]>`
-    select p.route_id, p.app_id, p.branch, p.label, p.created_at, p.deployed_at,
+/** Those of an app, the one that was made last first, from the one after `after` on: that stays as it is, whatever is deployed to them. */
+export async function listPreviews(
+  sql: Db,
+  appId: string,
+  { after, limit }: { after: PlaceInTime | null; limit: number },
+): Promise<(Preview & { micros: string })[]> {
+  const [micros, id] = after ?? []
+  return sql<(Preview & { micros: string })[]>`
+    select ${microsOf(sql, 'p.created_at')} as micros, p.route_id, p.app_id, p.branch, p.label, p.created_at, p.deployed_at,
            p.deployed_at + make_interval(hours => p.ttl_hours) as ends_at,
            d.id as deployment_id, d.version, d.state, d.state_reason
     from (${agedPreviews(sql)}) p
@@ -34,7 +40,9 @@ export async function listPreviews(sql: Db, appId: string): Promise<Preview[]> {
       limit 1
     ) d on true
     where p.app_id = ${appId}
-    order by p.deployed_at desc, p.branch
+      ${after === null ? sql`` : sql`and (p.created_at, p.route_id) < (${momentAt(sql, micros ?? '')}, ${id ?? ''})`}
+    order by p.created_at desc, p.route_id desc
+    limit ${limit}
   `
 }
 

@@ -172,6 +172,23 @@ export async function listHeads(sql: Db, appId: string): Promise<RepoHead[]> {
   return sql<RepoHead[]>`select * from repo_heads where app_id = ${appId} order by pull_request nulls first`
 }
 
+/** Pull requests of an app's repository that are open, by number, those after that one. */
+export async function listOpenPulls(
+  sql: Db,
+  appId: string,
+  { after, limit }: { after: number; limit: number },
+): Promise<(RepoHead & { pullRequest: number })[]> {
+  return sql<(RepoHead & { pullRequest: number })[]>`
+    select *
+    from repo_heads
+    where app_id = ${appId}
+      and is_open
+      and pull_request > ${after}
+    order by pull_request
+    limit ${limit}
+  `
+}
+
 /** Its preview was removed, for this reason: there is none until the pull request has another head. */
 export async function refuseHead(
   tx: Db,

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { AppError } from './errors.ts'
 import { newId } from './ids.ts'
+import { microsOf, momentAt, type PlaceInTime } from './place-in-time.ts'
 import { type Caller, type CallerRow, personColumns, type Scope, toCaller } from './rights.ts'
 import type { Db, Sql } from './sql.ts'
 
@@ -101,17 +102,26 @@ export async function authenticate(sql: Db, secret: string): Promise<Caller | nu
   return toCaller(token)
 }
 
-/** All tokens, or those of a person. */
+export type ListedToken = Token & { person: string | null; micros: string }
+
+/** All tokens, or those of a person, the oldest first, from the one after `after` on. `limit` null: without end. */
 export async function listTokens(
   sql: Db,
-  { of = null }: { of?: string | null } = {},
-): Promise<(Token & { person: string | null })[]> {
-  return sql<(Token & { person: string | null })[]>`
-    select t.id, t.name, t.scope, t.app_id, t.person_id, p.name as person, t.created_at, t.expires_at, t.last_used_at
+  {
+    of = null,
+    after = null,
+    limit = null,
+  }: { of?: string | null; after?: PlaceInTime | null; limit?: number | null } = {},
+): Promise<ListedToken[]> {
+  const [micros, id] = after ?? []
+  return sql<ListedToken[]>`
+    select ${microsOf(sql, 't.created_at')} as micros, t.id, t.name, t.scope, t.app_id, t.person_id, p.name as person, t.created_at, t.expires_at, t.last_used_at
     from tokens t
     left join people p on p.id = t.person_id
-    where ${of}::text is null or t.person_id = ${of}
-    order by t.created_at
+    where (${of}::text is null or t.person_id = ${of})
+      ${after === null ? sql`` : sql`and (t.created_at, t.id) > (${momentAt(sql, micros ?? '')}, ${id ?? ''})`}
+    order by t.created_at, t.id
+    limit ${limit}
   `
 }
 

@@ -23,6 +23,7 @@ export const appRoutesRoute = route({
   policy: { action: 'read', on: 'params' },
   params: z.object({ app: appName }),
   query: z.strictObject({ version: versionName.optional() }),
+  whole: 'they are those of one build',
   answers: answersJson('the routes', routesJson),
   async handle({ query }, { app, sql, store }) {
     const deployment = query.version ? await findBuilt(sql, app, query.version) : await needLive(sql, app)

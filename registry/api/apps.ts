@@ -5,6 +5,7 @@ import { dropLeftDatabases } from '../reconcile.ts'
 import { appsWhere } from '../rights.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
 import { appName, line } from './fields.ts'
 import { route } from './route.ts'
 
@@ -39,10 +40,13 @@ export const listAppsRoute = route({
   path: '/apps',
   summary: 'List the apps the token may see',
   policy: { action: 'read', on: 'own' },
-  answers: answersJson('apps by name', z.object({ apps: z.array(appJson) })),
-  async handle(_, { sql, caller, config }) {
-    const apps = await listApps(sql, { only: appsWhere(caller, 'read') })
-    return Response.json({ apps: apps.map((app) => toJson(app, config)) })
+  query: z.strictObject(pageQuery(500, 100)),
+  answers: answersJson('a page of them, by name', z.object({ apps: z.array(appJson), next: nextField })),
+  async handle({ query: { limit, cursor } }, { sql, caller, config }) {
+    const [after = null] = readCursor(cursor, z.tuple([appName])) ?? []
+    const apps = await listApps(sql, { only: appsWhere(caller, 'read'), after, limit: limit + 1 })
+    const { shown, next } = pageOf(apps, limit, ({ id }) => [id])
+    return Response.json({ apps: shown.map((app) => toJson(app, config)), next })
   },
 })
 

@@ -3,8 +3,8 @@ import { type AuditEntry, listEntries } from '../audit.ts'
 import { wordsOfDeed } from '../deed-words.ts'
 import { appsWhere } from '../rights.ts'
 import { answersJson } from './answers.ts'
-import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
-import { appName, count, line } from './fields.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
+import { appName, line } from './fields.ts'
 import { route } from './route.ts'
 
 const entryJson = z
@@ -40,8 +40,7 @@ export const listAuditRoute = route({
   query: z.strictObject({
     app: appName.optional(),
     who: line(80).optional(),
-    limit: count(1, 500).default(50),
-    cursor: cursorField,
+    ...pageQuery(500, 50),
   }),
   answers: answersJson('entries', z.object({ entries: z.array(entryJson), next: nextField })),
   async handle({ query }, { app, sql, caller }) {

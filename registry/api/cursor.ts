@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { AppError } from '../errors.ts'
+import { count } from './fields.ts'
 
 // Long lists come in pages. A page begins after the last entry of the one before (keyset), so entries that come or go meanwhile neither repeat
 // nor hide others, and the last page costs no more than the first.
@@ -11,6 +12,14 @@ export const cursorField = z
   .optional()
   .openapi({ description: 'the `next` of the page before; without it: the first page' })
 
+/** The query of a list that comes in pages: `most` entries at most, without a wish `usual`. */
+export function pageQuery(most: number, usual: number) {
+  return { limit: count(1, most).default(usual), cursor: cursorField }
+}
+
+/** How a place in time looks in a cursor. */
+export const placeInTime = z.tuple([z.string().regex(/^\d{1,16}$/), z.string().max(40)])
+
 /** The field of an answer that leads to the next page. */
 export const nextField = z
   .string()
@@ -18,7 +27,7 @@ export const nextField = z
   .openapi({ description: 'for `cursor`, to have what follows; null: that is all' })
 
 /** What the entry is sorted by, as text that nobody has to understand. */
-export function toCursor(place: string[]): string {
+export function toCursor(place: unknown[]): string {
   return Buffer.from(JSON.stringify(place)).toString('base64url')
 }
 
@@ -34,7 +43,7 @@ export function readCursor<T>(cursor: string | undefined, schema: z.ZodType<T>):
 export function pageOf<T>(
   entries: T[],
   limit: number,
-  place: (entry: T) => string[],
+  place: (entry: T) => unknown[],
 ): { shown: T[]; next: string | null } {
   const shown = entries.slice(0, limit)
   const last = shown.at(-1)

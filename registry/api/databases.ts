@@ -2,7 +2,8 @@ import { z } from '@hono/zod-openapi'
 import { type AppDatabase, listAppDatabases } from '../app-databases.ts'
 import { type DatabaseFacts, readDatabaseFacts, roleConnections } from '../database-server.ts'
 import { answersJson } from './answers.ts'
-import { appName, environment, flag } from './fields.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
+import { appName, environment, flag, line } from './fields.ts'
 import { route } from './route.ts'
 
 const databaseJson = z
@@ -28,10 +29,17 @@ export const listDatabasesRoute = route({
   params: z.object({ app: appName }),
   query: z.strictObject({
     facts: flag.default(true).openapi({ description: 'false: without asking the database server' }),
+    ...pageQuery(500, 100),
   }),
-  answers: answersJson('production first, then previews by branch', z.object({ databases: z.array(databaseJson) })),
+  answers: answersJson(
+    'a page of them, production first, then previews by branch',
+    z.object({ databases: z.array(databaseJson), next: nextField }),
+  ),
   async handle({ query }, { app, sql, config }) {
-    const databases = await listAppDatabases(sql, app.id)
+    const { limit } = query
+    const after = readCursor(query.cursor, z.tuple([environment, line(300)]))
+    const found = await listAppDatabases(sql, app.id, { after, limit: limit + 1 })
+    const { shown: databases, next } = pageOf(found, limit, ({ environment, branch }) => [environment, branch])
     const facts = await readDatabaseFacts(config, query.facts ? databases : [])
     return Response.json({
       databases: databases.map((one) =>
@@ -41,6 +49,7 @@ export const listDatabasesRoute = route({
           config.appLimits.databaseMb * 1_048_576,
         ),
       ),
+      next,
     })
   },
 })

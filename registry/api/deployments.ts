@@ -1,20 +1,12 @@
 import { z } from '@hono/zod-openapi'
-import {
-  cancelDeployment,
-  type Deployment,
-  type DeploymentEvent,
-  findByVersion,
-  listEvents,
-  nextQueued,
-  pageDeployments,
-} from '../deployments.ts'
+import { type HistoryEntry, pageHistory } from '../deployment-history.ts'
+import { cancelDeployment, type Deployment, findByVersion, nextQueued, pageDeployments } from '../deployments.ts'
 import { readHosts } from '../edge-hosts.ts'
 import { appsWhere } from '../rights.ts'
-import { type Decision, readDecisions } from '../rollout-view.ts'
 import type { Db } from '../sql.ts'
 import { answersJson, answersStream } from './answers.ts'
 import { nameOf } from './call.ts'
-import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
+import { nextField, pageOf, pageQuery, placeInTime, readCursor } from './cursor.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
 import { streamEvents } from './event-stream.ts'
 import { appName, count, deploymentId, flag, until, versionName } from './fields.ts'
@@ -31,27 +23,41 @@ export const listDeploymentsRoute = route({
   query: z.strictObject({
     app: appName.optional(),
     version: versionName.optional().openapi({ description: 'only deployments of this version; needs app' }),
-    limit: count(1, 200).default(20),
-    cursor: cursorField,
+    ...pageQuery(200, 20),
   }),
   answers: answersJson('a page of them', z.object({ deployments: z.array(deploymentJson), next: nextField })),
   async handle({ query }, { app, sql, caller, config }) {
-    const { limit } = query
-    const after = readCursor(query.cursor, place)
     const only = appsWhere(caller, 'read')
     const { shown, next } =
       app && query.version
-        ? { shown: (await findOfVersion(sql, app.id, query.version)).slice(0, limit), next: null }
-        : pageOf(await pageDeployments(sql, { app: app?.id ?? null, only, after, limit: limit + 1 }), limit, placeOf)
+        ? pageOfVersion(await findOfVersion(sql, app.id, query.version), query)
+        : await pageOfAll(sql, { app: app?.id ?? null, only }, query)
     const hosts = await readHosts(sql, shown)
     return Response.json({ deployments: shown.map((deployment) => toJson(deployment, config, hosts)), next })
   },
 })
 
-const place = z.tuple([z.string().regex(/^\d{1,16}$/), deploymentId])
+type PageWanted = { limit: number; cursor?: string | undefined }
+type Page = { shown: Deployment[]; next: string | null }
 
-function placeOf({ micros, id }: { micros: string; id: string }): [string, string] {
-  return [micros, id]
+async function pageOfAll(
+  sql: Db,
+  of: { app: string | null; only: string[] | null },
+  { limit, cursor }: PageWanted,
+): Promise<Page> {
+  const after = readCursor(cursor, placeInTime)
+  return pageOf(await pageDeployments(sql, { ...of, after, limit: limit + 1 }), limit, ({ micros, id }) => [micros, id])
+}
+
+const placeOfVersion = z.tuple([z.enum(['production', 'preview']), z.string().regex(/^\d{1,9}$/)])
+
+// Production before previews, in each the newest first.
+function pageOfVersion(all: Deployment[], { limit, cursor }: PageWanted): Page {
+  const [environment, number] = readCursor(cursor, placeOfVersion) ?? []
+  const follows = (one: Deployment) =>
+    one.environment === environment ? one.number < Number(number) : environment !== 'preview'
+  const rest = environment === undefined ? all : all.filter(follows)
+  return pageOf(rest, limit, (one) => [one.environment, String(one.number)])
 }
 
 async function findOfVersion(sql: Db, app: string, version: string): Promise<Deployment[]> {
@@ -90,22 +96,18 @@ export const listEventsRoute = route({
   summary: 'List what happened to a deployment: who moved it, when, why, and how long it had been in its state',
   policy: { action: 'read', on: 'deployment' },
   params: idInPath,
-  answers: answersJson('events, oldest first', z.object({ events: z.array(eventJson) })),
-  async handle(_, { deployment, sql }) {
-    const [moves, decisions] = await Promise.all([listEvents(sql, deployment.id), readDecisions(sql, deployment.id)])
-    const events = [...moves.map(moveToJson), ...decisions.map(decisionToJson)]
-    return Response.json({ events: events.toSorted((one, other) => (one.at < other.at ? -1 : 1)) })
+  query: z.strictObject(pageQuery(500, 200)),
+  answers: answersJson('events, oldest first', z.object({ events: z.array(eventJson), next: nextField })),
+  async handle({ query: { limit, cursor } }, { deployment, sql }) {
+    const after = readCursor(cursor, placeInTime)
+    const found = await pageHistory(sql, deployment.id, { after, limit: limit + 1 })
+    const { shown, next } = pageOf(found, limit, ({ micros, key }) => [micros, key])
+    return Response.json({ events: shown.map(eventToJson), next })
   },
 })
 
-type EventJson = z.infer<typeof eventJson>
-
-function moveToJson({ at, fromState, toState, by, reason, durationMs }: DeploymentEvent): EventJson {
-  return { at: at.toISOString(), from: fromState, to: toState, rollout: null, by, reason, duration_ms: durationMs }
-}
-
-function decisionToJson({ at, kind, by, sentence }: Decision): EventJson {
-  return { at: at.toISOString(), from: null, to: null, rollout: kind, by, reason: sentence, duration_ms: null }
+function eventToJson({ at, from, to, rollout, by, reason, durationMs }: HistoryEntry): z.infer<typeof eventJson> {
+  return { at: at.toISOString(), from, to, rollout, by, reason, duration_ms: durationMs }
 }
 
 export const deploymentLogRoute = route({
@@ -114,6 +116,7 @@ export const deploymentLogRoute = route({
   summary: 'Read or follow a build log from any line on',
   policy: { action: 'read', on: 'deployment' },
   params: idInPath,
+  whole: 'its lines come one by one, as many as a build may write, from the line after `after` on',
   query: z.strictObject({ after: count(0, 1_000_000_000).optional(), follow: flag.default(false), until }),
   answers: answersStream(
     'log lines; with follow=true a `start` event before and an `end` event after them',

@@ -35,6 +35,7 @@ export const diffRoute = route({
   policy: { action: 'read', on: 'params' },
   params: z.object({ app: appName }),
   query: z.strictObject({ from: versionName, to: versionName }),
+  whole: 'of files, it has at most 500 of a kind',
   answers: answersJson('what differs; of files at most 500 of a kind', differencesJson),
   async handle({ query }, { app, sql, store, key }) {
     const [from, to] = await Promise.all([findBuilt(sql, app, query.from), findBuilt(sql, app, query.to)])

@@ -2,8 +2,8 @@ import { z } from '@hono/zod-openapi'
 import { addDomain, type Domain, listDomains, parseHost, removeDomain, shownHost } from '../domains.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
-import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
-import { appName, count, line } from './fields.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
+import { appName, line } from './fields.ts'
 import { route } from './route.ts'
 
 const domainJson = z
@@ -24,7 +24,7 @@ export const listDomainsRoute = route({
   summary: 'List the host names an app is meant to have; they are records so far, and nothing is served by them',
   policy: { action: 'read', on: 'params' },
   params: z.object({ app: appName }),
-  query: z.strictObject({ limit: count(1, 200).default(100), cursor: cursorField }),
+  query: z.strictObject(pageQuery(500, 100)),
   answers: answersJson('a page of them, by name', z.object({ domains: z.array(domainJson), next: nextField })),
   async handle({ query: { limit, cursor } }, { app, sql }) {
     const [after = null] = readCursor(cursor, z.tuple([line(253)])) ?? []

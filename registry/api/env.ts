@@ -55,6 +55,7 @@ export const listEnvRoute = route({
   summary: "List an app's variables by name; values only of those that were set as readable",
   policy: { action: 'read', on: 'params' },
   params,
+  whole: `there are at most ${maxVariables} variables`,
   query: z.strictObject(scope),
   answers: answersJson(
     'names',

@@ -24,6 +24,7 @@ export const appLogRoute = route({
   summary: 'Read or follow what the running app writes to stdout and stderr, by version',
   policy: { action: 'read', on: 'params' },
   params: z.object({ app: appName }),
+  whole: 'its lines come one by one; the newest 10,000 are kept, and `tail` says how many of them',
   query: z.strictObject({ tail: count(0, 10_000).default(200), follow: flag.default(false) }),
   answers: answersStream('log lines, oldest first', z.union([lineJson, endJson])),
   async handle({ query }, call) {

@@ -5,6 +5,7 @@ import { findPerson, type Person } from '../people.ts'
 import type { Sql } from '../sql.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
 import { appName, personName, role } from './fields.ts'
 import { route } from './route.ts'
 
@@ -18,9 +19,14 @@ export const listMembersRoute = route({
   summary: 'List the people who have a role on an app; admins of the platform need none',
   policy: { action: 'read', on: 'params' },
   params: ofApp,
-  answers: answersJson('members by name', z.object({ members: z.array(memberJson) })),
-  async handle(_, { app, sql }) {
-    return Response.json({ members: (await listMembers(sql, app.id)).map(toJson) })
+  query: z.strictObject(pageQuery(500, 100)),
+  answers: answersJson('a page of them, by name', z.object({ members: z.array(memberJson), next: nextField })),
+  async handle({ query: { limit, cursor } }, { app, sql }) {
+    const [after = null] = readCursor(cursor, z.tuple([personName])) ?? []
+    const { shown, next } = pageOf(await listMembers(sql, app.id, { after, limit: limit + 1 }), limit, ({ name }) => [
+      name,
+    ])
+    return Response.json({ members: shown.map(toJson), next })
   },
 })
 

@@ -23,10 +23,17 @@ export async function readPlatformState(sql: Db): Promise<PlatformState> {
   return state ?? { edges: 0, queued: 0, running: 0 }
 }
 
+/** Where an address stands in the list of all. */
+export type AppPlace = [app: string, environment: AppState['environment'], branch: string]
+
 type RouteRow = Omit<AppState, 'live' | 'latest'> & { liveId: string | null; latestId: string | null }
 
-/** One entry per address, production before previews; an app that was never deployed has one without deployments. */
-export async function readAppStates(sql: Db, { only }: { only: string[] | null }): Promise<AppState[]> {
+/** One entry per address by app, production before previews, from the one after `after` on; an app that was never deployed has one without deployments. */
+export async function readAppStates(
+  sql: Db,
+  { only, after, limit }: { only: string[] | null; after: AppPlace | null; limit: number },
+): Promise<AppState[]> {
+  const [app, environment, branch] = after ?? []
   const rows = await sql<RouteRow[]>`
     select a.id as app_id,
            coalesce(r.environment, 'production') as environment,
@@ -42,8 +49,10 @@ export async function readAppStates(sql: Db, { only }: { only: string[] | null }
            ) as latest_id
     from apps a
     left join routes r on r.app_id = a.id
-    where ${only}::text[] is null or a.id = any(${only})
-    order by a.id, environment desc, branch
+    where (${only}::text[] is null or a.id = any(${only}))
+      ${after === null ? sql`` : sql`and (a.id, coalesce(r.environment = 'preview', false), coalesce(r.branch, a.production_branch, 'main')) > (${app ?? ''}, ${environment === 'preview'}, ${branch ?? ''})`}
+    order by a.id, coalesce(r.environment = 'preview', false), coalesce(r.branch, a.production_branch, 'main')
+    limit ${limit}
   `
   const ids = rows.flatMap(({ liveId, latestId }) => [liveId, latestId]).filter((id) => id !== null)
   const deployments = await sql<Deployment[]>`select * from deployments where id = any(${ids})`

@@ -12,8 +12,8 @@ import type { Db } from '../sql.ts'
 import { deleteTokensOf } from '../tokens.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
-import { cursorField, nextField, pageOf, readCursor } from './cursor.ts'
-import { appName, count, flag, personName, platformRole, role } from './fields.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
+import { appName, flag, personName, platformRole, role } from './fields.ts'
 import { findKnown } from './members.ts'
 import { route } from './route.ts'
 
@@ -37,13 +37,10 @@ export const listPeopleRoute = route({
   path: '/people',
   summary: 'List people by name, with their roles',
   policy: { action: 'admin', on: 'platform' },
-  query: z.strictObject({
-    limit: count(1, 500).default(100),
-    cursor: cursorField,
-  }),
+  query: z.strictObject(pageQuery(500, 100)),
   answers: answersJson('people', z.object({ people: z.array(personJson), next: nextField })),
   async handle({ query }, { sql }) {
-    const [after = null] = readCursor(query.cursor, z.tuple([z.string()])) ?? []
+    const [after = null] = readCursor(query.cursor, z.tuple([personName])) ?? []
     const people = await listPeople(sql, { after, limit: query.limit + 1 })
     const { shown, next } = pageOf(people, query.limit, ({ name }) => [name])
     return Response.json({ people: shown.map((person) => toJson(person, person.roles ?? {})), next })

@@ -4,10 +4,11 @@ import { AppError } from '../errors.ts'
 import { removePreview } from '../preview-removal.ts'
 import { changePreviewSettings, gateOf, type PreviewSettings, readPreviewSettings } from '../preview-settings.ts'
 import { listPreviews } from '../previews.ts'
-import { approveHead, branchOfPull, findHead, listHeads, refuseHead } from '../repo-heads.ts'
+import { approveHead, branchOfPull, findHead, listOpenPulls, refuseHead } from '../repo-heads.ts'
 import { findLinkOfApp } from '../repo-links.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
+import { nextField, pageQuery, placeInTime, readCursor, toCursor } from './cursor.ts'
 import { appName, branchName, line } from './fields.ts'
 import { route } from './route.ts'
 
@@ -52,18 +53,30 @@ export const listPreviewsRoute = route({
   summary: 'The previews of an app, the open pull requests of its repository, and how long and how many are kept',
   policy: { action: 'read', on: 'params' },
   params,
+  query: z.strictObject(pageQuery(500, 100)),
   answers: answersJson(
-    'the one that was deployed last first',
-    z.object({ previews: z.array(previewJson), pull_requests: z.array(pullJson), settings: settingsJson }),
+    'a page of previews, the one that was made last first, and of pull requests by number',
+    z.object({
+      previews: z.array(previewJson),
+      pull_requests: z.array(pullJson),
+      settings: settingsJson,
+      next: nextField,
+    }),
   ),
-  async handle(_, { app, sql, config }) {
-    const [previews, heads, settings] = await Promise.all([
-      listPreviews(sql, app.id),
-      listHeads(sql, app.id),
+  async handle({ query: { limit, cursor } }, { app, sql, config }) {
+    // Two lists go forward with one cursor: which of them is at its end already has nothing more to show.
+    const [made, pull] = readCursor(cursor, place) ?? [null, 0]
+    const [previews, pulls, settings] = await Promise.all([
+      listPreviews(sql, app.id, { after: made, limit: limit + 1 }),
+      listOpenPulls(sql, app.id, { after: pull, limit: limit + 1 }),
       readPreviewSettings(sql, app.id),
     ])
+    const [shown, heads] = [previews.slice(0, limit), pulls.slice(0, limit)]
+    const last = shown.at(-1)
+    const isAll = previews.length <= limit && pulls.length <= limit
+    const next = toCursor([last ? [last.micros, last.routeId] : made, heads.at(-1)?.pullRequest ?? pull])
     return Response.json({
-      previews: previews.map((one) => ({
+      previews: shown.map((one) => ({
         branch: one.branch,
         url: appUrl(config, one.label),
         version: one.version,
@@ -74,15 +87,16 @@ export const listPreviewsRoute = route({
         deployed_at: one.deployedAt.toISOString(),
         ends_at: one.endsAt.toISOString(),
       })),
-      pull_requests: heads.flatMap(({ pullRequest, isOpen, headSha, isFork, approvedSha, note, tellError }) =>
-        pullRequest === null || !isOpen
-          ? []
-          : [{ number: pullRequest, head: headSha, is_fork: isFork, approved: approvedSha, note, problem: tellError }],
-      ),
+      pull_requests: heads.map(({ pullRequest, headSha, isFork, approvedSha, note, tellError }) => ({
+        ...{ number: pullRequest, head: headSha, is_fork: isFork, approved: approvedSha, note, problem: tellError },
+      })),
       settings: settingsToJson(settings),
+      next: isAll ? null : next,
     })
   },
 })
+
+const place = z.tuple([placeInTime.nullable(), z.int().min(0).max(2_147_483_647)])
 
 export const removePreviewRoute = route({
   method: 'delete',

@@ -32,6 +32,7 @@ export const showRolloutRoute = route({
         'true: a `rollout` event whenever something has changed, and `end` with the verdict, as lines of JSON or server-sent events',
     }),
   }),
+  whole: 'it is one rollout, and of its steps the newest 200',
   answers: answersStream('the rollout, or null', z.union([changeJson, endJson]), { orJson: shown }),
   async handle({ query }, call) {
     const [id = null] = await findRolloutsToShow(call.sql, [call.app.id])

@@ -37,6 +37,8 @@ type Definition<P extends Policy, Params, Query, Body> = {
   query?: z.ZodType<Query>
   body?: z.ZodType<Body>
   maxBodyBytes?: number
+  /** Of a list that does not come in pages: why it need not. Stands in the document. */
+  whole?: string
   /** The body is read by the handler, as it comes. With a `body` besides, that is what comes as JSON, and names the app in place of the query. */
   streamedBody?: { type: string }
   answers: RouteConfig['responses']
@@ -140,7 +142,7 @@ function describe<P extends Policy, Params, Query, Body>(definition: Definition<
     method,
     path: `/api/platform${path}`,
     summary,
-    description: `Needs a token that may \`${policy.action}\`.`,
+    description: `Needs a token that may \`${policy.action}\`.${definition.whole ? ` Whole, not in pages: ${definition.whole}.` : ''}`,
     security: [{ token: [] }],
     request: {
       ...(params && { params: params as never }),

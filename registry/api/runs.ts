@@ -10,9 +10,10 @@ import type { Sql } from '../sql.ts'
 import { Wakeup } from '../wakeup.ts'
 import { answersJson, answersStream, errorJson } from './answers.ts'
 import { nameOf } from './call.ts'
+import { nextField, pageOf, pageQuery, placeInTime, readCursor } from './cursor.ts'
 import { errorBody } from './error-response.ts'
 import { type StreamEvent, streamEvents } from './event-stream.ts'
-import { appName, branchName, count } from './fields.ts'
+import { appName, branchName } from './fields.ts'
 import { route } from './route.ts'
 import { shownCommand } from './shown-command.ts'
 
@@ -142,10 +143,12 @@ export const listRunsRoute = route({
   summary: 'Who ran which commands, the newest first',
   policy: { action: 'deploy', on: 'params' },
   params: z.object({ app: appName }),
-  query: z.strictObject({ limit: count(1, 500).default(20) }),
-  answers: answersJson('commands, the newest first', z.object({ runs: z.array(runJson) })),
-  async handle({ query }, { app, sql }) {
-    return Response.json({ runs: (await listRuns(sql, app.id, query)).map(toJson) })
+  query: z.strictObject(pageQuery(500, 20)),
+  answers: answersJson('a page of them, the newest first', z.object({ runs: z.array(runJson), next: nextField })),
+  async handle({ query: { limit, cursor } }, { app, sql }) {
+    const found = await listRuns(sql, app.id, { after: readCursor(cursor, placeInTime), limit: limit + 1 })
+    const { shown, next } = pageOf(found, limit, ({ micros, id }) => [micros, id])
+    return Response.json({ runs: shown.map(toJson), next })
   },
 })
 

@@ -7,8 +7,9 @@ import { appsWhere } from '../rights.ts'
 import { type RolloutView, readRolloutsToShow } from '../rollout-view.ts'
 import { findToken } from '../tokens.ts'
 import { answersJson } from './answers.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
 import { deploymentJson, toJson } from './deployment-json.ts'
-import { appName } from './fields.ts'
+import { appName, environment, line } from './fields.ts'
 import { lockJson, lockToJson } from './locks.ts'
 import { type AppState, readAppStates, readPlatformState } from './overview.ts'
 import { type RolloutJson, rolloutJson, rolloutToJson } from './rollout-json.ts'
@@ -45,6 +46,7 @@ const statusJson = z.object({
     running: z.number(),
   }),
   apps: z.array(appStateJson),
+  next: nextField,
 })
 
 export const statusRoute = route({
@@ -52,16 +54,23 @@ export const statusRoute = route({
   path: '/status',
   summary: 'What is live at which address, and what is on its way',
   policy: { action: 'read', on: 'query?' },
-  query: z.strictObject({ app: appName.optional() }),
-  answers: answersJson('the platform and its apps', statusJson),
-  async handle(_, { app, sql, caller, config }) {
+  query: z.strictObject({ app: appName.optional(), ...pageQuery(500, 200) }),
+  answers: answersJson('the platform, and a page of its apps by name with their previews', statusJson),
+  async handle({ query: { limit, cursor } }, { app, sql, caller, config }) {
     const only = app ? [app.id] : appsWhere(caller, 'read')
-    const [platform, proved, states, rollouts, locks] = await Promise.all([
+    const after = readCursor(cursor, z.tuple([appName, environment, line(300)]))
+    const found = await readAppStates(sql, { only, after, limit: limit + 1 })
+    const { shown: states, next } = pageOf(found, limit, ({ appId, environment, branch }) => [
+      appId,
+      environment,
+      branch,
+    ])
+    const apps = [...new Set(states.map(({ appId }) => appId))]
+    const [platform, proved, rollouts, locks] = await Promise.all([
       readPlatformState(sql),
       readIsolation(sql),
-      readAppStates(sql, { only }),
-      readRolloutsToShow(sql, only),
-      readLocks(sql, only),
+      readRolloutsToShow(sql, apps),
+      readLocks(sql, apps),
     ])
     const live = states.flatMap((state) => state.live ?? [])
     const hosts = await readHosts(sql, live)
@@ -85,6 +94,7 @@ export const statusRoute = route({
         rollout: rolloutOf(state, rollouts, config),
         locks: locks.filter((lock) => isProductionOf(state, lock.appId)).map(lockToJson),
       })),
+      next,
     })
   },
 })

@@ -4,6 +4,7 @@ import { AppError } from '../errors.ts'
 import { type Caller, isPlatformAdmin, may } from '../rights.ts'
 import { createToken, deleteToken, deleteTokensOf, listTokens, type Token } from '../tokens.ts'
 import { answersJson, answersNothing } from './answers.ts'
+import { nextField, pageOf, pageQuery, placeInTime, readCursor } from './cursor.ts'
 import { appName, line } from './fields.ts'
 import { route } from './route.ts'
 
@@ -27,10 +28,13 @@ export const listTokensRoute = route({
   path: '/tokens',
   summary: 'List your tokens, as an admin all of them; secrets are not kept and never shown again',
   policy: { action: 'admin', on: 'own' },
-  answers: answersJson('tokens', z.object({ tokens: z.array(tokenJson) })),
-  async handle(_, { sql, caller }) {
-    const tokens = await listTokens(sql, { of: onlyOf(caller) })
-    return Response.json({ tokens: tokens.map((token) => toJson(token, token.person)) })
+  query: z.strictObject(pageQuery(500, 100)),
+  answers: answersJson('a page of them, the oldest first', z.object({ tokens: z.array(tokenJson), next: nextField })),
+  async handle({ query: { limit, cursor } }, { sql, caller }) {
+    const after = readCursor(cursor, placeInTime)
+    const tokens = await listTokens(sql, { of: onlyOf(caller), after, limit: limit + 1 })
+    const { shown, next } = pageOf(tokens, limit, ({ micros, id }) => [micros, id])
+    return Response.json({ tokens: shown.map((token) => toJson(token, token.person)), next })
   },
 })
 

@@ -4,7 +4,7 @@ import { type Delivery, listDeliveries, needDelivery, readEvent, redeliver, send
 import { renderMessage } from '../webhooks/message.ts'
 import { needWebhook, type Webhook } from '../webhooks/webhooks.ts'
 import { answersJson } from './answers.ts'
-import { count } from './fields.ts'
+import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
 import { type Route, route } from './route.ts'
 import { inBothPlaces } from './webhook-place.ts'
 
@@ -33,15 +33,14 @@ const list = inBothPlaces(({ prefix, of, policyTo, paramsOfOne }) =>
     summary: `List what was sent to a webhook ${of}, the newest first, and how it went; never what the receiver said`,
     policy: policyTo('look'),
     params: paramsOfOne,
-    query: z.strictObject({
-      before: count(1, Number.MAX_SAFE_INTEGER).optional().openapi({ description: 'only those with a smaller id' }),
-      limit: count(1, 100).default(20),
-    }),
-    answers: answersJson('deliveries', z.object({ deliveries: z.array(deliveryJson) })),
+    query: z.strictObject(pageQuery(100, 20)),
+    answers: answersJson('a page of them', z.object({ deliveries: z.array(deliveryJson), next: nextField })),
     async handle({ params, query }, { sql }) {
       const { id } = await needWebhook(sql, params.app ?? null, params.webhook)
-      const deliveries = await listDeliveries(sql, id, { before: query.before ?? null, limit: query.limit })
-      return Response.json({ deliveries: deliveries.map(toJson) })
+      const [before = null] = readCursor(query.cursor, z.tuple([z.int().positive()])) ?? []
+      const found = await listDeliveries(sql, id, { before, limit: query.limit + 1 })
+      const { shown, next } = pageOf(found, query.limit, ({ id }) => [id])
+      return Response.json({ deliveries: shown.map(toJson), next })
     },
   }),
 )

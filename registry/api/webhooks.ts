@@ -5,6 +5,7 @@ import {
   deleteWebhook,
   enableWebhook,
   listWebhooks,
+  mostWebhooks,
   needWebhook,
   rotateSecret,
   type Webhook,
@@ -62,6 +63,7 @@ const list = inBothPlaces(({ prefix, of, policyTo, params }) =>
     summary: `List the webhooks ${of}; addresses without what may be a secret in them`,
     policy: policyTo('look'),
     params,
+    whole: `there are at most ${mostWebhooks}`,
     answers: answersJson('webhooks', z.object({ webhooks: z.array(webhookJson) })),
     async handle({ params }, { sql }) {
       return Response.json({ webhooks: (await listWebhooks(sql, params.app ?? null)).map(toJson) })
@@ -119,6 +121,7 @@ const show = inBothPlaces(({ prefix, of, policyTo, paramsOfOne }) =>
     summary: `Show a webhook ${of}`,
     policy: policyTo('look'),
     params: paramsOfOne,
+    whole: 'it is one webhook',
     answers: answersJson('the webhook', webhookJson),
     async handle({ params }, { sql }) {
       return Response.json(toJson(await needWebhook(sql, params.app ?? null, params.webhook)))

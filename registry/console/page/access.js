@@ -44,8 +44,14 @@ export function forgetAccess() {
 }
 
 async function showTokens() {
-  const answer = await ask('GET', 'tokens')
-  if (answer) fill('#tokens', answer.tokens.map(tokenRow))
+  const tokens = []
+  for (let next = ''; next !== null; ) {
+    const page = await ask('GET', `tokens?limit=500${next && `&cursor=${next}`}`)
+    if (!page) return
+    tokens.push(...page.tokens)
+    next = page.next
+  }
+  fill('#tokens', tokens.map(tokenRow))
 }
 
 function tokenRow({ id, name, scope, app_id, person, expires_at, last_used_at }) {

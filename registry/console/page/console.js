@@ -91,7 +91,7 @@ async function refresh() {
 
 async function show() {
   if (!isSignedIn && !(await hasSession())) return showSignedIn(false)
-  const [status, list] = await Promise.all([read('status'), read('deploys?limit=30')])
+  const [status, list] = await Promise.all([readStatus(), read('deploys?limit=30')])
   if (!status || !list) return showSignedIn(false)
   showSignedIn(true)
   const { edges, queued, running, isolation } = status.platform
@@ -134,6 +134,18 @@ async function hasSession() {
   const answer = await response.json()
   if (!response.ok) throw new Error(answer.error.message)
   return answer.signed_in
+}
+
+// The apps of every page.
+async function readStatus() {
+  const status = await read('status?limit=500')
+  for (let next = status?.next ?? null; next !== null; ) {
+    const page = await read(`status?limit=500&cursor=${next}`)
+    if (!page) return null
+    status.apps.push(...page.apps)
+    next = page.next
+  }
+  return status
 }
 
 // Null means: not signed in any more.
