@@ -69,6 +69,19 @@ test('when the Postgres of the apps is killed it comes back, and so do their con
   expect(atelier.platform.stderr).toContain('Postgres of the apps ended unexpectedly and is started again')
 })
 
+test('the doctor says how it is', async ({ atelier }) => {
+  const look = async () => {
+    const { stdout } = await atelier.cli(['doctor', '--json'], { env: { ATELIER_HTTP_PORT: String(atelier.port) } })
+    const { checks }: { checks: { name: string; state: string; what: string }[] } = JSON.parse(stdout)
+    return checks.find(({ name }) => name === 'apps postgres')
+  }
+  const well = await look()
+  expect(well).toMatchObject({ state: 'ok', what: expect.stringMatching(/^version \d+, \d+ MB on disk, /) })
+  expect(well?.what).toMatch(/ [1-9]\d* of 400 connections taken$/)
+  const [, megabytes] = /(\d+) MB/.exec(well?.what ?? '') ?? []
+  expect(Number(megabytes)).toBeGreaterThan(6)
+})
+
 plainTest('it runs again with the platform, and lies still when no app has a database any more', async () => {
   await using atelier = await Atelier.start()
   const repo = await atelier.clone(await atelier.createApp('notes'))

@@ -81,8 +81,11 @@ withAtelier('a running platform: its port, its database, its store, its key', as
   expect(well.of('port')).toEqual({ name: 'port', state: 'ok', what: `${platform.port} is the platform's` })
   expect(well.of('postgres')).toMatchObject({
     state: 'ok',
-    what: expect.stringMatching(/^embedded, version \d+, and LISTEN works/),
+    what: expect.stringMatching(
+      /^embedded, version \d+, and LISTEN works; \d+ MB on disk, [1-9]\d* of \d+ connections taken$/,
+    ),
   })
+  expect(well.of('apps postgres')).toMatchObject({ state: 'ok', what: expect.stringContaining('not there yet') })
   expect(well.of('store')).toMatchObject({ state: 'ok' })
   expect(well.of('key')).toMatchObject({ state: 'ok', what: expect.stringContaining('mode 600') })
 
@@ -126,6 +129,14 @@ describe('what a newcomer trips over is named with the way out', () => {
     })
     expect(of('postgres')).toMatchObject({ state: 'fail', next: expect.stringContaining('ATELIER_DATABASE_URL') })
     expect(of('queue')).toMatchObject({ state: 'fail', next: expect.stringContaining('ATELIER_QUEUE_URL') })
+    expect(of('apps postgres')).toBeUndefined()
+    const apart = await examine({ ATELIER_APPS_DATABASE_URL: 'postgres://apps:hush-apps@127.0.0.1:1/postgres' })
+    expect(apart.of('apps postgres')).toMatchObject({
+      state: 'fail',
+      what: expect.stringMatching(/^it cannot be reached/),
+      next: expect.stringContaining('ATELIER_APPS_DATABASE_URL'),
+    })
+    expect(apart.said).not.toContain('hush')
     expect(said).not.toContain('hush')
   })
 

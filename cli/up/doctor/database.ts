@@ -6,7 +6,8 @@ import type { Config } from '../../../registry/config.ts'
 import { messageOf } from '../../../registry/errors.ts'
 import { connect, type Sql } from '../../../registry/sql.ts'
 import { postgresUrl } from '../postgres.ts'
-import { type Check, fail, ok } from './check.ts'
+import { type Check, fail, ok, warn } from './check.ts'
+import { isNearlyFull, readUse, useText, within, withoutPassword } from './database-use.ts'
 
 const oldestVersion = 14
 const answerMs = 5000
@@ -38,7 +39,10 @@ export async function checkDatabase(config: Config): Promise<Database> {
         ],
         now,
       }
-    return { checks: [ok('postgres', `${name}, and LISTEN works`)], now }
+    const use = await within(readUse(sql))
+    const what = `${name}, and LISTEN works; ${useText(use)}`
+    const next = 'see who has so many: select * from pg_stat_activity'
+    return { checks: [isNearlyFull(use) ? warn('postgres', what, next) : ok('postgres', what)], now }
   } catch (thrown) {
     const next =
       config.databaseUrl === null
@@ -92,19 +96,4 @@ async function hearsItself(sql: Sql): Promise<boolean> {
   } finally {
     clearTimeout(timer)
   }
-}
-
-async function within<T>(work: PromiseLike<T>): Promise<T> {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error(`no answer within ${answerMs / 1000} s`)), answerMs)
-  try {
-    return await Promise.race([work, late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function withoutPassword(message: string, url: string): string {
-  const { password } = new URL(url)
-  return password === '' ? message : message.replaceAll(password, '…').replaceAll(decodeURIComponent(password), '…')
 }

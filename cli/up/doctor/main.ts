@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { type Config, readConfig } from '../../../registry/config.ts'
 import { messageOf } from '../../../registry/errors.ts'
 import { paint, print, printJson } from '../../output.ts'
+import { checkAppsDatabase } from './apps-database.ts'
 import { type Check, fail, ok } from './check.ts'
 import { checkClock, type Reading } from './clock.ts'
 import { checkDatabase } from './database.ts'
@@ -38,6 +39,7 @@ async function examine(): Promise<Check[]> {
     checkPackages(),
   ])
   const port = await checkPort(running, config)
+  const apps = await checkAppsDatabase(config, { isUp: running.pid !== null || running.answers !== 'no' })
   const clocks: Reading[] = [
     ...(database.now ? [{ of: 'Postgres', now: database.now, here: asked }] : []),
     ...(packages.now ? [{ of: packages.host, now: packages.now, here: asked }] : []),
@@ -47,7 +49,7 @@ async function examine(): Promise<Check[]> {
     ...[isolation, checkControlGroups(), checkOpenFiles()],
     ...[checkHome(config), ...checkSecrets(config), checkDisk(config)],
     ...[checkPlatform(running, config), port, ...names, checkClock(clocks)],
-    ...[...database.checks, queue, store, packages.check],
+    ...[...database.checks, ...(apps ? [apps] : []), queue, store, packages.check],
   ]
 }
 
