@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { create } from 'tar'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -112,6 +114,53 @@ describe('a change with an Idempotency-Key', () => {
     expect(eventsOf(retold.text).at(0)).toMatchObject({ type: 'start', deployment: { version: '1.0.1' } })
     expect(eventsOf(retold.text).at(-1)).toEqual(eventsOf(followed.text).at(-1))
     expect(await deployments()).toHaveLength(2)
+  })
+
+  test('may be a deployment whose reader was cut off: asked again it is the same one, from its beginning', async () => {
+    const body = await archive('cut')
+    const leaving = new AbortController()
+    const path = `deploy?app=${app}&version=2.0.0&canary=skip`
+    const how = { token, headers: { 'idempotency-key': key } }
+    const cut = await plane.stream('POST', path, { ...how, body, signal: leaving.signal })
+    cut.on('error', () => undefined)
+    const [first] = await once(cut, 'data')
+    expect(String(first)).toContain('"type":"start"')
+    leaving.abort()
+
+    const again = plane.ask('POST', path, { ...how, body })
+    await expect.poll(deployments).toHaveLength(1)
+    const [made] = await deployments()
+    await finishDeployment(plane.sql, plane.config, String(made?.id))
+    const told = await again
+    expect(told.headers).toMatchObject({ 'idempotency-replayed': 'true' })
+    expect(eventsOf(told.text).at(0)).toMatchObject({ type: 'start', deployment: { id: made?.id } })
+    expect(eventsOf(told.text).at(-1)).toMatchObject({ type: 'end', ok: true })
+    expect(await deployments()).toHaveLength(1)
+  })
+
+  test('may be an upload that was cut off: nothing was made, and it is tried again', async () => {
+    const body = await archive('x'.repeat(100_000))
+    const path = `deploy?app=${app}&version=3.0.0&follow=false`
+    const half = new PassThrough()
+    half.write(body.subarray(0, body.length / 2))
+    const cut = ask('POST', path, { body: half })
+    const isUnderWay = async () => (await plane.sql`select key from repeats where key = ${key}`).length
+    await expect.poll(isUnderWay).toBe(1)
+    expect(await ask('POST', path, { body })).toMatchObject({ status: 409, json: { error: { code: 'REPEAT_BUSY' } } })
+    half.destroy(new Error('the connection is cut'))
+    await expect(cut).rejects.toThrow()
+    await expect.poll(isUnderWay).toBe(0)
+    expect(await ask('POST', path, { body })).toMatchObject({ status: 202, json: { version: '3.0.0' } })
+    expect(await deployments()).toHaveLength(1)
+  })
+
+  test('that failed through no fault of the caller is tried again', async () => {
+    const json = { host: 'www.example.org' }
+    await plane.sql`alter table domains rename to domains_gone`
+    const failed = await ask('POST', `apps/${app}/domains`, { json })
+    await plane.sql`alter table domains_gone rename to domains`
+    expect(failed.status).toBe(500)
+    expect(await ask('POST', `apps/${app}/domains`, { json })).toMatchObject({ status: 200, json })
   })
 
   test('is kept for a day', async () => {
