@@ -1,4 +1,8 @@
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { buffer } from 'node:stream/consumers'
+import { create } from 'tar'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startControlPlane } from '../../test/support/control-plane.ts'
 import { appendAppLog } from '../app-logs.ts'
@@ -80,6 +84,97 @@ describe.each([
     await endOf(stream)
     await stream.write('not for them')
     await other.until('not for them')
+  })
+})
+
+// Every stream there is, and what becomes of what it told of: only the telling ends, but for a command, which nobody else minds.
+const archive = async () => {
+  const folder = await mkdtemp(join(plane.home, 'app-'))
+  await writeFile(join(folder, 'index.html'), 'one')
+  return buffer(create({ cwd: folder, gzip: true, portable: true }, ['.']))
+}
+const stateOf = async (id: string) => (await plane.sql`select state from deployments where id = ${id}`)[0]?.state
+type Opened = { first: string; after?: (first: Record<string, unknown>) => Promise<unknown> }
+const goesOn = async (first: Record<string, unknown>) => {
+  const { id } = first['deployment'] as { id: string }
+  expect(await stateOf(id)).toBe('queued')
+}
+const streams: [string, (at: Situation, how: Ask) => ReturnType<typeof plane.stream>, Opened][] = [
+  [
+    'an upload that is deployed',
+    async ({ app }, how) => plane.stream('POST', `deploy?app=${app}`, { ...how, body: await archive() }),
+    { first: 'start', after: goesOn },
+  ],
+  [
+    'a redeployment',
+    ({ app }, how) => plane.stream('POST', 'redeploy', { ...how, json: { app_id: app } }),
+    { first: 'start', after: goesOn },
+  ],
+  [
+    'a build log',
+    async ({ app }, how) => {
+      const { json } = await plane.ask('POST', `deploy?app=${app}&follow=false`, {
+        token: admin,
+        body: await archive(),
+      })
+      return plane.stream('GET', `deployments/${(json as { id: string }).id}/logs?follow=true`, how)
+    },
+    { first: 'start', after: goesOn },
+  ],
+  [
+    'a rollout',
+    async ({ app }, how) => {
+      await plane.rollout(app, '1.1.0')
+      return plane.stream('GET', `apps/${app}/rollout?follow=true`, how)
+    },
+    { first: 'rollout' },
+  ],
+  [
+    'a command',
+    async ({ app }, how) => {
+      await plane.sql`update builds set kind = 'fetch' where app_id = ${app}`
+      return plane.stream('POST', `apps/${app}/runs`, { ...how, json: { command: ['sleep', '600'] } })
+    },
+    {
+      first: 'run',
+      after: async (first) => {
+        const { id } = first['run'] as { id: string }
+        const state = async () => (await plane.sql`select state from app_runs where id = ${id}`)[0]?.state
+        await expect.poll(state).toBe('ended')
+      },
+    },
+  ],
+]
+
+describe.each(streams)('C6: %s that is followed', (_, open, { first, after }) => {
+  test.each([
+    ['deleted', 'application/x-ndjson'],
+    ['expired', 'text/event-stream'],
+  ])('is cut when the token is %s (%s)', async (how, accept) => {
+    await plane.sql`insert into edges (id) values ('cut') on conflict (id) do update set seen_at = now() + interval '1 minute'`
+    await plane.sql`update edges set seen_at = now() + interval '1 minute'`
+    const app = await plane.app()
+    const { id } = await plane.deployed(app, '1.0.0')
+    const person = await plane.person('guest', { [app]: 'deployer' })
+    const response = await open({ app, id, person }, { token: await person.token('deploy'), headers: { accept } })
+    expect(response.statusCode).toBe(200)
+    const lines = createInterface({ input: response })[Symbol.asyncIterator]()
+    const next = async (): Promise<Record<string, unknown> | null> => {
+      for (;;) {
+        const { value, done } = await lines.next()
+        if (done) return null
+        const [json] = /\{.*/.exec(value) ?? []
+        if (json) return JSON.parse(json)
+      }
+    }
+    const opened = await next()
+    expect(opened).toMatchObject({ type: first })
+    if (how === 'deleted') await plane.sql`delete from tokens where person_id = ${person.id}`
+    else await plane.sql`update tokens set expires_at = now() where person_id = ${person.id}`
+    let last = opened
+    for (let event = await next(); event !== null; event = await next()) last = event
+    expect(last).toMatchObject({ type: 'end', error: { code: 'UNAUTHENTICATED' } })
+    await after?.(opened ?? {})
   })
 })
 
