@@ -1,5 +1,7 @@
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { Socket } from 'node:net'
+import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createLog } from '../../registry/log.ts'
@@ -68,6 +70,22 @@ test('E3: a trusted proxy is believed about its client and the protocol, and abo
     'x-real-ip': '6.6.6.6',
     'cf-connecting-ip': '6.6.6.6',
   })
+})
+
+test.each([
+  ['gateway.sock', 'git.localhost'],
+  ['registry.sock', 'api.localhost'],
+  ['registry.sock', 'console.localhost'],
+])('E3: limits and the audit log go by the same client: %s as %s is told of it', async (socket, host) => {
+  const part = createServer((request, response) => response.end(String(request.headers['x-forwarded-for'])))
+  part.listen(join(edge.config.runDir, socket))
+  await once(part, 'listening')
+  const told = async (from: string) =>
+    (await edge.ask(host, '/', { from, headers: { 'x-forwarded-for': '1.2.3.4' } })).body
+  const seen = [await told(proxy), await told(stranger)]
+  part.close()
+  await once(part, 'close')
+  expect(seen).toEqual(['1.2.3.4', stranger])
 })
 
 test('the cookie of a visitor who came by https, as a trusted proxy says, is kept for https', async () => {
