@@ -29,11 +29,11 @@ export async function advertise(
   child.stdout?.pipe(response)
 }
 
-/** Answers POST git-upload-pack: a clone or a fetch. */
+/** Answers POST git-upload-pack: a clone or a fetch, which breaks off when `ended` is aborted. Resolves when the answer is over. */
 export async function sendPack(
   request: IncomingMessage,
   response: ServerResponse,
-  { access, body }: { access: Access; body: Readable },
+  { access, body, ended }: { access: Access; body: Readable; ended: AbortSignal },
   { git, repositories }: GatewayDeps,
 ): Promise<void> {
   if (!access.app) throw new AppError('APP_NOT_FOUND', 'There is no such app.')
@@ -43,11 +43,14 @@ export async function sendPack(
     stdio: ['pipe', 'pipe', 'ignore'],
   })
   if (!child.stdin || !child.stdout) throw new AppError('INTERNAL', 'git upload-pack started without pipes')
+  const over = new Promise<void>((resolve) => response.once('close', () => resolve()))
   response.once('close', () => void endGroup(child))
+  ended.addEventListener('abort', () => response.destroy())
   response.writeHead(200, headers('application/x-git-upload-pack-result'))
   child.stdout.pipe(response)
   const end = await feed(Buffer.alloc(0), body, { into: child.stdin, maxBytes: maxNegotiationBytes })
   if (end === 'oversize') response.destroy()
+  await over
 }
 
 function commandOf(service: Service): string {

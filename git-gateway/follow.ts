@@ -4,6 +4,7 @@ import { type FollowUntil, followBuildLog } from '../registry/followed-log.ts'
 import { isUnreachable } from '../registry/sql.ts'
 import type { GatewayDeps } from './gateway-deps.ts'
 import type { RefUpdate, Verdict } from './ref-update.ts'
+import { TokenEnded } from './token-watch.ts'
 
 type Following = { say: (lines: string[]) => Promise<void>; signal: AbortSignal; until: FollowUntil }
 
@@ -41,10 +42,15 @@ export async function followDeployment(
   } finally {
     clearTimeout(waiting)
   }
-  const why = deps.stopping.aborted ? 'The gateway restarts' : 'The database does not answer'
+  const why = whyLeft(signal, deps)
   const sentence = `${why}; the deployment goes on: atelier logs ${deployment.id} -f`
   await say([sentence])
   return { ref, ok: false, reason: sentence }
+}
+
+function whyLeft({ reason }: AbortSignal, { stopping }: GatewayDeps): string {
+  if (reason instanceof TokenEnded) return 'The token has ended'
+  return stopping.aborted ? 'The gateway restarts' : 'The database does not answer'
 }
 
 function verdictOf(ref: string, ended: Deployment | null, until: FollowUntil): Verdict {

@@ -12,6 +12,7 @@ import { RefLocks } from './ref-lock.ts'
 import { RefMover } from './ref-mover.ts'
 import { refuse, send } from './refusal.ts'
 import { Repositories } from './repositories.ts'
+import { TokenWatch } from './token-watch.ts'
 import { openBody } from './upload.ts'
 
 const stopWithinMs = 5_000
@@ -85,8 +86,10 @@ async function route(request: IncomingMessage, response: ServerResponse, deps: G
   }
   if (address.discovery) return advertise(request, response, { address, access }, deps)
   const body = openBody(request)
-  if (address.service === 'git-upload-pack') return sendPack(request, response, { access, body }, deps)
-  return receivePush({ slug: address.app, access, request, body, response }, deps)
+  using token = new TokenWatch(request, address, deps)
+  const { ended } = token
+  if (address.service === 'git-upload-pack') await sendPack(request, response, { access, body, ended }, deps)
+  else await receivePush({ slug: address.app, access, request, body, response, ended }, deps)
 }
 
 // Long pushes and long builds are this server's daily bread: only a connection on which nothing moves is cut. While a build is silent,

@@ -57,7 +57,9 @@ export class PushReply {
     return this.#gitIsDone || this.#verdicts !== null
   }
 
+  /** Ends the answer, once. */
   async end(): Promise<void> {
+    if (this.#response.writableEnded) return
     const report = this.#verdicts ? formatReport(this.#verdicts) : Buffer.concat(this.#reportOfGit)
     if (this.#hasReport && report.length > 0) await this.#write(this.#hasSideband ? sideband(1, report) : report)
     this.#response.end(this.#hasSideband ? flushPacket : undefined)
@@ -98,7 +100,7 @@ export class PushReply {
 
   async #write(bytes: Buffer): Promise<void> {
     const response = this.#response
-    if (response.destroyed || bytes.length === 0 || response.write(bytes)) return
+    if (response.destroyed || response.writableEnded || bytes.length === 0 || response.write(bytes)) return
     await new Promise<void>((resolve) => {
       const done = () => {
         response.off('drain', done)

@@ -26,6 +26,8 @@ export type PushRequest = {
   /** Without its content encoding. */
   body: Readable
   response: ServerResponse
+  /** Aborted when whoever pushes may not any more. */
+  ended: AbortSignal
 }
 
 const forgetWithinMs = 400
@@ -46,20 +48,20 @@ export async function receivePush(push: PushRequest, deps: GatewayDeps): Promise
 }
 
 async function receive(
-  { slug, access, request, body, response }: PushRequest,
+  { slug, access, request, body, response, ended }: PushRequest,
   { head, reply }: { head: PushHead; reply: PushReply },
   deps: GatewayDeps,
 ): Promise<void> {
-  // A build is followed until the client leaves, git has ended, or the gateway stops.
+  // A build is followed until the client leaves, git has ended, the token ends, or the gateway stops.
   const over = new AbortController()
   response.once('close', () => over.abort())
-  const followUntil = AbortSignal.any([over.signal, deps.stopping])
+  const followUntil = AbortSignal.any([over.signal, deps.stopping, ended])
   try {
     const app = access.app ?? (await createByPush(slug, access, reply, deps))
     const repository = await deps.repositories.open(app)
     const account = new PushAccount({ app: app.id, access, request }, deps)
     const push = new Push({ app, repository, access, reply, followUntil, account }, deps)
-    const receiving = { app: app.id, repository, head, request, body, reply }
+    const receiving = { app: app.id, repository, head, request, body, reply, ended }
     await deps.repositories.receiving(repository, () => receivePack(receiving, push, deps)).finally(() => account.end())
     if (access.app === null) await forgetUnused(app, repository, deps)
   } catch (thrown) {

@@ -139,7 +139,7 @@ describe('members', () => {
     expect((await lock(limited)).status).toBe(403)
     await plane.ask('DELETE', `apps/${app}/members/${ada.name}`, { token: admin })
     expect((await lock(deploying)).status).toBe(404)
-    expect((await plane.ask('GET', 'apps', { token: limited })).json).toEqual({ apps: [] })
+    expect((await plane.ask('GET', 'apps', { token: limited })).json).toEqual({ apps: [], next: null })
     expect((await plane.ask('GET', 'status', { token: deploying })).json).toMatchObject({ apps: [] })
     expect((await plane.ask('GET', 'deploys', { token: deploying })).json).toMatchObject({ deployments: [] })
   })
