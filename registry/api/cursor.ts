@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { AppError } from '../errors.ts'
-import { count } from './fields.ts'
+import { count, line } from './fields.ts'
 
 // Long lists come in pages. A page begins after the last entry of the one before (keyset), so entries that come or go meanwhile neither repeat
 // nor hide others, and the last page costs no more than the first.
@@ -18,7 +18,7 @@ export function pageQuery(most: number, usual: number) {
 }
 
 /** How a place in time looks in a cursor. */
-export const placeInTime = z.tuple([z.string().regex(/^\d{1,16}$/), z.string().max(40)])
+export const placeInTime = z.tuple([z.string().regex(/^\d{1,16}$/), line(40)])
 
 /** The field of an answer that leads to the next page. */
 export const nextField = z
