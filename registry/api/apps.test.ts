@@ -32,12 +32,13 @@ describe('apps', () => {
   })
 
   test.each([
-    ['', 'REQUEST_INVALID'],
     ['Hello', 'APP_NAME_ILLEGAL'],
     ['1app', 'APP_NAME_ILLEGAL'],
     ['x-pr-1', 'APP_NAME_ILLEGAL'],
     ['a-git-b', 'APP_NAME_ILLEGAL'],
     ['a'.repeat(39), 'APP_NAME_ILLEGAL'],
+    ['a'.repeat(80), 'APP_NAME_ILLEGAL'],
+    ['', 'APP_NAME_ILLEGAL'],
   ])('the name %j is refused with %s', async (name, code) => {
     expect(await ask('POST', 'apps', { name })).toMatchObject({ status: 400, json: { error: { code } } })
   })

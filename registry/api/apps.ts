@@ -6,7 +6,7 @@ import { appsWhere } from '../rights.ts'
 import { answersJson, answersNothing } from './answers.ts'
 import { nameOf } from './call.ts'
 import { nextField, pageOf, pageQuery, readCursor } from './cursor.ts'
-import { appName, line } from './fields.ts'
+import { appName, newAppName } from './fields.ts'
 import { route } from './route.ts'
 
 const appJson = z
@@ -25,7 +25,7 @@ export const createAppRoute = route({
   path: '/apps',
   summary: 'Create an app',
   policy: { action: 'create', on: 'platform' },
-  body: z.strictObject({ name: line(64) }),
+  body: z.strictObject({ name: newAppName }),
   answers: answersJson('the new app', appJson),
   audit: ({ name }) => ({ name }),
   async handle({ body }, { sql, caller, config, log }) {

@@ -4,15 +4,19 @@ import { isBranchName } from '../branch-names.ts'
 // The fields requests are made of. Nothing that goes on into SQL, keys, logs or a terminal may hold a control character, of the ASCII kind
 // or the bidirectional one.
 
+const oneLine = 'must be one line without control characters'
 const plain = /^[^\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]*$/u
 
 /** A single line of text without control characters. */
 export function line(maxLength: number) {
-  return z.string().min(1).max(maxLength).regex(plain, 'must be one line without control characters')
+  return z.string().min(1).max(maxLength).regex(plain, oneLine)
 }
 
 /** Only looked up, so it may be any line: what is no app's name is not found. */
 export const appName = line(64).openapi({ example: 'hello' })
+
+/** Of an app that is to be made: what is no app's name is told why (createApp), however long it is. */
+export const newAppName = z.string().max(1000).regex(plain, oneLine).openapi({ example: 'hello' })
 
 export const deploymentId = z
   .string()
