@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { Client } from './client.ts'
 import { withJson } from './context.ts'
-import { Failure } from './failure.ts'
+import { Failure, usage } from './failure.ts'
 import { forgetLogin, readLogins } from './logins.ts'
 import { print, printJson } from './output.ts'
 import { apiOrigin } from './platform.ts'
@@ -20,6 +20,9 @@ async function logout(address: string | undefined, { revoke, json }: Options): P
   const { current, tokens } = readLogins()
   const api = address === undefined ? current : apiOrigin(address)
   const token = api === null ? undefined : tokens[api]
+  const others = Object.keys(tokens)
+  if (api === null && others.length > 0)
+    throw usage(`the last login is forgotten already; say which of the others: ${others.join(', ')}`)
   if (api === null || token === undefined)
     throw new Failure(`you are not signed in${api ? ` to ${api}` : ''}; sign in with: atelier login <address>`, {
       code: 'NOT_SIGNED_IN',

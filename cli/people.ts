@@ -93,8 +93,9 @@ async function change(name: string, role: PlatformRole, { json }: Json): Promise
 async function signOut(name: string, { tokens, json }: { tokens?: true } & Json): Promise<void> {
   const client = await connect()
   const params = { person: name }
-  const removed = tokens ? await client.call('DELETE people/{person}/tokens', { params }) : null
   const reply = await client.call('DELETE people/{person}/sessions', { params })
+  // Last: among them may be the one this command uses.
+  const removed = tokens ? await client.call('DELETE people/{person}/tokens', { params }) : null
   if (json) return printJson({ ...reply, ...(removed && { tokens_removed: removed.ended }) })
   print(`${name} is signed out of ${reply.ended === 1 ? 'one browser' : `${reply.ended} browsers`}`)
   if (removed) print(`Removed ${tokensOf(removed.ended)} of theirs`)

@@ -692,6 +692,11 @@ test('whoami says where, who and by which token; logout forgets it, and ends it 
   expect(await said(['logout'])).toContain('The token itself stays good')
   const kept = await readFile(join(desk, '.config/atelier/config.json'), 'utf8')
   expect(JSON.parse(kept)).toEqual({ current: null, tokens: {} })
+  await writeFile(
+    join(desk, '.config/atelier/config.json'),
+    JSON.stringify({ current: null, tokens: { [api]: token } }),
+  )
+  failed(await atelier(['logout']), 2, `say which of the others: ${api}`)
   await said(['login', url, '--token', token])
   expect(await saidJson(['logout', url, '--revoke'])).toEqual({ api, revoked: true })
   failed(await atelier(['login', url, '--token', token]), 1, 'does not accept this token')
@@ -711,6 +716,15 @@ test('a person removes all tokens of theirs but the one they use, and an admin a
     `${ada.name} is signed out of 0 browsers\nRemoved one token of theirs\n`,
   )
   failed(await atelier(['tokens'], { more }), 1, 'does not accept this token')
+})
+
+test('an admin ends all tokens of their own and is signed out of every browser too', async () => {
+  const ada = await plane.person('admin')
+  const more = { ATELIER_TOKEN: await ada.token('admin') }
+  expect(await said(['people', 'sign-out', ada.name, '--tokens'], { more })).toBe(
+    `${ada.name} is signed out of 0 browsers\nRemoved one token of theirs\n`,
+  )
+  failed(await atelier(['whoami'], { more }), 1, 'does not accept this token')
 })
 
 test('open prints the address where there is no browser, and the console with a sign-in link', async () => {
