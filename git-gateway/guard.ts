@@ -60,7 +60,10 @@ export async function authorize(
   const isPush = service === 'git-receive-pack'
   if (app && may(caller, isPush ? 'deploy' : 'read', app.id)) return { caller, app }
   if (app && may(caller, 'read', app.id)) {
-    throw new AppError('FORBIDDEN', refusalOf(caller, 'deploy', app.id))
+    throw new AppError(
+      'FORBIDDEN',
+      refusalOf(caller, 'deploy', app.id, (other) => may(other, 'deploy', app.id)),
+    )
   }
   if (!app && isPush && may(caller, 'create', null)) return { caller, app: null }
   throw new AppError('APP_NOT_FOUND', `There is no app ${slug}, or this token may not see it.`)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { refusalOf } from './refusals.ts'
-import type { Action, Caller, PlatformRole, Role, Scope } from './rights.ts'
+import { type Action, type Caller, may, type PlatformRole, type Role, type Scope } from './rights.ts'
 
 const person = (platformRole: PlatformRole, role: Role, scope: Scope = 'admin', limitedTo: string | null = null) => ({
   ...{ tokenId: 't', name: 'ada', scope, limitedTo },
@@ -55,6 +55,20 @@ test.each<[string, Caller, Action, string | null, string]>([
     'ada may not do that: guests of this platform make no apps; ask an admin to make you a member',
   ],
   [
+    'a guest whose token would not make an app either',
+    person('guest', 'owner', 'read'),
+    'create',
+    null,
+    'ada may not do that: guests of this platform make no apps; ask an admin to make you a member',
+  ],
+  [
+    'a member whose token would not invite people either',
+    person('member', 'owner', 'read'),
+    'admin',
+    null,
+    'ada may not do that: it is for admins of this platform, and what concerns one app for its owners',
+  ],
+  [
     'an owner who invites people',
     person('member', 'owner'),
     'admin',
@@ -76,5 +90,5 @@ test.each<[string, Caller, Action, string | null, string]>([
     'the token ci may not do that: it is for hello alone; make another one: atelier tokens create <name> --scope deploy',
   ],
 ])('C6: %s is told what lacks, and who may', (_, caller, action, app, said) => {
-  expect(refusalOf(caller, action, app)).toBe(said)
+  expect(refusalOf(caller, action, app, (other) => may(other, action, app))).toBe(said)
 })

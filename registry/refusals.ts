@@ -1,12 +1,17 @@
-import { type Action, type Caller, may, mayToOwn, type Role, type Scope } from './rights.ts'
+import { type Action, type Caller, mayToOwn, type Role, type Scope } from './rights.ts'
 
 /**
  * Why the caller may not do this to an app they may look at, or (null) to the platform, and who may: a sentence for them. A token is to blame only
- * when its person may: else they would make a wider one and be refused again.
+ * when its person may (`permits` is what refused the caller): else they would make a wider one and be refused again.
  */
-export function refusalOf(caller: Caller, action: Action, appId: string | null): string {
+export function refusalOf(
+  caller: Caller,
+  action: Action,
+  appId: string | null,
+  permits: (caller: Caller) => boolean,
+): string {
   const { name, person } = caller
-  const isOfTheirs = appId === null || may({ ...caller, scope: 'admin', limitedTo: null }, action, appId)
+  const isOfTheirs = permits({ ...caller, scope: 'admin', limitedTo: null })
   if (mayToOwn(caller, action) || !isOfTheirs) return `${name} may not do that: ${whoMay(caller, action, appId)}`
   return `${person ? `this token of ${name}` : `the token ${name}`} may not do that: ${tokenFor(caller, action)}`
 }

@@ -60,5 +60,6 @@ export function appOf({ app, deployment }: Subject): string | null {
 
 function permit(caller: Caller, policy: Policy, subject: Subject): Subject {
   if (isPermitted(caller, policy, subject)) return subject
-  throw new AppError('FORBIDDEN', refusalOf(caller, policy.action, appOf(subject)))
+  const permits = (other: Caller) => isPermitted(other, policy, subject)
+  throw new AppError('FORBIDDEN', refusalOf(caller, policy.action, appOf(subject), permits))
 }
