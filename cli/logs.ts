@@ -62,7 +62,8 @@ async function appLog(client: Client, app: string, { follow: isFollowed, tail, j
     isSilent = false
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`)
     else if (field(event, 'type') === 'log') printAppLine(event)
-    else if (field(event, 'error')) throw new Failure(readFields(field(event, 'error'), { message: 'string' }).message)
+    const error = field(event, 'error')
+    if (error) throw failureOf(error)
   }
   // A log that is followed has no end of its own.
   if (isFollowed)
@@ -71,6 +72,11 @@ async function appLog(client: Client, app: string, { follow: isFollowed, tail, j
       code: 'UNREACHABLE',
     })
   if (isSilent) note(`${app} has written nothing yet`)
+}
+
+function failureOf(error: unknown): Failure {
+  const { code, message } = readFields(error, { code: 'string', message: 'string' })
+  return new Failure(message, { code })
 }
 
 function printAppLine(event: unknown): void {

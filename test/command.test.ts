@@ -531,6 +531,25 @@ describe('logs', () => {
     expect(result).toMatchObject({ code: 3, stderr: expect.stringContaining(`atelier logs ${app} -f`) })
   })
 
+  test.each([[[]], [['--json']]])(
+    'of an app that a token may not follow any more end with why, also %j',
+    async (flags) => {
+      const error = { code: 'UNAUTHENTICATED', message: 'the token is no longer valid' }
+      const cutting = createServer((_, response) => {
+        response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+        response.end(`${JSON.stringify({ type: 'end', deployment: null, ok: false, error })}\n`)
+      }).listen(0, '127.0.0.1')
+      await once(cutting, 'listening')
+      const more = {
+        ATELIER_URL: `http://localhost:${(cutting.address() as AddressInfo).port}`,
+        ATELIER_TOKEN: 'atl_x',
+      }
+      const result = await atelier(['logs', '-f', '--app', app, ...flags], { more })
+      cutting.close()
+      expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining(error.message) })
+    },
+  )
+
   test('a reader that stops reading is no failure', async () => {
     const { id } = await plane.deployed(app, '1.0.0')
     await appendBuildLog(
