@@ -47,6 +47,23 @@ describe('B10 secrets', () => {
     expect(mask.line('\x1b[31mno secret\x1b[0m')).toBe('\x1b[31mno secret\x1b[0m')
   })
 
+  test('a secret with what is taken out of a line, or stands at its edge, is hidden all the same', () => {
+    const odd = {
+      TAB: 'correct\thorse',
+      END: 'battery staple ',
+      BEGINNING: '  trombone-blue',
+      UNSEEN: 'left\u200eand-right',
+    }
+    const printed = Object.values(odd)
+    const named = Object.keys(odd).map((name) => `[${name}]`)
+    const hiding = new Mask(odd)
+    expect(printed.map((value) => hiding.line(value).trim())).toEqual(named)
+    expect(printed.map((value) => hiding.text(`  ${value}`).join().trim())).toEqual(named)
+    expect(hiding.line(`it is ${odd.END}and ${odd.TAB}`)).toBe('it is [END] and [TAB]')
+    expect(hiding.line('production')).toBe('production')
+    expect(new Mask({ STAGE: 'production ' }).line('in production')).toBe('in production')
+  })
+
   test('nothing to hide, nothing hidden', () => {
     expect(new Mask({}).line('x')).toBe('x')
   })

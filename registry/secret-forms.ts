@@ -1,3 +1,4 @@
+import { withoutControls } from './build-logs.ts'
 import { isPublicName } from './env-vars.ts'
 
 const shortestSecret = 8
@@ -15,8 +16,9 @@ export function secretForms(env: Record<string, string>): Map<string, string> {
   const secrets = Object.entries(env).filter(([name, value]) => !isPublicName(name) && value.length >= shortestSecret)
   // A password that is a variable of its own is called by that.
   const passwords = secrets.flatMap(([name, value]) => passwordOf(value).map((password) => [name, password] as const))
+  // As they are once a line is clean: a tab is two spaces in it, and what stands at its edge is gone.
   for (const [name, value] of [...secrets, ...passwords])
-    for (const form of formsOf(value))
+    for (const form of formsOf(value).map((one) => withoutControls(one).trim()))
       if (form.length >= shortestSecret && !plainWords.has(form) && !names.has(form)) names.set(form, name)
   return names
 }
