@@ -58,6 +58,28 @@ test('more of one than may wait are told to come back, and when all places are t
   expect(await settled([...flood.slice(0, 2), ...others])).toEqual([true, true, true, true, true])
 })
 
+test('one that is told to come back is not tried all the same, though the client with the most asks itself', async () => {
+  const { take, begun, running } = openTries({ atOnce: 1, waitingOfOne: 4, waiting: 4 })
+  const first = take('first')
+  await expect.poll(() => begun).toEqual(['first'])
+  const flood = [take('flood'), take('flood'), take('flood')]
+  const other = take('other')
+  const last = take('flood')
+  expect(await flood[2]).toMatchObject({ isRight: null, whose: 'client' })
+  // All four places are taken, as before.
+  const another = take('another')
+  expect(await last).toMatchObject({ isRight: null, whose: 'client' })
+  for (const client of ['first', 'flood', 'other', 'another', 'flood']) {
+    await expect.poll(() => running.length).toBe(1)
+    expect(begun.at(-1)).toBe(client)
+    running.shift()?.(true)
+  }
+  expect(await settled([first, flood[0], flood[1], other, another].filter((one) => one !== undefined))).toEqual(
+    Array.from({ length: 5 }, () => true),
+  )
+  expect(begun).toHaveLength(5)
+})
+
 test('who was wrong too often is not let again for a while, and others are', async () => {
   const { take, running, begun } = openTries({ atOnce: 1, wrongAMinute: 3 })
   for (let tried = 0; tried < 3; tried++) {

@@ -33,14 +33,19 @@ export class PasswordTries {
     const wrong = await this.#wrong.get(client)
     if (wrong && wrong.consumedPoints >= this.#limits.wrongAMinute)
       return refusal('client', Math.ceil(wrong.msBeforeNext / 1000))
-    const turns = this.#waiting.get(client) ?? []
-    if (turns.length >= this.#limits.waitingOfOne) return refusal('client', comeBack.one)
+    if (this.#waitingOf(client).length >= this.#limits.waitingOfOne) return refusal('client', comeBack.one)
     if (this.#count >= this.#limits.waiting && !this.#giveUpOne()) return refusal('all', comeBack.all)
+    // After one was given up, which may have been one of its own.
+    const turns = this.#waitingOf(client)
     const { promise, resolve, reject } = Promise.withResolvers<Tried>()
     this.#waiting.set(client, [...turns, { check, resolve, reject }])
     this.#count++
     this.#next()
     return promise
+  }
+
+  #waitingOf(client: string): Turn[] {
+    return this.#waiting.get(client) ?? []
   }
 
   #next(): void {
