@@ -13,10 +13,11 @@ const maxNegotiationBytes = 64 * 1_048_576
 export async function advertise(
   request: IncomingMessage,
   response: ServerResponse,
-  { address: { service }, access }: { address: Address; access: Access },
-  { git, repositories }: GatewayDeps,
+  { address: { service }, access }: { address: Pick<Address, 'service'>; access: Pick<Access, 'app'> },
+  { git, repositories }: Pick<GatewayDeps, 'git' | 'repositories'>,
 ): Promise<void> {
   const repository = access.app ? await repositories.open(access.app) : await repositories.openEmpty()
+  if (response.destroyed) return
   const env = protocolOf(request, service)
   const child = git.start([commandOf(service), '--stateless-rpc', '--http-backend-info-refs', repository], {
     env,
@@ -33,11 +34,14 @@ export async function advertise(
 export async function sendPack(
   request: IncomingMessage,
   response: ServerResponse,
-  { access, body, ended }: { access: Access; body: Readable; ended: AbortSignal },
-  { git, repositories }: GatewayDeps,
+  { access, body, ended }: { access: Pick<Access, 'app'>; body: Readable; ended: AbortSignal },
+  { git, repositories }: Pick<GatewayDeps, 'git' | 'repositories'>,
 ): Promise<void> {
   if (!access.app) throw new AppError('APP_NOT_FOUND', 'There is no such app.')
   const repository = await repositories.open(access.app)
+  if (ended.aborted) response.destroy()
+  // Nobody would hear any more that it closes, and git would wait for ever.
+  if (response.destroyed) return
   const child = git.start(['upload-pack', '--stateless-rpc', '--strict', repository], {
     env: protocolOf(request, 'git-upload-pack'),
     stdio: ['pipe', 'pipe', 'ignore'],

@@ -17,9 +17,12 @@ export function openBody(request: IncomingMessage): Readable {
     throw new AppError('REQUEST_INVALID', `the content encoding ${JSON.stringify(encoding)} is not understood`)
   }
   const body = createGunzip()
-  request.on('close', () => {
-    if (!request.complete) body.destroy(new Error('the client left'))
-  })
+  // A body that has come whole is lost with its client all the same, when nobody has read it.
+  const left = () => {
+    if (!request.readableEnded) body.destroy(new Error('the client left'))
+  }
+  if (request.destroyed) left()
+  request.on('close', left)
   // Heard by whoever reads; it may come when nobody does any more.
   body.on('error', () => undefined)
   return request.pipe(body)
