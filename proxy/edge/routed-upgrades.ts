@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Log } from '../../registry/log.ts'
 import type { EdgeRoute } from '../edge-messages.ts'
 import { type AppRequestLimits, noticeFor } from './app/app-request.ts'
 import { refuse, type Upgrades } from './app/upgrades.ts'
@@ -10,12 +11,13 @@ import type { TrustedProxies } from './trusted-proxies.ts'
 import type { Visit, Visits } from './visits.ts'
 
 export type RoutedUpgradesDeps = {
-  visits: Visits
-  upgrades: Upgrades
-  pins: Pins
-  gate: PreviewGate
-  trusted: TrustedProxies
+  visits: Pick<Visits, 'choose' | 'pinned'>
+  upgrades: Pick<Upgrades, 'count' | 'pass'>
+  pins: Pick<Pins, 'find'>
+  gate: Pick<PreviewGate, 'isOpen' | 'ask'>
+  trusted: Pick<TrustedProxies, 'forwardingOf'>
   limits: AppRequestLimits
+  log: Pick<Log, 'error'>
 }
 
 /** A handshake; `head`: what came behind it already. */
@@ -29,7 +31,18 @@ export class RoutedUpgrades {
     this.#deps = deps
   }
 
+  /** Never rejects. */
   async serve(route: EdgeRoute, target: string, handshake: Handshake): Promise<void> {
+    try {
+      await this.#serve(route, target, handshake)
+    } catch (thrown) {
+      // Nobody else looks at what becomes of it, and the process would end.
+      this.#deps.log.error({ err: thrown }, 'handshake not handled')
+      handshake.socket.destroy()
+    }
+  }
+
+  async #serve(route: EdgeRoute, target: string, handshake: Handshake): Promise<void> {
     const { request, socket } = handshake
     const { visits } = this.#deps
     const admitted = await this.#admit(route, request)
