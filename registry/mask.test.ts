@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { Mask } from './mask.ts'
 import { MaskedStream } from './masked-stream.ts'
+import { secretForms } from './secret-forms.ts'
 
 const secret = 'p@ss/word+12 3'
 const pem = ['-----BEGIN KEY-----', 'MIIEvQIBADANBgkqhkiG', '9w0BAQEFAASCBKcwggSj', 'Zq==', '-----END KEY-----']
@@ -174,4 +175,14 @@ test('B10: a value that becomes known later is hidden from then on, beside those
   for (const line of ['correct-horse-battery', 'made-for-this-app', 'made-for', '-this-app']) stream.push(line)
   stream.end()
   expect(lines).toEqual(['[FIRST]', '[DATABASE_URL]', '[DATABASE_URL]', '[DATABASE_URL]'])
+})
+
+test('B10: of many long values the lines of the first are hidden each, and all of them as a whole', () => {
+  const list = (name: string) => Array.from({ length: 2_600 }, (_, at) => `${name}-line-number-${at}`).join('\n')
+  const values = { FIRST: list('first'), SECOND: list('second'), PASSWORD: 'correct-horse-battery' }
+  const many = new Mask(values)
+  expect(many.line('first-line-number-2599')).toBe('[FIRST]')
+  expect(many.line('correct-horse-battery')).toBe('[PASSWORD]')
+  expect(new Set(many.lines(values.SECOND.split('\n')))).toEqual(new Set(['[SECOND]']))
+  expect(secretForms(values).size).toBeLessThan(5_100)
 })

@@ -3,13 +3,15 @@ import { isPublicName } from './env-vars.ts'
 
 const shortestSecret = 8
 const largestWithAllForms = 8192
+// Of all values of an app together: what looks for them takes longer with each, also to be made when the app starts.
+const mostLines = 5_000
 // Values that are words of every build log; masking them would hide the log and protect nothing.
 const plainWords = new Set(['production', 'development', 'localhost', '127.0.0.1'])
 
 /**
  * Every way in which the values of these variables might be printed, with the variable's name: as they are, each line of a value with several, as
  * base64 (also in the middle of something longer, as in `user:secret`), URL-encoded, JSON-escaped, as hex; of a URL also its password. Shorter than 8 characters: none, for such a
- * value is a part of other words. Public names (`VITE_…`) are in the bundle for all to read.
+ * value is a part of other words. Beyond 5,000 lines the values of an app are known as a whole only. Public names (`VITE_…`) are in the bundle for all to read.
  */
 export function secretForms(env: Record<string, string>): Map<string, string> {
   const names = new Map<string, string>()
@@ -17,9 +19,13 @@ export function secretForms(env: Record<string, string>): Map<string, string> {
   // A password that is a variable of its own is called by that.
   const passwords = secrets.flatMap(([name, value]) => passwordOf(value).map((password) => [name, password] as const))
   // As they are once a line is clean: a tab is two spaces in it, and what stands at its edge is gone.
-  for (const [name, value] of [...secrets, ...passwords])
-    for (const form of formsOf(value).map((one) => withoutControls(one).trim()))
+  let linesLeft = mostLines
+  for (const [name, value] of [...secrets, ...passwords]) {
+    const lines = linesOf(value)
+    linesLeft -= lines.length
+    for (const form of formsOf(value, lines, linesLeft >= 0).map((one) => withoutControls(one).trim()))
       if (form.length >= shortestSecret && !plainWords.has(form) && !names.has(form)) names.set(form, name)
+  }
   return names
 }
 
@@ -31,15 +37,18 @@ function passwordOf(value: string): string[] {
   return password ? [password, decoded ?? password] : []
 }
 
-function formsOf(value: string): string[] {
-  const lines = value.split(/\r?\n/)
+function linesOf(value: string): string[] {
+  return value.split(/\r?\n/)
+}
+
+function formsOf(value: string, lines: string[], isByLine: boolean): string[] {
   if (lines.length === 1 && plainWords.has(value)) return []
   const base64 = Buffer.from(value).toString('base64').replace(/=+$/, '')
   const forms = [
     // A value with several lines: each of them, and all in a row, for short ones are hidden only where the others are.
     ...(lines.length > 1
       ? [
-          ...lines.map((line) => line.trim()),
+          ...(isByLine ? lines.map((line) => line.trim()) : []),
           lines.map((line) => line.trimEnd()).join(''),
           lines.map((line) => line.trim()).join(''),
         ]
