@@ -59,3 +59,10 @@ test('previews of forks are told from the app’s own by what was deployed to th
   expect(await migrate(sql)).toContain('0033_preview_standing.sql')
   expect(await sql`select id from routes where is_fork`).toEqual([{ id: 'forks' }])
 })
+
+test('no two migrations have one number', async () => {
+  const files = await readdir(migrations)
+  const numbers = files.filter((name) => name.endsWith('.sql')).map((name) => name.slice(0, 4))
+  expect(numbers.length).toBeGreaterThan(30)
+  expect(numbers).toHaveLength(new Set(numbers).size)
+})

@@ -189,3 +189,30 @@ test('without a link it says how to get one; a used one and signing out lead the
   const again = await open(used)
   await again.page.getByText('was used already or is too old').waitFor()
 })
+
+test('what is answered after somebody signed out is not shown', async () => {
+  const { page } = await open(await link())
+  await page.getByRole('button', { name: 'Sign out' }).waitFor()
+  const [asked, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const status = /\/api\/platform\/status/
+  const answer = await page.evaluate(() => fetch('/api/platform/status?limit=500').then((response) => response.text()))
+  await page.route(
+    status,
+    async (route) => {
+      asked.resolve()
+      await held.promise
+      await route.fulfill({ contentType: 'application/json', body: answer })
+    },
+    { times: 1 },
+  )
+  await asked.promise
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByText('You are not signed in').waitFor()
+  await page.evaluate(`new MutationObserver(() => { window.isShownAgain = true })
+    .observe(document.querySelector('#signed-in'), { attributes: true })`)
+  const [answered, lookedAgain] = [page.waitForResponse(status), page.waitForRequest(`${origin}/session`)]
+  held.resolve()
+  expect((await answered).status()).toBe(200)
+  await lookedAgain
+  expect(await page.evaluate('window.isShownAgain')).toBeUndefined()
+})

@@ -11,6 +11,7 @@ const states = {
 }
 
 let isSignedIn = false
+let signOuts = 0
 let hasFailed = false
 let openDeployment = null
 let shownSeq = 0
@@ -72,6 +73,7 @@ function post(path, body) {
 
 async function signOut() {
   await fetch('/session', { method: 'DELETE' })
+  signOuts += 1
   notice('')
   showSignedIn(false)
 }
@@ -91,7 +93,10 @@ async function refresh() {
 
 async function show() {
   if (!isSignedIn && !(await hasSession())) return showSignedIn(false)
+  const before = signOuts
   const [status, list] = await Promise.all([readStatus(), read('deploys?limit=30')])
+  // What was answered to somebody who has signed out since is not for who sits there now.
+  if (before !== signOuts) return
   if (!status || !list) return showSignedIn(false)
   showSignedIn(true)
   const { edges, queued, running, isolation } = status.platform
