@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createApp } from '../registry/apps.ts'
 import { newId } from '../registry/ids.ts'
+import { removeMember, setMember } from '../registry/members.ts'
+import { createPerson } from '../registry/people.ts'
 import { createToken } from '../registry/tokens.ts'
 import { createDatabase, type TestDatabase } from '../test/support/database.ts'
 import { flushPacket, packet } from './pkt-line.ts'
@@ -23,15 +25,22 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]()
 })
 
-/** A new app, a token that may push to it, and how that one ends. */
-async function appWithToken(how: 'is deleted' | 'expires') {
+type Ending = 'is deleted' | 'expires' | 'is of one who only looks now' | 'is of one who left the app'
+
+/** A new app, the token of a deployer of it, and how that one ends. */
+async function appWithToken(how: Ending) {
   const app = `app-${newId()}`
   await createApp(database.sql, { id: app, by: 'test' })
-  const { secret, token } = await createToken(database.sql, { name: 'ci', scope: 'deploy', appId: app })
-  const end = async () => {
-    if (how === 'is deleted') await database.sql`delete from tokens where id = ${token.id}`
-    else await database.sql`update tokens set expires_at = now() where id = ${token.id}`
+  const { id: personId } = await createPerson(database.sql, { name: newId(), platformRole: 'guest', by: 'root' })
+  await setMember(database.sql, { app, personId, role: 'deployer', by: 'root' })
+  const { secret, token } = await createToken(database.sql, { name: 'ci', scope: 'deploy', personId })
+  const ends: Record<Ending, () => Promise<unknown>> = {
+    'is deleted': () => database.sql`delete from tokens where id = ${token.id}`,
+    expires: () => database.sql`update tokens set expires_at = now() where id = ${token.id}`,
+    'is of one who only looks now': () => setMember(database.sql, { app, personId, role: 'viewer', by: 'root' }),
+    'is of one who left the app': () => removeMember(database.sql, { app, personId }),
   }
+  const end = ends[how]
   return { app, secret, end }
 }
 
@@ -43,7 +52,7 @@ async function packFileOf(repo: TestRepo): Promise<Buffer> {
 }
 
 describe('C6: a token that ends while', () => {
-  test.each(['is deleted', 'expires'] as const)(
+  test.each(['is deleted', 'expires', 'is of one who only looks now', 'is of one who left the app'] as const)(
     'a push is sent: it %s, the push is refused, and nothing is kept',
     async (how) => {
       const { app, secret, end } = await appWithToken(how)
